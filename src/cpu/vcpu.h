@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The state of one virtual CPU, as the architecture defines it, plus what the engines keep beside
+ * it. 64-bit from the first day: IA-32 is a mode of it. Nothing here knows a device; the board is
+ * reached by struct vcpu_hooks.
+ *
+ * Rules that every function of this layer keeps:
+ *  1. Guest faults leave by cpu_raise*() (cpu/excp.h), which never return: they land in the run
+ *     loop. Nothing architectural may have changed before, except what the manual says changes.
+ *  2. rip: an operation that ends a block (a row with ENDS) or that needs its own address finds it
+ *     in v->rip, and sets v->rip to the next instruction's address before it returns. For all other
+ *     operations v->rip is stale and stays untouched; when they fault, the run loop knows where.
+ *  3. Arithmetic flags may be lazy: only cpu/flags.h reads or writes them.
+ *  4. After CR0, CR3, CR4, EFER, CPL, CS, SS, RFLAGS.VM/TF/AC or paging structures in use change,
+ *     call the function named at the field (vcpu_mode_changed(), tlb_flush*()).
+ *  5. This layer is compiled with -mgeneral-regs-only: guest x87/vector state may be live in the
+ *     host registers (cpu/fpu.h). Before calling out of the layer (hooks, libc functions that may
+ *     use vector registers) it is put away by fpu_put_away().
+ */
+#ifndef ANELLO_CPU_VCPU_H
+#define ANELLO_CPU_VCPU_H
+
+#include <setjmp.h>
+
+#include "base/bits.h"
+#include "base/log.h"
+#include "bus/physmem.h"
+#include "cpu/insn.h"
+
+/* ---- RFLAGS (SDM 1 §3.4.3) ---- */
+enum rflags {
+    FLAG_CF = 1 << 0,
+    FLAG_ONE = 1 << 1, /* always set */
+    FLAG_PF = 1 << 2,
+    FLAG_AF = 1 << 4,
+    FLAG_ZF = 1 << 6,
+    FLAG_SF = 1 << 7,
+    FLAG_TF = 1 << 8,
+    FLAG_IF = 1 << 9,
+    FLAG_DF = 1 << 10,
+    FLAG_OF = 1 << 11,
+    FLAG_IOPL = 3 << 12,
+    FLAG_NT = 1 << 14,
+    FLAG_RF = 1 << 16,
+    FLAG_VM = 1 << 17,
+    FLAG_AC = 1 << 18,
+    FLAG_VIF = 1 << 19,
+    FLAG_VIP = 1 << 20,
+    FLAG_ID = 1 << 21,
+    FLAG_OSZAPC = FLAG_OF | FLAG_SF | FLAG_ZF | FLAG_AF | FLAG_PF | FLAG_CF,
+};
+#define FLAG_IOPL_SHIFT 12
+
+/* ---- Control registers (SDM 3A §2.5) ---- */
+enum cr0_bits {
+    CR0_PE = 1 << 0,
+    CR0_MP = 1 << 1,
+    CR0_EM = 1 << 2,
+    CR0_TS = 1 << 3,
+    CR0_ET = 1 << 4,
+    CR0_NE = 1 << 5,
+    CR0_WP = 1 << 16,
+    CR0_AM = 1 << 18,
+    CR0_NW = 1 << 29,
+    CR0_CD = 1 << 30,
+};
+#define CR0_PG ((u64)1 << 31)
+
+enum cr4_bits {
+    CR4_VME = 1 << 0,
+    CR4_PVI = 1 << 1,
+    CR4_TSD = 1 << 2,
+    CR4_DE = 1 << 3,
+    CR4_PSE = 1 << 4,
+    CR4_PAE = 1 << 5,
+    CR4_MCE = 1 << 6,
+    CR4_PGE = 1 << 7,
+    CR4_PCE = 1 << 8,
+    CR4_OSFXSR = 1 << 9,
+    CR4_OSXMMEXCPT = 1 << 10,
+    CR4_UMIP = 1 << 11,
+    CR4_FSGSBASE = 1 << 16,
+    CR4_PCIDE = 1 << 17,
+    CR4_OSXSAVE = 1 << 18,
+    CR4_SMEP = 1 << 20,
+    CR4_SMAP = 1 << 21,
+};
+
+enum efer_bits { EFER_SCE = 1 << 0, EFER_LME = 1 << 8, EFER_LMA = 1 << 10, EFER_NXE = 1 << 11 };
+
+/* ---- Exceptions (SDM 3A §6.3) ---- */
+enum vector {
+    VEC_DE = 0,
+    VEC_DB = 1,
+    VEC_NMI = 2,
+    VEC_BP = 3,
+    VEC_OF = 4,
+    VEC_BR = 5,
+    VEC_UD = 6,
+    VEC_NM = 7,
+    VEC_DF = 8,
+    VEC_CSO = 9,
+    VEC_TS = 10,
+    VEC_NP = 11,
+    VEC_SS = 12,
+    VEC_GP = 13,
+    VEC_PF = 14,
+    VEC_MF = 16,
+    VEC_AC = 17,
+    VEC_MC = 18,
+    VEC_XM = 19,
+};
+
+/* ---- Segments (SDM 3A §3.4.5) ---- */
+enum seg_attr {                 /* descriptor bits 40..55 moved down to bit 0 */
+                SEG_TYPE = 0xf, /* with S: bit 3 code, 2 expand-down/conforming, 1 write/read, 0
+                                   accessed */
+                SEG_ACCESSED = 1 << 0,
+                SEG_WRITABLE = 1 << 1, /* data; readable for code */
+                SEG_EXPAND_DOWN = 1 << 2,
+                SEG_CONFORMING = 1 << 2,
+                SEG_CODE = 1 << 3,
+                SEG_S = 1 << 4,
+                SEG_DPL = 3 << 5,
+                SEG_PRESENT = 1 << 7,
+                SEG_AVL = 1 << 12,
+                SEG_L = 1 << 13,
+                SEG_DB = 1 << 14,
+                SEG_G = 1 << 15,
+};
+#define SEG_DPL_SHIFT 5
+
+struct segment {
+    u64 base;
+    u32 limit; /* in bytes, granularity applied */
+    u16 attr;  /* enum seg_attr */
+    u16 sel;
+    bool unusable; /* a null selector was loaded: any access faults (outside 64-bit mode) */
+};
+
+struct table_reg {
+    u64 base;
+    u16 limit;
+};
+
+/* ---- Software TLB ---- */
+#define TLB_BITS    10
+#define TLB_ENTRIES (1u << TLB_BITS)
+#define TLB_NO_PAGE UINT64_MAX
+
+/* One page. A tag is the linear page address when that kind of access may go straight to host
+ * memory at (la + addend), else TLB_NO_PAGE. An access of n bytes at la hits when the entry of la
+ * holds the page of its *last* byte: a crossing access therefore always misses. */
+struct tlb_entry {
+    u64 read, write, exec;
+    u64 addend;
+    u64 offset; /* of the page in the guest memfd */
+    u64 pa;     /* of the page, guest-physical */
+};
+
+/* Which view: what user code may touch, what the kernel may touch, and what the kernel may touch
+ * with SMAP forbidding user pages. */
+enum tlb_view { TLB_USER, TLB_KERNEL, TLB_KERNEL_SMAP, TLB_VIEWS };
+
+/* ---- Events from outside, a bit each in vcpu->events ---- */
+enum vcpu_event {
+    EVENT_INTR = 1 << 0, /* level: the interrupt controller has something */
+    EVENT_NMI = 1 << 1,
+    EVENT_INIT = 1 << 2,
+    EVENT_SIPI = 1 << 3,
+    EVENT_STOP = 1 << 4,  /* leave the run loop at the next boundary */
+    EVENT_FLUSH = 1 << 5, /* physical map or page marks changed: flush the TLB */
+    EVENT_CODE = 1 << 6,  /* another thread wrote to pages with code: see interp/bt */
+};
+
+/* Why a run ended. */
+enum vcpu_exit {
+    VCPU_EXIT_STOP,     /* EVENT_STOP */
+    VCPU_EXIT_HALT,     /* HLT with nothing pending: wait for an event */
+    VCPU_EXIT_SHUTDOWN, /* triple fault */
+};
+
+/* The board, as seen by a CPU. Hooks take the board lock themselves. */
+struct vcpu_hooks {
+    u32 (*port_read)(void *opaque, u16 port, unsigned size);
+    void (*port_write)(void *opaque, u16 port, u32 value, unsigned size);
+    u64 (*mmio_read)(void *opaque, u64 pa, unsigned size); /* 1..8 bytes, any alignment */
+    void (*mmio_write)(void *opaque, u64 pa, u64 value, unsigned size);
+    /* INTA cycle: the vector, or -1 when the request went away. */
+    int (*interrupt_ack)(void *opaque);
+    /* Task-priority register: CR8 in bits 3..0. */
+    u64 (*cr8_read)(void *opaque);
+    void (*cr8_write)(void *opaque, u64 value);
+    /* MSRs that belong to the local APIC (APIC_BASE, x2APIC). False: no such MSR. */
+    bool (*apic_msr_read)(void *opaque, u32 msr, u64 *value);
+    bool (*apic_msr_write)(void *opaque, u32 msr, u64 value);
+    /* x87 error with CR0.NE clear (IGNNE#/FERR#): drives IRQ 13. */
+    void (*ferr)(void *opaque);
+    void *opaque;
+};
+
+enum cpu_feature_words {
+    FEAT_1_EDX,
+    FEAT_1_ECX,
+    FEAT_7_EBX,
+    FEAT_7_ECX,
+    FEAT_7_EDX,
+    FEAT_81_EDX,
+    FEAT_81_ECX,
+    FEAT_D1_EAX,
+    FEAT_6_EAX,
+    FEAT_WORDS
+};
+
+/* XSAVE area, standard format: legacy FXSAVE region, header, AVX state. */
+#define FPU_IMAGE_BYTES 832
+struct fpu_image {
+    u8 bytes[FPU_IMAGE_BYTES];
+} __attribute__((aligned(64)));
+
+#define MODE_SHIFT_CPL 0
+enum mode_bits {                    /* the mode word: what translations and cached decodes assume */
+                 MODE_CPL = 3 << 0, /* 0..3 */
+                 MODE_CS32 = 1 << 2, /* CS.D */
+                 MODE_SS32 = 1 << 3, /* SS.B */
+                 MODE_CS64 = 1 << 4, /* 64-bit submode */
+                 MODE_LMA = 1 << 5,  /* long mode active */
+                 MODE_PE = 1 << 6,
+                 MODE_VM = 1 << 7, /* virtual-8086 */
+                 MODE_PG = 1 << 8,
+                 MODE_PAE = 1 << 9,
+                 MODE_FLAT = 1 << 10, /* CS, DS, ES, SS: base 0, limit 4G, usable, right types */
+                 MODE_TS = 1 << 11,
+                 MODE_EM = 1 << 12,
+                 MODE_MP = 1 << 13,
+                 MODE_TF = 1 << 14,
+                 MODE_AC = 1 << 15, /* alignment checks in force: CR0.AM, EFLAGS.AC, CPL 3 */
+                 MODE_OSFXSR = 1 << 16,
+                 MODE_OSXSAVE = 1 << 17,
+                 MODE_AVX = 1 << 18,   /* XCR0 enables SSE and AVX */
+                 MODE_BREAK = 1 << 19, /* some code or data breakpoint in DR7 is enabled */
+                 MODE_UMIP = 1 << 20,
+                 MODE_FLAT_CS = 1 << 21, /* CS base 0 (limit may be anything) */
+};
+
+struct interp;
+
+struct vcpu {
+    /* Integer state. Offsets are used by emitted code: keep these first. */
+    u64 gpr[16];
+    u64 rip;
+    u64 rflags;                /* without OSZAPC while lazy: cpu/flags.h */
+    u64 lazy_result, lazy_aux; /* owned by cpu/flags.h */
+    u32 mode;                  /* enum mode_bits; vcpu_mode_changed() computes it */
+    u32 events;                /* enum vcpu_event, atomic */
+    u8 cpl;
+    u8 view; /* enum tlb_view of explicit accesses; vcpu_mode_changed() */
+
+    struct segment seg[SEG_COUNT], ldtr, tr;
+    struct table_reg gdtr, idtr;
+    u64 cr0, cr2, cr3, cr4, efer, xcr0;
+    u64 dr[8];    /* 4 and 5 unused */
+    u64 pdpte[4]; /* PAE: loaded by MOV CR3 (SDM 3A §4.4.1) */
+
+    /* MSRs */
+    u64 sysenter_cs, sysenter_esp, sysenter_eip;
+    u64 star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
+    u64 pat, mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
+    u64 misc_enable, feature_control, mcg_status;
+    i64 tsc_offset; /* guest TSC = host TSC + offset */
+
+    /* Delivery in progress and one-instruction states */
+    u8 shadow; /* enum shadow: what the next instruction boundary must not take */
+    bool halted;
+    bool nmi_blocked;
+    int delivering; /* vector being delivered, -1 none: double and triple faults */
+    u32 delivering_error;
+    bool delivering_external;
+    u64 pending_db;   /* DR6 bits of debug exceptions to take at this boundary */
+    jmp_buf *landing; /* of the run loop */
+    /* The fault that landed: read by the run loop only. */
+    struct {
+        u8 vector;
+        bool has_error;
+        u32 error;
+        u64 cr2;
+    } fault;
+
+    struct fpu_image fpu; /* guest x87/SSE/AVX when not live in the host: cpu/fpu.h */
+    bool fpu_live;
+    struct fpu_image fpu_host;
+    u64 fpu_ip, fpu_dp; /* last non-control x87 instruction and operand */
+    u16 fpu_cs, fpu_ds, fpu_op;
+
+    struct tlb_entry tlb[TLB_VIEWS][TLB_ENTRIES];
+    u64 tlb_large_lo, tlb_large_hi; /* linear range that large pages cover, for INVLPG */
+
+    /* Configuration */
+    u32 feature[FEAT_WORDS]; /* the CPUID bits that this CPU shows */
+    const struct cpu_model *model;
+    unsigned index; /* 0 = bootstrap processor */
+    u64 a20_mask;   /* ANDed to physical addresses */
+    struct physmem *pm;
+    struct phys_listener listener;
+    struct vcpu_hooks hooks;
+    struct log *log;
+    struct interp *interp; /* its code cache: cpu/interp.c */
+    void *engine;          /* translator's private state */
+
+    /* Counters */
+    u64 instructions; /* executed by the interpreter */
+    u64 irqs_delivered;
+};
+
+enum shadow {
+    SHADOW_STI = 1 << 0,   /* the instruction after STI: no maskable interrupts */
+    SHADOW_MOVSS = 1 << 1, /* after MOV/POP SS: no interrupts, NMI or debug traps */
+};
+
+/* Makes a CPU in its power-on state. `model` as in -cpu ("pentium3,-sse"); NULL: the default.
+ * On failure returns NULL and sets *error to a message for the user (static storage). */
+struct vcpu *vcpu_create(struct physmem *pm, const struct vcpu_hooks *hooks, struct log *log,
+                         unsigned index, const char *model, const char **error);
+void vcpu_destroy(struct vcpu *v);
+
+/* RESET: SDM 3A table 9-1. INIT keeps caches, FPU and most MSRs. */
+void vcpu_reset(struct vcpu *v);
+void vcpu_init_signal(struct vcpu *v);
+/* SIPI: starts at vector * 4 KiB in real mode. */
+void vcpu_startup(struct vcpu *v, u8 vector);
+
+/* Recomputes mode and view from the registers. */
+void vcpu_mode_changed(struct vcpu *v);
+
+/* Sets event bits, from any thread. @asyncsignalsafe The caller wakes a halted CPU itself. */
+static inline void vcpu_event_set(struct vcpu *v, u32 bits)
+{
+    __atomic_fetch_or(&v->events, bits, __ATOMIC_SEQ_CST);
+}
+static inline void vcpu_event_clear(struct vcpu *v, u32 bits)
+{
+    __atomic_fetch_and(&v->events, ~bits, __ATOMIC_SEQ_CST);
+}
+static inline u32 vcpu_events(const struct vcpu *v)
+{
+    return __atomic_load_n(&v->events, __ATOMIC_RELAXED);
+}
+
+/* Guest address that a HLT-woken or interrupted CPU would show; masks of the current code size. */
+static inline u64 vcpu_ip_mask(const struct vcpu *v)
+{
+    return v->mode & MODE_CS64 ? ~(u64)0 : v->mode & MODE_CS32 ? 0xffffffffu : 0xffffu;
+}
+static inline bool vcpu_long_mode(const struct vcpu *v)
+{
+    return v->efer & EFER_LMA;
+}
+static inline bool vcpu_protected(const struct vcpu *v)
+{
+    return (v->mode & (MODE_PE | MODE_VM)) == MODE_PE;
+}
+static inline bool vcpu_has(const struct vcpu *v, unsigned word, unsigned bit)
+{
+    return v->feature[word] >> bit & 1;
+}
+
+/* Moves rip past the instruction, for operations under rule 2. */
+static inline void vcpu_advance(struct vcpu *v, const struct insn *in)
+{
+    u64 mask = v->mode & MODE_CS64 ? ~(u64)0 : 0xffffffffu;
+    v->rip = (v->rip + in->len) & mask;
+}
+
+/* An operation's meaning. */
+typedef void (*exec_fn)(struct vcpu *v, const struct insn *in);
+
+#endif

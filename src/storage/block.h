@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A block device as controllers see it: asynchronous requests against a backend (an image format
+ * on a file). Controllers submit with the board lock held; completions arrive on the I/O thread
+ * with the board lock held; the blocking work is done by worker threads without it.
+ */
+#ifndef ANELLO_STORAGE_BLOCK_H
+#define ANELLO_STORAGE_BLOCK_H
+
+#include "base/bits.h"
+#include "base/loop.h"
+
+#define SECTOR_BYTES 512
+
+enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD };
+
+struct block;
+
+/* One request. The caller owns it and its buffer until `done` is called. */
+struct block_request {
+    enum block_op op;
+    bool fua;   /* WRITE: stable on the host before completion */
+    u64 offset; /* bytes; READ/WRITE: any alignment is allowed, 512-byte multiples are usual */
+    u64 bytes;
+    void *data; /* READ: filled; WRITE: taken; NULL for FLUSH and DISCARD */
+    int error;  /* at completion: 0 or -errno */
+    void (*done)(struct block_request *request);
+    void *opaque;               /* the caller's */
+    struct block_request *next; /* the block layer's, while in flight */
+};
+
+struct block_options {
+    const char *format; /* NULL: probe by magic (vmdk, vdi, qcow2), raw otherwise */
+    bool read_only;
+    bool snapshot;  /* writes go to a temporary overlay and are lost at the end */
+    bool removable; /* CD or floppy: a missing medium is allowed (path NULL) */
+    enum { CACHE_WRITEBACK, CACHE_WRITETHROUGH, CACHE_NONE, CACHE_UNSAFE } cache;
+};
+
+/* Opens an image for a machine. `loop` delivers completions; NULL: synchronous use only. On
+ * failure returns NULL and writes a one-line message that says what to do to error[n]. */
+struct block *block_open(const char *path, const struct block_options *options, struct loop *loop,
+                         char *error, size_t n);
+/* Waits for requests in flight, flushes, closes. */
+void block_close(struct block *block);
+
+u64 block_size(const struct block *block); /* bytes; 0: no medium */
+bool block_read_only(const struct block *block);
+const char *block_format(const struct block *block);
+const char *block_path(const struct block *block);
+
+/* Starts a request; several may be in flight, with no order among them other than that a FLUSH
+ * covers what completed before it was submitted. Board lock held. */
+void block_submit(struct block *block, struct block_request *request);
+/* Waits until nothing is in flight (reset, pause). Board lock NOT held, or no loop. */
+void block_drain(struct block *block);
+
+/* Synchronous: tools and firmware loading. 0 or -errno. */
+int block_read(struct block *block, u64 offset, void *data, u64 bytes);
+int block_write(struct block *block, u64 offset, const void *data, u64 bytes);
+int block_flush(struct block *block);
+
+/* Media change of a removable device; NULL path ejects. 0, or -1 with a message in error[n]. */
+int block_change(struct block *block, const char *path, char *error, size_t n);
+
+struct block_counters {
+    u64 reads, writes, flushes, read_bytes, write_bytes;
+};
+struct block_counters block_counters(const struct block *block);
+
+#endif

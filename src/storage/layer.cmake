@@ -1,0 +1,1 @@
+target_link_libraries(anello_storage ${scope} ZLIB::ZLIB)
