@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef ANELLO_DEVICES_HPET_H
+#define ANELLO_DEVICES_HPET_H
+
+#include "base/clock.h"
+#include "bus/device.h"
+#include "bus/irq.h"
+#include "bus/physmem.h"
+#include "devices/lapic.h"
+
+#define HPET_BASE  0xfed00000u
+#define HPET_LINES 24
+
+struct hpet_lines {
+    struct irq_line pin[HPET_LINES]; /* IOAPIC inputs */
+    struct irq_line irq0, irq8;      /* ISA lines, for legacy replacement */
+    struct irq_line legacy;          /* level: legacy replacement is on, cut off 8254 and RTC */
+};
+
+struct hpet;
+
+/* A 64-bit main counter at 100 MHz with three comparators. `apics` for FSB delivery. */
+struct hpet *hpet_create(struct physmem *pm, struct clock *clock, const struct hpet_lines *lines,
+                         struct apic_bus *apics);
+struct device hpet_device(struct hpet *hpet);
+
+#endif
