@@ -10,7 +10,11 @@
 
 exec_fn op_int_select(const struct insn *in); /* integer, near control flow, strings */
 exec_fn op_sys_select(const struct insn *in); /* system, I/O, segment registers, far transfers */
-exec_fn op_fpu_select(const struct insn *in); /* x87, MMX, SSE, AVX, AES, PCLMUL */
+
+/* x87, MMX, SSE, AVX, AES, PCLMUL, XSAVE. Prepares the host code and notes it in in->stub, so it
+ * wants the copy of the instruction that will be executed. Its functions need v->rip to be the
+ * address of their instruction: x87 remembers where it was (FIP). */
+exec_fn op_fpu_select(struct vcpu *v, struct insn *in);
 
 /* The effective address of the memory operand, truncated to the address size; without segment. */
 static inline u64 ea_of(const struct vcpu *v, const struct insn *in)

@@ -26,7 +26,18 @@ static inline void fpu_put_away(struct vcpu *v)
 /* FNINIT and power-on contents of v->fpu (call with the state put away). */
 void fpu_reset(struct vcpu *v);
 
-/* Once per process: SIGFPE handling and the memory for instruction stubs. 0 or -errno. */
+/* Once per process: SIGFPE handling. 0 or -errno. */
 int fpu_host_init(void);
+
+/* Memory for instruction stubs of one CPU; called by vcpu_create/vcpu_destroy. False: the host
+ * refused it (errno). */
+bool fpu_attach(struct vcpu *v);
+void fpu_detach(struct vcpu *v);
+
+/* The x87 and vector feature bits that the host can execute and that fpu knows, XCR0 included
+ * through FEAT_D1_EAX: CPUID must not show the guest more than these. */
+void fpu_host_features(u32 feature[FEAT_WORDS]);
+/* XCR0 bits that the guest may set (x87, SSE, AVX). */
+u64 fpu_host_xcr0(void);
 
 #endif

@@ -106,6 +106,7 @@ struct insn {
     u8 scale;       /* 1, 2, 4, 8 */
     u8 operands;    /* used entries of operand[], explicit ones first, in Intel order */
     u16 imm2;       /* far selector; ENTER's level */
+    u16 stub;       /* 0 from the decoder; op_fpu_select() notes here how the host executes it */
     i64 disp;       /* sign-extended; moffs: the whole address, zero-extended */
     u64 imm;        /* as described at OPD_IMM, OPD_REL, OPD_FAR */
     struct operand operand[INSN_OPERANDS];

@@ -288,7 +288,7 @@ struct vcpu {
 
     struct fpu_image fpu; /* guest x87/SSE/AVX when not live in the host: cpu/fpu.h */
     bool fpu_live;
-    struct fpu_image fpu_host;
+    struct fpu_stubs *stubs; /* host code of vector and x87 instructions: cpu/fpu_stub.c */
     u64 fpu_ip, fpu_dp; /* last non-control x87 instruction and operand */
     u16 fpu_cs, fpu_ds, fpu_op;
 
