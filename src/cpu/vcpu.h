@@ -10,7 +10,7 @@
  *  2. rip: an operation that ends a block (a row with ENDS) or that needs its own address finds it
  *     in v->rip, and sets v->rip to the next instruction's address before it returns. For all other
  *     operations v->rip is stale and stays untouched; when they fault, the run loop knows where.
- *  3. Arithmetic flags may be lazy: only cpu/flags.h reads or writes them.
+ *  3. The arithmetic flags live apart from rflags: only cpu/flags.h reads or writes them.
  *  4. After CR0, CR3, CR4, EFER, CPL, CS, SS, RFLAGS.VM/TF/AC or paging structures in use change,
  *     call the function named at the field (vcpu_mode_changed(), tlb_flush*()).
  *  5. This layer is compiled with -mgeneral-regs-only: guest x87/vector state may be live in the
@@ -244,15 +244,20 @@ enum mode_bits {                    /* the mode word: what translations and cach
 };
 
 struct interp;
+struct uop;
+
+/* Index of `zero` counted from gpr[0]. */
+#define REG_ZERO 17
 
 struct vcpu {
     /* Integer state. Offsets are used by emitted code: keep these first. */
     u64 gpr[16];
     u64 rip;
-    u64 rflags;                /* without OSZAPC while lazy: cpu/flags.h */
-    u64 lazy_result, lazy_aux; /* owned by cpu/flags.h */
-    u32 mode;                  /* enum mode_bits; vcpu_mode_changed() computes it */
-    u32 events;                /* enum vcpu_event, atomic */
+    u64 zero;   /* always 0: what an absent base or index register reads (REG_ZERO) */
+    u64 rflags; /* without OSZAPC: use cpu/flags.h */
+    u16 oszapc; /* the arithmetic flags as the host's LAHF and SETO give them: cpu/flags.h */
+    u32 mode;   /* enum mode_bits; vcpu_mode_changed() computes it */
+    u32 events; /* enum vcpu_event, atomic */
     u8 cpl;
     u8 view; /* enum tlb_view of explicit accesses; vcpu_mode_changed() */
 
@@ -289,7 +294,7 @@ struct vcpu {
     struct fpu_image fpu; /* guest x87/SSE/AVX when not live in the host: cpu/fpu.h */
     bool fpu_live;
     struct fpu_stubs *stubs; /* host code of vector and x87 instructions: cpu/fpu_stub.c */
-    u64 fpu_ip, fpu_dp; /* last non-control x87 instruction and operand */
+    u64 fpu_ip, fpu_dp;      /* last non-control x87 instruction and operand */
     u16 fpu_cs, fpu_ds, fpu_op;
 
     struct tlb_entry tlb[TLB_VIEWS][TLB_ENTRIES];
@@ -305,6 +310,8 @@ struct vcpu {
     struct vcpu_hooks hooks;
     struct log *log;
     struct interp *interp; /* its code cache: cpu/interp.c */
+    const struct uop *at;  /* what the interpreter is executing; NULL: rip is right as it stands */
+    i64 budget;            /* instructions left in this run of the interpreter */
     void *engine;          /* translator's private state */
 
     /* Counters */
