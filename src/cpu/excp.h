@@ -8,7 +8,8 @@
 #include "cpu/vcpu.h"
 
 /* A guest fault of the current instruction: lands in the run loop, which restores the address of
- * the instruction and calls excp_deliver_fault(). */
+ * the instruction and calls excp_deliver_fault(). Error codes of #TS, #NP, #SS and #GP get EXT
+ * (bit 0) while an event other than INT n is being delivered. */
 NORETURN void cpu_raise(struct vcpu *v, unsigned vector);
 NORETURN void cpu_raise_error(struct vcpu *v, unsigned vector, u32 error);
 /* #PF; la goes to CR2 at delivery. */
@@ -20,13 +21,50 @@ bool excp_deliver_fault(struct vcpu *v);
 
 enum int_source { INT_EXTERNAL, INT_SOFTWARE, INT_EXCEPTION, INT_ICEBP };
 
-/* Delivers a vector through the IVT, the 32-bit or 64-bit IDT or a task gate. v->rip is what is
- * pushed. `error` is pushed when has_error. May raise. */
+/* Delivers a vector through the IVT, the 32-bit or 64-bit IDT or a task gate. `return_ip` is what
+ * is pushed; v->rip stays as it is until nothing can fault any more. `error` is pushed when
+ * has_error. May raise. */
 void excp_interrupt(struct vcpu *v, unsigned vector, enum int_source source, bool has_error,
-                    u32 error);
+                    u32 error, u64 return_ip);
 
-/* At an instruction boundary with events pending: takes the one of highest priority (table 6-2).
- * Returns true when something was delivered or the CPU state changed (rip moved). */
+/* ---- Instruction boundaries ----
+ *
+ * The run loop, before each block or instruction:
+ *
+ *     if (excp_due(v) && excp_boundary(v))
+ *         look up rip again, rules as before;
+ *     if (excp_stepping(v)) {
+ *         bool tf = v->mode & MODE_TF;
+ *         ... exactly one instruction (one iteration of a REP) ...
+ *         if (tf)
+ *             excp_stepped(v);
+ *     } else
+ *         ... a block; instructions that change what is due (rows with `ends`) end it ...
+ */
+
+/* Something may have to be done before the next instruction. */
+static inline bool excp_due(const struct vcpu *v)
+{
+    return vcpu_events(v) | v->shadow | v->pending_db | (v->mode & (MODE_TF | MODE_BREAK));
+}
+
+/* The next instruction must be followed by excp_boundary(). */
+static inline bool excp_stepping(const struct vcpu *v)
+{
+    return v->shadow | v->pending_db | (v->mode & (MODE_TF | MODE_BREAK));
+}
+
+/* An instruction that began with TF set is complete: a single-step trap, unless it went through a
+ * gate (INT n). */
+static inline void excp_stepped(struct vcpu *v)
+{
+    if (!(v->shadow & SHADOW_NO_STEP))
+        v->pending_db |= DR6_BS;
+}
+
+/* Takes the event of highest priority (table 6-2), if one may be taken now, and moves shadows on.
+ * Returns true when something was delivered or the TLB was flushed: rip or what it means may have
+ * changed. EVENT_STOP and EVENT_CODE are the run loop's. May raise. */
 bool excp_boundary(struct vcpu *v);
 
 /* True when excp_boundary() would deliver: for HLT. */

@@ -53,11 +53,11 @@ static inline void mem_write(struct vcpu *v, u64 la, u64 value, unsigned size)
 }
 static inline u64 mem_read_sys(struct vcpu *v, u64 la, unsigned size)
 {
-    return mem_read_view(v, la, size, TLB_KERNEL);
+    return mem_read_view(v, la, size, v->sys_view);
 }
 static inline void mem_write_sys(struct vcpu *v, u64 la, u64 value, unsigned size)
 {
-    mem_write_view(v, la, value, size, TLB_KERNEL);
+    mem_write_view(v, la, value, size, v->sys_view);
 }
 
 /* Host pointer for a read-modify-write or a wide (vector, x87) access of `size` bytes that does
@@ -106,17 +106,28 @@ u8 mem_fetch_slow(struct vcpu *v, u64 la);
 /* ---- Segmentation ---- */
 
 /* Raises #SS/#GP for an access of size bytes at ea through segment s that its descriptor forbids.
- */
+ * In 64-bit mode ea is linear already and checked for being canonical. */
 void seg_check_slow(struct vcpu *v, unsigned s, u64 ea, unsigned size, enum access access);
+
+/* Bits 63..47 alike (SDM 1 §3.3.7.1). */
+static inline bool mem_canonical(u64 la)
+{
+    return (u64)sext64(la, 48) == la;
+}
 
 /* ea in segment s to la, with all checks (limit, type, null, canonical). `size` bytes from ea. */
 static inline u64 seg_linear(struct vcpu *v, unsigned s, u64 ea, unsigned size, enum access access)
 {
     if (LIKELY((v->mode & (MODE_FLAT | MODE_CS64)) == MODE_FLAT && s <= SEG_DS && s != SEG_CS))
         return (u32)ea; /* base 0, 4 GiB limit, read/write data */
-    seg_check_slow(v, s, ea, size, access);
-    if (v->mode & MODE_CS64)
-        return s >= SEG_FS ? v->seg[s].base + ea : ea;
+    if (v->mode & MODE_CS64) {
+        u64 la = s >= SEG_FS ? v->seg[s].base + ea : ea;
+        if (UNLIKELY(!mem_canonical(la) || !mem_canonical(la + size - 1)))
+            seg_check_slow(v, s, la, size, access);
+        return la;
+    }
+    if (UNLIKELY(ea + size > v->seg[s].end[access == ACCESS_WRITE]))
+        seg_check_slow(v, s, ea, size, access);
     return (u32)(v->seg[s].base + ea);
 }
 

@@ -10,6 +10,7 @@
  *  2. rip: an operation that ends a block (a row with ENDS) or that needs its own address finds it
  *     in v->rip, and sets v->rip to the next instruction's address before it returns. For all other
  *     operations v->rip is stale and stays untouched; when they fault, the run loop knows where.
+ *     A fault of a task switch belongs to the new task: then rip has moved and v->at is NULL.
  *  3. The arithmetic flags live apart from rflags: only cpu/flags.h reads or writes them.
  *  4. After CR0, CR3, CR4, EFER, CPL, CS, SS, RFLAGS.VM/TF/AC or paging structures in use change,
  *     call the function named at the field (vcpu_mode_changed(), tlb_flush*()).
@@ -20,6 +21,7 @@
 #ifndef ANELLO_CPU_VCPU_H
 #define ANELLO_CPU_VCPU_H
 
+#include <pthread.h>
 #include <setjmp.h>
 
 #include "base/bits.h"
@@ -111,6 +113,23 @@ enum vector {
     VEC_XM = 19,
 };
 
+/* ---- Debug registers (SDM 3B §17.2) ---- */
+enum dr6_bits {
+    DR6_B = 0xf, /* B3..B0: conditions of the four breakpoints */
+    DR6_BD = 1 << 13,
+    DR6_BS = 1 << 14,
+    DR6_BT = 1 << 15,
+};
+#define DR6_FIXED ((u64)0xffff0ff0)
+enum dr7_bits {
+    DR7_ENABLES = 0xff, /* L0 G0 .. L3 G3 */
+    DR7_LOCAL_ENABLES = 0x55,
+    DR7_LE = 1 << 8,
+    DR7_GE = 1 << 9,
+    DR7_FIXED = 1 << 10,
+    DR7_GD = 1 << 13,
+};
+
 /* ---- Segments (SDM 3A §3.4.5) ---- */
 enum seg_attr {                 /* descriptor bits 40..55 moved down to bit 0 */
                 SEG_TYPE = 0xf, /* with S: bit 3 code, 2 expand-down/conforming, 1 write/read, 0
@@ -136,6 +155,8 @@ struct segment {
     u16 attr;  /* enum seg_attr */
     u16 sel;
     bool unusable; /* a null selector was loaded: any access faults (outside 64-bit mode) */
+    u64 end[2];    /* [write]: accesses that end at or below this offset are allowed without further
+                      checks; 0 when none are. Made by vcpu_mode_changed() */
 };
 
 struct table_reg {
@@ -259,7 +280,8 @@ struct vcpu {
     u32 mode;   /* enum mode_bits; vcpu_mode_changed() computes it */
     u32 events; /* enum vcpu_event, atomic */
     u8 cpl;
-    u8 view; /* enum tlb_view of explicit accesses; vcpu_mode_changed() */
+    u8 view;     /* enum tlb_view of explicit accesses; vcpu_mode_changed() */
+    u8 sys_view; /* and of the CPU's own to descriptor tables and TSS */
 
     struct segment seg[SEG_COUNT], ldtr, tr;
     struct table_reg gdtr, idtr;
@@ -277,11 +299,11 @@ struct vcpu {
     /* Delivery in progress and one-instruction states */
     u8 shadow; /* enum shadow: what the next instruction boundary must not take */
     bool halted;
+    bool wait_for_sipi; /* an application processor after reset or INIT */
     bool nmi_blocked;
-    int delivering; /* vector being delivered, -1 none: double and triple faults */
-    u32 delivering_error;
-    bool delivering_external;
-    u64 pending_db;   /* DR6 bits of debug exceptions to take at this boundary */
+    int delivering;   /* exception being delivered, -1 none: double and triple faults */
+    bool external;    /* delivery of an event that is not INT n: EXT in error codes */
+    u32 pending_db;   /* DR6 bits of debug traps to take at the next boundary that allows it */
     jmp_buf *landing; /* of the run loop */
     /* The fault that landed: read by the run loop only. */
     struct {
@@ -298,15 +320,23 @@ struct vcpu {
     u16 fpu_cs, fpu_ds, fpu_op;
 
     struct tlb_entry tlb[TLB_VIEWS][TLB_ENTRIES];
+    u64 tlb_used[TLB_VIEWS][TLB_ENTRIES / 64];   /* entries that a flush must visit */
+    u64 tlb_global[TLB_VIEWS][TLB_ENTRIES / 64]; /* of them, those that survive MOV CR3 */
     u64 tlb_large_lo, tlb_large_hi; /* linear range that large pages cover, for INVLPG */
 
     /* Configuration */
     u32 feature[FEAT_WORDS]; /* the CPUID bits that this CPU shows */
     const struct cpu_model *model;
-    unsigned index; /* 0 = bootstrap processor */
-    u64 a20_mask;   /* ANDed to physical addresses */
+    unsigned index;   /* 0 = bootstrap processor */
+    u8 phys_bits;     /* MAXPHYADDR: paging structure bits above are reserved */
+    u8 sipi_vector;   /* of EVENT_SIPI */
+    u64 a20_mask;     /* ANDed to physical addresses: vcpu_set_a20() */
+    pthread_t thread; /* that runs this CPU: vcpu_bind_thread() */
     struct physmem *pm;
     struct phys_listener listener;
+    /* Bytes of a PAGE_CODE page are about to change, by this CPU (on its own thread) or by another
+     * agent. Installed by the engine; may be NULL. */
+    void (*code_written)(struct vcpu *v, u64 offset, u32 size);
     struct vcpu_hooks hooks;
     struct log *log;
     struct interp *interp; /* its code cache: cpu/interp.c */
@@ -319,9 +349,15 @@ struct vcpu {
     u64 irqs_delivered;
 };
 
+/* What an instruction asks of the boundary after it. While v->shadow is not 0 the run loop goes one
+ * instruction at a time and calls excp_boundary() before each. */
 enum shadow {
-    SHADOW_STI = 1 << 0,   /* the instruction after STI: no maskable interrupts */
-    SHADOW_MOVSS = 1 << 1, /* after MOV/POP SS: no interrupts, NMI or debug traps */
+    SHADOW_STI = 1 << 0,     /* STI: no maskable interrupts at this boundary */
+    SHADOW_MOVSS = 1 << 1,   /* MOV/POP SS: no interrupts, NMI or debug exceptions */
+    SHADOW_RF = 1 << 2,      /* IRET loaded RF: it lasts until after the next instruction */
+    SHADOW_NO_STEP = 1 << 3, /* control went through a gate: TF at its start traps no more */
+    SHADOW_REP = 1 << 4,     /* stopped between two iterations, rip unchanged */
+    SHADOW_OVER = 1 << 5,    /* the instruction in the shadow has run: set by excp_boundary() */
 };
 
 /* Makes a CPU in its power-on state. `model` as in -cpu ("pentium3,-sse"); NULL: the default.
@@ -336,8 +372,24 @@ void vcpu_init_signal(struct vcpu *v);
 /* SIPI: starts at vector * 4 KiB in real mode. */
 void vcpu_startup(struct vcpu *v, u8 vector);
 
-/* Recomputes mode and view from the registers. */
+/* Sends the start-up message, from any thread; the caller wakes the CPU. */
+void vcpu_send_sipi(struct vcpu *v, u8 vector);
+
+/* Recomputes mode, views and the segments' quick limits from the registers. */
 void vcpu_mode_changed(struct vcpu *v);
+
+/* The calling thread runs this CPU from now on (vcpu_create() names its caller). */
+void vcpu_bind_thread(struct vcpu *v);
+static inline bool vcpu_on_own_thread(const struct vcpu *v)
+{
+    return pthread_equal(pthread_self(), v->thread);
+}
+
+/* Opens or closes address line 20; from any thread. */
+void vcpu_set_a20(struct vcpu *v, bool open);
+
+/* Host TSC ticks plus the offset: what RDTSC shows. */
+u64 vcpu_tsc(const struct vcpu *v);
 
 /* Sets event bits, from any thread. @asyncsignalsafe The caller wakes a halted CPU itself. */
 static inline void vcpu_event_set(struct vcpu *v, u32 bits)
