@@ -92,9 +92,6 @@ void pci_bus_set_router(struct pci_bus *bus, void (*set)(void *opaque, unsigned 
 /* Where message signalled interrupts go (the local APICs). */
 void pci_bus_set_msi(struct pci_bus *bus, void (*deliver)(void *opaque, u64 address, u32 data),
                      void *opaque);
-/* Who has the byte port CF9h, which lies inside the address latch but is reached only by byte
- * accesses (the reset control register of the south bridge). */
-void pci_bus_set_cf9(struct pci_bus *bus, const struct port_ops *ops, void *opaque);
 
 /* Configuration access as a CPU makes it; what is not there reads as ones. size 1, 2 or 4. */
 u32 pci_config_read(struct pci_bus *bus, u8 bus_number, u8 devfn, u8 reg, unsigned size);
