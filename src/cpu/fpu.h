@@ -12,7 +12,7 @@
 
 #include "cpu/vcpu.h"
 
-/* Loads the guest state into the host registers if it is not live; saves the host's. */
+/* Loads the guest state into the host registers. Use fpu_enter(). */
 void fpu_make_live(struct vcpu *v);
 void fpu_put_away_slow(struct vcpu *v);
 
@@ -23,10 +23,42 @@ static inline void fpu_put_away(struct vcpu *v)
         fpu_put_away_slow(v);
 }
 
-/* FNINIT and power-on contents of v->fpu (call with the state put away). */
+/* Sanitizers and compilers that call memcpy() where the source does not say so clobber vector
+ * registers between any two lines. There the state is put away after every operation, and the
+ * functions that touch it are not instrumented. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
+#define FPU_STAYS_LIVE false
+#define FPU_ASM        __attribute__((noinline, no_sanitize("address", "thread", "undefined")))
+#else
+#define FPU_STAYS_LIVE true
+#define FPU_ASM
+#endif
+
+/* Around code that executes vector or x87 instructions; in functions marked FPU_ASM. */
+static inline __attribute__((always_inline)) void fpu_enter(struct vcpu *v)
+{
+    if (UNLIKELY(!v->fpu_live))
+        fpu_make_live(v);
+}
+static inline __attribute__((always_inline)) void fpu_leave(struct vcpu *v)
+{
+    if (!FPU_STAYS_LIVE)
+        fpu_put_away_slow(v);
+}
+
+/* v->fpu as if put away, without putting it away: for who only reads it. */
+void fpu_store(struct vcpu *v);
+
+/* After v->fpu was edited while put away or by fpu_store(): it becomes the state. */
+void fpu_edited(struct vcpu *v);
+
+/* The XSAVE components that are not in their initial configuration (XINUSE). */
+u64 fpu_in_use(struct vcpu *v);
+
+/* Power-on contents (SDM 3A table 9-1). */
 void fpu_reset(struct vcpu *v);
 
-/* Once per process: SIGFPE handling. 0 or -errno. */
+/* Once per process: handling of the host's arithmetic traps. 0 or -errno. */
 int fpu_host_init(void);
 
 /* Memory for instruction stubs of one CPU; called by vcpu_create/vcpu_destroy. False: the host

@@ -315,6 +315,9 @@ struct vcpu {
 
     struct fpu_image fpu; /* guest x87/SSE/AVX when not live in the host: cpu/fpu.h */
     bool fpu_live;
+    bool fpu_unmasked;       /* the control word unmasks something, so errors may be pending */
+    u8 fpu_components;       /* XSAVE components to switch; 0: the host has FXSAVE only */
+    u32 fpu_mxcsr_mask;      /* bits of MXCSR that the host allows to be set */
     struct fpu_stubs *stubs; /* host code of vector and x87 instructions: cpu/fpu_stub.c */
     u64 fpu_ip, fpu_dp;      /* last non-control x87 instruction and operand */
     u16 fpu_cs, fpu_ds, fpu_op;

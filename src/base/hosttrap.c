@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <ucontext.h>
+
+#include "base/hosttrap.h"
+
+/* Signal plumbing: handlers have no context argument. Written once, under the lock, before the
+ * signal can reach on_signal(). */
+static struct {
+    hosttrap_fn *fn;
+    struct sigaction previous;
+} owner[HOSTTRAP_KINDS];
+static pthread_mutex_t owner_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static const int signal_of_kind[HOSTTRAP_KINDS] = {[HOSTTRAP_ARITHMETIC] = SIGFPE};
+
+static const int encoding_order[16] = {
+    REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+    REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
+};
+
+/* @asyncsignalsafe */
+static void pass_on(const struct sigaction *previous, int number, siginfo_t *info, void *context)
+{
+    if (previous->sa_flags & SA_SIGINFO)
+        previous->sa_sigaction(number, info, context);
+    else if (previous->sa_handler != SIG_DFL && previous->sa_handler != SIG_IGN)
+        previous->sa_handler(number);
+    else
+        sigaction(number, previous, NULL); /* the trap comes again and ends the process */
+}
+
+/* @asyncsignalsafe */
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+    unsigned kind = 0;
+    while (signal_of_kind[kind] != number)
+        kind++;
+    greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
+    struct hosttrap trap = {.rip = (u64)regs[REG_RIP], .vector = (u64)regs[REG_TRAPNO]};
+    for (unsigned i = 0; i < ARRAY_LEN(encoding_order); i++)
+        trap.gpr[i] = (u64)regs[encoding_order[i]];
+    /* A signal that was sent, not caused, has nothing to do with the registers. */
+    if (info->si_code <= 0 || !owner[kind].fn(&trap)) {
+        pass_on(&owner[kind].previous, number, info, context);
+        return;
+    }
+    regs[REG_RIP] = (greg_t)trap.rip;
+    for (unsigned i = 0; i < ARRAY_LEN(encoding_order); i++)
+        regs[encoding_order[i]] = (greg_t)trap.gpr[i];
+}
+
+int hosttrap_install(enum hosttrap_kind kind, hosttrap_fn *fn)
+{
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    int error = 0;
+    sigemptyset(&action.sa_mask);
+    pthread_mutex_lock(&owner_lock);
+    if (owner[kind].fn) {
+        error = owner[kind].fn == fn ? 0 : -EBUSY;
+    } else {
+        owner[kind].fn = fn;
+        if (sigaction(signal_of_kind[kind], &action, &owner[kind].previous) != 0) {
+            error = -errno;
+            owner[kind].fn = NULL;
+        }
+    }
+    pthread_mutex_unlock(&owner_lock);
+    return error;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Traps of the host CPU on this process' own instructions, as a function that sees and changes the
+ * registers of the trapping thread. The signals beneath are an implementation detail: their headers
+ * also use up the names of the registers.
+ */
+#ifndef ANELLO_BASE_HOSTTRAP_H
+#define ANELLO_BASE_HOSTTRAP_H
+
+#include "base/bits.h"
+
+enum hosttrap_kind {
+    HOSTTRAP_ARITHMETIC, /* divide errors, x87 and SIMD exceptions: SIGFPE */
+    HOSTTRAP_KINDS
+};
+
+struct hosttrap {
+    u64 rip;
+    u64 gpr[16]; /* in encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8.. */
+    u64 vector;  /* of the exception, as the SDM numbers it */
+};
+
+/* Called on the trapping thread, in the signal handler. True: handled, the thread goes on with
+ * rip and gpr as they are now. False: somebody else's; the previous owner of the signal is asked.
+ * @asyncsignalsafe */
+typedef bool hosttrap_fn(struct hosttrap *trap);
+
+/* Once per process and kind; later calls with the same function do nothing. 0 or -errno (-EBUSY:
+ * the kind has another function). */
+int hosttrap_install(enum hosttrap_kind kind, hosttrap_fn *fn);
+
+#endif
