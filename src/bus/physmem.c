@@ -374,6 +374,22 @@ bool physmem_read(struct physmem *pm, u64 pa, void *to, u64 size)
     return all;
 }
 
+void physmem_peek(struct physmem *pm, u64 pa, void *to, u64 size)
+{
+    u8 *out = to;
+    for (u64 n; size; pa += n, out += n, size -= n) {
+        n = in_page(pa, size);
+        struct phys_page page = physmem_lookup(pm, pa);
+        if (page.kind != PHYS_MMIO || !page.region->ops->peek) {
+            physmem_read(pm, pa, out, n);
+            continue;
+        }
+        const struct phys_region *r = page.region;
+        for (u64 i = 0; i < n; i++)
+            out[i] = r->ops->peek(r->opaque, pa + i - r->pa);
+    }
+}
+
 static bool write_pages(struct physmem *pm, u64 pa, const void *from, u64 size, bool rom)
 {
     bool all = true;

@@ -44,6 +44,8 @@ struct mmio_ops {
     u64 (*read)(void *opaque, u64 offset, unsigned size);
     void (*write)(void *opaque, u64 offset, u64 value, unsigned size);
     unsigned max_size; /* 0 means 4 */
+    /* A byte as a read would show it, without its side effects: for the monitor. May be NULL. */
+    u8 (*peek)(void *opaque, u64 offset);
 };
 
 struct phys_region;
@@ -107,6 +109,9 @@ bool physmem_read(struct physmem *pm, u64 pa, void *to, u64 size);
 bool physmem_write(struct physmem *pm, u64 pa, const void *from, u64 size);
 /* As physmem_write, but ROM is written too (firmware loading). */
 bool physmem_write_rom(struct physmem *pm, u64 pa, const void *from, u64 size);
+/* For monitors: memory, and registers that can be looked at without side effects; FFh elsewhere.
+ * Board lock held. */
+void physmem_peek(struct physmem *pm, u64 pa, void *to, u64 size);
 /* Host address of pa and in *run how many bytes (at most `want`) follow contiguously; NULL when pa
  * is not memory. For writing, the range is touched. */
 u8 *physmem_dma_map(struct physmem *pm, u64 pa, u64 want, u64 *run, bool for_write);

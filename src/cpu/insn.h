@@ -19,15 +19,15 @@ enum gpr {
     REG_BP,
     REG_SI,
     REG_DI,
-    REG_R8,
-    REG_R9,
-    REG_R10,
-    REG_R11,
-    REG_R12,
-    REG_R13,
-    REG_R14,
-    REG_R15,
-    REG_RIP = 16, /* as a base register only */
+    GPR_R8,
+    GPR_R9,
+    GPR_R10,
+    GPR_R11,
+    GPR_R12,
+    GPR_R13,
+    GPR_R14,
+    GPR_R15,
+    REG_PC = 16, /* as a base register only */
     REG_NONE = 0xff,
 };
 
