@@ -41,7 +41,8 @@ struct block_options {
  * failure returns NULL and writes a one-line message that says what to do to error[n]. */
 struct block *block_open(const char *path, const struct block_options *options, struct loop *loop,
                          char *error, size_t n);
-/* Waits for requests in flight, flushes, closes. */
+/* Waits for requests in flight and delivers their completions, flushes, closes. Board lock held, or
+ * no other thread runs the loop any more. */
 void block_close(struct block *block);
 
 u64 block_size(const struct block *block); /* bytes; 0: no medium */
@@ -52,8 +53,17 @@ const char *block_path(const struct block *block);
 /* Starts a request; several may be in flight, with no order among them other than that a FLUSH
  * covers what completed before it was submitted. Board lock held. */
 void block_submit(struct block *block, struct block_request *request);
-/* Waits until nothing is in flight (reset, pause). Board lock NOT held, or no loop. */
+/* Waits until nothing is in flight (reset, pause) and delivers the completions itself. Board lock
+ * held, or no loop. Requests that wait for space on the host are left waiting. */
 void block_drain(struct block *block);
+
+/* Called on the I/O thread when the host has no space for a write: the request stays in flight
+ * until block_retry(), so that the machine can pause and go on. Without it the error goes to the
+ * guest. */
+void block_on_full(struct block *block, void (*full)(void *opaque, struct block *block),
+                   void *opaque);
+/* Starts the requests again that found no space. Board lock held. */
+void block_retry(struct block *block);
 
 /* Synchronous: tools and firmware loading. 0 or -errno. */
 int block_read(struct block *block, u64 offset, void *data, u64 bytes);

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Opening images: which format, and the calls that go through it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "storage/format.h"
+
+#define CHAIN_MAX    64 /* images on top of each other: a loop is caught here */
+#define SECTOR_BYTES 512
+
+const struct image_format *const image_formats[] = {&raw_format, NULL};
+
+/* Formats that are recognised only to say so. */
+static const struct {
+    const char *name;
+    u32 offset;
+    const char *magic;
+    u32 length;
+} foreign[] = {
+    {"qcow2", 0, "QFI\xfb", 4},
+    {"vmdk", 0, "KDMV", 4},
+    {"vmdk", 0, "COWD", 4},
+    {"vmdk", 0, "# Disk DescriptorFile", 21},
+    {"vdi", 0x40, "\x7f\x10\xda\xbe", 4},
+    {"vhdx", 0, "vhdxfile", 8},
+    {"vpc", 0, "conectix", 8},
+    {"qed", 0, "QED\0", 4},
+    {"parallels", 0, "WithoutFreeSpace", 16},
+    {"parallels", 0, "WithouFreSpacExt", 16},
+};
+
+const struct image_format *image_format_by_name(const char *name)
+{
+    for (const struct image_format *const *f = image_formats; *f; f++) {
+        if (!strcmp((*f)->name, name))
+            return *f;
+    }
+    return NULL;
+}
+
+const struct image_format *image_format_probe(const u8 *head)
+{
+    for (const struct image_format *const *f = image_formats; *f; f++) {
+        if ((*f)->probe && (*f)->probe(head))
+            return *f;
+    }
+    return NULL;
+}
+
+static const char *foreign_format(const u8 *head)
+{
+    for (size_t i = 0; i < ARRAY_LEN(foreign); i++) {
+        if (!memcmp(head + foreign[i].offset, foreign[i].magic, foreign[i].length))
+            return foreign[i].name;
+    }
+    return NULL;
+}
+
+/* The format to use, or NULL with a message. */
+static const struct image_format *choose(struct file *file, const char *path, const char *wanted,
+                                         char *error, size_t n)
+{
+    if (wanted) {
+        const struct image_format *format = image_format_by_name(wanted);
+        if (!format)
+            snprintf(error, n, "%s: unknown image format \"%s\"", path, wanted);
+        return format;
+    }
+    u8 head[PROBE_BYTES];
+    int failed = file_read(file, 0, head, sizeof head);
+    if (failed) {
+        snprintf(error, n, "%s: %s", path, strerror(-failed));
+        return NULL;
+    }
+    const struct image_format *format = image_format_probe(head);
+    if (format)
+        return format;
+    const char *name = foreign_format(head);
+    if (!name)
+        return &raw_format;
+    snprintf(error, n,
+             "%s: is a %s image, which is not supported; convert it with \"qemu-img convert -O "
+             "raw\", or say format=raw if the guest itself is to see these bytes",
+             path, name);
+    return NULL;
+}
+
+struct image *image_open_file(struct file *file, const char *path,
+                              const struct image_options *options, char *error, size_t n)
+{
+    struct image *image = calloc(1, sizeof *image);
+    if (!image) {
+        snprintf(error, n, "%s: out of memory", path);
+        file_close(file);
+        return NULL;
+    }
+    image->file = file;
+    image->path = strdup(path);
+    image->read_only = options->read_only;
+    image->probed = !options->format;
+    image->format = choose(file, path, options->format, error, n);
+    if (!image->format || image->format->open(image, options, error, n)) {
+        image->format = NULL;
+        image_close(image);
+        return NULL;
+    }
+    return image;
+}
+
+struct image *image_open(const char *path, const struct image_options *options, char *error,
+                         size_t n)
+{
+    if (options->depth > CHAIN_MAX) {
+        snprintf(error, n, "%s: its chain of backing files is too long or a loop", path);
+        return NULL;
+    }
+    unsigned flags = options->file_flags | (options->read_only ? 0 : FILE_WRITABLE);
+    struct file *file = file_open(path, flags, error, n);
+    return file ? image_open_file(file, path, options, error, n) : NULL;
+}
+
+void image_close(struct image *image)
+{
+    if (!image)
+        return;
+    if (image->format && image->format->close)
+        image->format->close(image);
+    image_close(image->backing);
+    file_close(image->file);
+    free(image->path);
+    free(image);
+}
+
+/* ---- calls ---- */
+
+static bool in_range(const struct image *image, u64 offset, u64 bytes)
+{
+    return offset <= image->size && bytes <= image->size - offset;
+}
+
+int image_read(struct image *image, u64 offset, void *data, u64 bytes)
+{
+    if (!in_range(image, offset, bytes))
+        return -EINVAL;
+    return bytes ? image->format->read(image, offset, data, bytes) : 0;
+}
+
+int image_write(struct image *image, u64 offset, const void *data, u64 bytes)
+{
+    if (!in_range(image, offset, bytes))
+        return -EINVAL;
+    if (image->read_only)
+        return -EROFS;
+    return bytes ? image->format->write(image, offset, data, bytes) : 0;
+}
+
+int image_flush(struct image *image)
+{
+    return image->read_only || !image->format->flush ? 0 : image->format->flush(image);
+}
+
+static int write_zeros(struct image *image, u64 offset, u64 bytes)
+{
+    u64 piece = bytes < KIB(64) ? bytes : KIB(64);
+    u8 *zeros = calloc(1, piece);
+    int error = zeros ? 0 : -ENOMEM;
+    for (; bytes && !error; offset += piece, bytes -= piece) {
+        if (piece > bytes)
+            piece = bytes;
+        error = image->format->write(image, offset, zeros, piece);
+    }
+    free(zeros);
+    return error;
+}
+
+int image_zero(struct image *image, u64 offset, u64 bytes)
+{
+    if (!in_range(image, offset, bytes))
+        return -EINVAL;
+    if (image->read_only)
+        return -EROFS;
+    if (!bytes)
+        return 0;
+    return image->format->zero ? image->format->zero(image, offset, bytes)
+                               : write_zeros(image, offset, bytes);
+}
+
+int image_discard(struct image *image, u64 offset, u64 bytes)
+{
+    if (!in_range(image, offset, bytes))
+        return -EINVAL;
+    if (image->read_only)
+        return -EROFS;
+    return bytes && image->format->discard ? image->format->discard(image, offset, bytes) : 0;
+}

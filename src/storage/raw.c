@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The raw format: byte n of the disk is byte n of the file.
+ *
+ * A raw image whose format was not said but found is guarded: its guest may not write a first
+ * sector that looks like another format, because at the next start that would be believed, and a
+ * header made by the guest could name any file of the host as its backing file.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "storage/format.h"
+
+#define SECTOR_BYTES 512
+#define GUARD_BYTES  SECTOR_BYTES
+
+static int raw_open(struct image *image, const struct image_options *options, char *error, size_t n)
+{
+    (void)options;
+    u64 bytes = file_size(image->file);
+    if (!bytes) {
+        snprintf(error, n, "%s: is empty; \"anello image create\" makes an image with a size",
+                 image->path);
+        return -EINVAL;
+    }
+    image->size = align_up(bytes, SECTOR_BYTES); /* the end of an odd one reads as zeros */
+    return 0;
+}
+
+static int raw_read(struct image *image, u64 offset, void *data, u64 bytes)
+{
+    return file_read(image->file, offset, data, bytes);
+}
+
+/* True when the write would make this image another format's. */
+static bool changes_format(struct image *image, u64 offset, const void *data, u64 bytes)
+{
+    if (!image->probed || offset >= GUARD_BYTES)
+        return false;
+    u8 head[PROBE_BYTES] = {0};
+    if (file_read(image->file, 0, head, sizeof head))
+        return true;
+    u64 room = sizeof head - offset;
+    memcpy(head + offset, data, bytes < room ? bytes : room);
+    return image_format_probe(head) != NULL;
+}
+
+static int raw_write(struct image *image, u64 offset, const void *data, u64 bytes)
+{
+    if (changes_format(image, offset, data, bytes))
+        return -EPERM;
+    return file_write(image->file, offset, data, bytes);
+}
+
+static int raw_flush(struct image *image)
+{
+    return file_flush(image->file);
+}
+
+static int raw_zero(struct image *image, u64 offset, u64 bytes)
+{
+    return file_zero(image->file, offset, bytes);
+}
+
+const struct image_format raw_format = {
+    .name = "raw",
+    .description = "the disk's bytes and nothing else",
+    .open = raw_open,
+    .read = raw_read,
+    .write = raw_write,
+    .flush = raw_flush,
+    .zero = raw_zero,
+    .discard = raw_zero,
+};
