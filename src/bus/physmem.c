@@ -441,20 +441,51 @@ u8 *physmem_dma_map(struct physmem *pm, u64 pa, u64 want, u64 *run, bool for_wri
 
 /* ---- marks ---- */
 
-void physmem_mark(struct physmem *pm, u64 offset, u8 marks)
+static void tell_protected(struct physmem *pm, u64 offset)
 {
-    u8 before = __atomic_fetch_or(physmem_marks(pm, offset), marks, __ATOMIC_SEQ_CST);
-    if (before)
-        return;
     for (struct phys_listener *l = pm->listeners; l; l = l->next) {
         if (l->write_protected)
             l->write_protected(l->opaque, offset & ~PAGE_OFFSET_MASK);
     }
 }
 
+void physmem_mark(struct physmem *pm, u64 offset, u8 marks)
+{
+    u8 before = __atomic_fetch_or(physmem_marks(pm, offset), marks, __ATOMIC_SEQ_CST);
+    if (!before)
+        tell_protected(pm, offset);
+}
+
 void physmem_unmark(struct physmem *pm, u64 offset, u8 marks)
 {
     __atomic_fetch_and(physmem_marks(pm, offset), (u8)~marks, __ATOMIC_SEQ_CST);
+}
+
+/* Marks and count change together, so that a release and another cache's hold cannot cross. A count
+ * that has reached its maximum stays: the page is then a code page for good. */
+static void change_holders(struct physmem *pm, u64 offset, int by)
+{
+    u8 *at = physmem_marks(pm, offset), before = __atomic_load_n(at, __ATOMIC_RELAXED), after;
+    do {
+        int holders = before >> PAGE_HOLDERS_SHIFT;
+        if (holders < PAGE_HOLDERS_MAX)
+            holders += by;
+        u8 marks = before & (PAGE_CLEAN_VGA | PAGE_CLEAN_LOG);
+        after = (u8)(marks | (holders ? PAGE_CODE : 0) | holders << PAGE_HOLDERS_SHIFT);
+    } while (!__atomic_compare_exchange_n(at, &before, after, false, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_RELAXED));
+    if (!before)
+        tell_protected(pm, offset);
+}
+
+void physmem_hold_code(struct physmem *pm, u64 offset)
+{
+    change_holders(pm, offset, 1);
+}
+
+void physmem_release_code(struct physmem *pm, u64 offset)
+{
+    change_holders(pm, offset, -1);
 }
 
 void physmem_touch(struct physmem *pm, u64 offset, u32 size)

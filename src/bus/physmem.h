@@ -29,6 +29,8 @@ enum page_mark {
     PAGE_CLEAN_VGA = 1 << 1, /* the display wants to hear of the next write */
     PAGE_CLEAN_LOG = 1 << 2, /* the snapshot/migration log wants to hear of the next write */
 };
+#define PAGE_HOLDERS_SHIFT 3 /* above the marks: how many code caches hold PAGE_CODE */
+#define PAGE_HOLDERS_MAX   31
 
 enum phys_kind {
     PHYS_NONE, /* nothing there: reads as ones, writes vanish */
@@ -123,9 +125,13 @@ static inline u8 *physmem_marks(struct physmem *pm, u64 offset);
  * look at the page once more after the CPUs had time to hear. */
 void physmem_mark(struct physmem *pm, u64 offset, u8 marks);
 /* About to write offset..offset+size-1 (inside one page): tells code listeners, clears CLEAN
- * marks. PAGE_CODE itself is cleared by its owner by physmem_unmark(). */
+ * marks. PAGE_CODE stays until its last holder releases it. */
 void physmem_touch(struct physmem *pm, u64 offset, u32 size);
 void physmem_unmark(struct physmem *pm, u64 offset, u8 marks);
+/* A code cache holds something made from the page, from before it reads the code until it lets go:
+ * PAGE_CODE is set while any cache holds the page. A cache takes a page once. */
+void physmem_hold_code(struct physmem *pm, u64 offset);
+void physmem_release_code(struct physmem *pm, u64 offset);
 /* physmem_touch() for any range of the memfd. */
 void physmem_touch_range(struct physmem *pm, u64 offset, u64 size);
 

@@ -124,7 +124,7 @@ static void physmem_marks_tell_listeners_of_writes(void **state)
     physmem_listen(pm, &l);
     physmem_map_ram(pm, 0, PAGE_BYTES * 2, ram, 0, "ram");
     assert_int_equal(heard.remapped, 1);
-    physmem_mark(pm, ram, PAGE_CODE);
+    physmem_hold_code(pm, ram);
     physmem_mark(pm, ram, PAGE_CLEAN_VGA);
     assert_int_equal(heard.protect, 1);
     u32 v = 0;
@@ -132,7 +132,22 @@ static void physmem_marks_tell_listeners_of_writes(void **state)
     assert_int_equal(heard.code, 1);
     assert_int_equal(heard.code_offset, ram + 0xffe);
     assert_int_equal(heard.code_size, 2);
-    assert_int_equal(*physmem_marks(pm, ram), PAGE_CODE);
+    assert_int_equal(*physmem_marks(pm, ram) & (PAGE_CODE | PAGE_CLEAN_VGA), PAGE_CODE);
+    physmem_destroy(pm);
+}
+
+static void physmem_page_stays_a_code_page_until_its_last_holder_lets_go(void **state)
+{
+    (void)state;
+    struct physmem *pm = physmem_create(MIB(1), NULL);
+    u64 ram = physmem_alloc(pm, PAGE_BYTES, "ram");
+    physmem_hold_code(pm, ram);
+    physmem_hold_code(pm, ram);
+    physmem_mark(pm, ram, PAGE_CLEAN_LOG);
+    physmem_release_code(pm, ram);
+    assert_true(*physmem_marks(pm, ram) & PAGE_CODE);
+    physmem_release_code(pm, ram);
+    assert_int_equal(*physmem_marks(pm, ram), PAGE_CLEAN_LOG);
     physmem_destroy(pm);
 }
 
@@ -180,6 +195,7 @@ int main(void)
         cmocka_unit_test(physmem_splits_mmio_at_the_width_of_the_device),
         cmocka_unit_test(physmem_dma_reaches_memory_and_never_registers),
         cmocka_unit_test(physmem_marks_tell_listeners_of_writes),
+        cmocka_unit_test(physmem_page_stays_a_code_page_until_its_last_holder_lets_go),
         cmocka_unit_test(physmem_limit_and_bad_ranges_are_refused),
         cmocka_unit_test(ports_split_cover_and_uncover),
     };
