@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files behind op_fpu_select() share: the checks before an instruction of each class, its
+ * memory operand as a host pointer, and the call of its stub.
+ */
+#ifndef ANELLO_CPU_OP_FPU_H
+#define ANELLO_CPU_OP_FPU_H
+
+#include "cpu/excp.h"
+#include "cpu/exec.h"
+#include "cpu/fpu.h"
+#include "cpu/fpu_image.h"
+#include "cpu/fpu_stub.h"
+#include "cpu/mem.h"
+#include "cpu/optable.h"
+
+/* Instructions that need more than their stub; NULL: not one of these. */
+exec_fn op_x87_select(const struct insn *in); /* control instructions */
+exec_fn op_vec_select(const struct vcpu *v,
+                      const struct insn *in);   /* masked moves, gathers, MXCSR */
+exec_fn op_xsave_select(const struct insn *in); /* FXSAVE, XSAVE and relatives */
+
+/* What must be true before an instruction executes. */
+enum fpu_check {
+    CHECK_X87,
+    CHECK_MMX,
+    CHECK_SSE,
+    CHECK_SSE_MMX, /* MMX and XMM operands */
+    CHECK_AVX,
+};
+
+/* ---- Checks (SDM 3A tables 9-1 and 9-3, §13.1; 2A §2.4) ---- */
+
+/* An x87 error may be pending: #MF if one is, and CR0.NE says so. With CR0.NE clear the error has
+ * been reported when it arose, and the instruction runs as with IGNNE# asserted. */
+void fpu_check_pending_slow(struct vcpu *v);
+static inline void fpu_check_pending(struct vcpu *v)
+{
+    if (UNLIKELY(v->fpu_unmasked))
+        fpu_check_pending_slow(v);
+}
+
+static inline void fpu_check(struct vcpu *v, enum fpu_check check)
+{
+    u32 mode = v->mode;
+    switch (check) {
+    case CHECK_X87:
+        if (UNLIKELY(mode & (MODE_EM | MODE_TS)))
+            cpu_raise(v, VEC_NM);
+        break;
+    case CHECK_MMX:
+        if (UNLIKELY(mode & (MODE_EM | MODE_TS)))
+            cpu_raise(v, mode & MODE_EM ? VEC_UD : VEC_NM);
+        break;
+    case CHECK_SSE:
+    case CHECK_SSE_MMX:
+        if (UNLIKELY((mode & (MODE_EM | MODE_TS | MODE_OSFXSR)) != MODE_OSFXSR))
+            cpu_raise(v, mode & MODE_EM || !(mode & MODE_OSFXSR) ? VEC_UD : VEC_NM);
+        break;
+    case CHECK_AVX: {
+        const u32 ready = MODE_OSXSAVE | MODE_AVX | MODE_PE;
+        if (UNLIKELY((mode & (ready | MODE_VM | MODE_TS)) != ready))
+            cpu_raise(v, (mode & (ready | MODE_VM)) == ready ? VEC_NM : VEC_UD);
+        break;
+    }
+    }
+    if (check == CHECK_X87 || check == CHECK_MMX || check == CHECK_SSE_MMX)
+        fpu_check_pending(v);
+}
+
+/* ---- Memory operands ---- */
+
+#define FPU_OPERAND_MAX 32
+
+/* A memory operand while its instruction runs. */
+struct fpu_operand {
+    void *hp; /* the guest's memory, or `bounce` */
+    u64 la;
+    u8 bounce[FPU_OPERAND_MAX] __attribute__((aligned(FPU_OPERAND_MAX)));
+};
+
+/* Size of the instruction's memory operand. */
+static inline unsigned fpu_operand_size(const struct insn *in)
+{
+    unsigned k = 0;
+    while (in->operand[k].kind != OPD_MEM)
+        k++;
+    return in->operand[k].size;
+}
+
+/* #AC(0) as this class of instruction raises it: operands up to 8 bytes are aligned naturally,
+ * 80-bit ones to 8; wider ones never raise it (observed on Intel Cascade Lake for all forms). */
+static inline void fpu_check_alignment(struct vcpu *v, u64 la, unsigned size)
+{
+    unsigned align = size <= 8 ? size : size == IMAGE_ST_BYTES ? 8 : 1;
+    if (UNLIKELY(v->mode & MODE_AC) && la & (align - 1))
+        cpu_raise_error(v, VEC_AC, 0);
+}
+
+/* The operand when it is not simply there: device memory, page crossing, TLB miss. For writing,
+ * the bounce buffer is to be written back by fpu_operand_write_back(). */
+void fpu_operand_open_slow(struct vcpu *v, struct fpu_operand *op, unsigned size,
+                           enum access access);
+
+static inline void fpu_operand_open_la(struct vcpu *v, struct fpu_operand *op, u64 la,
+                                       unsigned size, enum access access)
+{
+    const struct tlb_entry *e = tlb_entry(v, la, v->view);
+    op->la = la;
+    if (LIKELY((access == ACCESS_READ ? e->read : e->write) ==
+               ((la + size - 1) & ~PAGE_OFFSET_MASK)) &&
+        !(v->mode & MODE_AC))
+        op->hp = (void *)(uintptr_t)(la + e->addend);
+    else
+        fpu_operand_open_slow(v, op, size, access);
+}
+
+static inline u64 fpu_operand_la(struct vcpu *v, const struct insn *in, unsigned size,
+                                 enum access access)
+{
+    return seg_linear(v, in->seg, ea_of(v, in), size, access);
+}
+
+/* After the instruction wrote its destination. */
+static inline void fpu_operand_write_back(struct vcpu *v, struct fpu_operand *op, unsigned size)
+{
+    if (UNLIKELY(op->hp == op->bounce))
+        mem_write_bytes(v, op->la, op->bounce, size);
+}
+
+/* ---- Stubs ---- */
+
+/* The stub of an instruction that op_fpu_select() has not seen, or whose slot may be reused. */
+stub_fn *fpu_stub_of_slow(struct vcpu *v, const struct insn *in);
+/* Says how the host executes `in`. */
+union stub_code fpu_stub_encode(const struct insn *in);
+
+static inline stub_fn *fpu_stub_of(struct vcpu *v, const struct insn *in)
+{
+    if (LIKELY(in->stub - 1u < STUB_PERMANENT - 1u))
+        return fpu_stub_fn(v->stubs, in->stub);
+    return fpu_stub_of_slow(v, in);
+}
+
+/* Executes a stub on the guest's registers. */
+FPU_ASM static inline void fpu_run(struct vcpu *v, stub_fn *stub, void *operand)
+{
+    fpu_enter(v);
+    stub(operand, v);
+    fpu_leave(v);
+}
+
+/* ---- For op_x87.c ---- */
+
+/* Executes an x87 or MMX stub while errors are unmasked: hides one that the guest ignores from the
+ * host, and reports a new one to the board where the guest wants that. Returns the exceptions that
+ * the instruction found unmasked, status word bits. */
+u16 fpu_run_watched(struct vcpu *v, stub_fn *stub, void *operand);
+u16 fpu_status_word(struct vcpu *v);
+
+#endif

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * x87: arithmetic by stubs, control instructions in C, because they meet what the host must not
+ * see (pending errors) or must not show (its own addresses in the instruction pointer).
+ *
+ * FIP, FCS, FDP, FDS and FOP are kept in struct vcpu, as the 486 and its successors up to Pentium M
+ * do: every instruction that is not a control instruction sets them. (CPUs that report
+ * CPUID.7.EBX[6] set some of them only on unmasked errors; we do not report it.)
+ *
+ * Errors. When all exceptions are masked (v->fpu_unmasked clear) nothing can become pending. Else
+ * the status word's ES bit is looked at before each waiting instruction, and:
+ *   CR0.NE set    #MF before the waiting instruction.
+ *   CR0.NE clear  the board is told (FERR#, IRQ 13) as soon as the error arises, and waiting
+ *                 instructions that come before the guest has dealt with it run as if IGNNE# were
+ *                 asserted, with the error hidden from the host and put back afterwards.
+ */
+#include "cpu/op_fpu.h"
+
+/* FNSTENV's image in 64-bit host mode: the 32-bit protected-mode format. */
+struct x87_env {
+    u32 fcw, fsw, ftw;
+    u32 fip, fcs_fop, fdp, fds;
+};
+struct x87_save {
+    struct x87_env env;
+    u8 st[8][IMAGE_ST_BYTES];
+};
+_Static_assert(sizeof(struct x87_save) == 108, "FNSAVE's image has no holes");
+
+/* ---- Host instructions on the guest's registers ---- */
+
+FPU_ASM u16 fpu_status_word(struct vcpu *v)
+{
+    u16 fsw;
+    fpu_enter(v);
+    __asm__ volatile("fnstsw %0" : "=m"(fsw));
+    fpu_leave(v);
+    return fsw;
+}
+
+FPU_ASM static u16 control_word(struct vcpu *v)
+{
+    u16 fcw;
+    fpu_enter(v);
+    __asm__ volatile("fnstcw %0" : "=m"(fcw));
+    fpu_leave(v);
+    return fcw;
+}
+
+FPU_ASM static void load_control_word(struct vcpu *v, u16 fcw)
+{
+    fpu_enter(v);
+    __asm__ volatile("fldcw %0" : : "m"(fcw));
+    v->fpu_unmasked = ~fcw & X87_EXCEPTIONS;
+    fpu_leave(v);
+}
+
+FPU_ASM static void clear_exceptions(struct vcpu *v)
+{
+    fpu_enter(v);
+    __asm__ volatile("fnclex");
+    fpu_leave(v);
+}
+
+/* Masks all exceptions, as FNSTENV does. */
+FPU_ASM static void store_env(struct vcpu *v, struct x87_env *env)
+{
+    fpu_enter(v);
+    __asm__ volatile("fnstenv %0" : "=m"(*env));
+    v->fpu_unmasked = false;
+    fpu_leave(v);
+}
+
+FPU_ASM static void load_env(struct vcpu *v, const struct x87_env *env)
+{
+    fpu_enter(v);
+    __asm__ volatile("fldenv %0" : : "m"(*env));
+    v->fpu_unmasked = ~env->fcw & X87_EXCEPTIONS;
+    fpu_leave(v);
+}
+
+FPU_ASM static void store_all(struct vcpu *v, struct x87_save *save)
+{
+    fpu_enter(v);
+    __asm__ volatile("fnsave %0" : "=m"(*save));
+    v->fpu_unmasked = false;
+    fpu_leave(v);
+}
+
+FPU_ASM static void load_all(struct vcpu *v, const struct x87_save *save)
+{
+    fpu_enter(v);
+    __asm__ volatile("frstor %0" : : "m"(*save));
+    v->fpu_unmasked = ~save->env.fcw & X87_EXCEPTIONS;
+    fpu_leave(v);
+}
+
+FPU_ASM static void initialize(struct vcpu *v)
+{
+    fpu_enter(v);
+    __asm__ volatile("fninit");
+    v->fpu_unmasked = false;
+    fpu_leave(v);
+}
+
+/* ---- Errors ---- */
+
+void fpu_check_pending_slow(struct vcpu *v)
+{
+    if (v->cr0 & CR0_NE && fpu_status_word(v) & X87_ES)
+        cpu_raise(v, VEC_MF);
+}
+
+/* An error has arisen: the FERR# pin, if errors are reported that way. */
+static void report_error(struct vcpu *v, u16 before, u16 after)
+{
+    if (v->cr0 & CR0_NE || before & X87_ES || !(after & X87_ES) || !v->hooks.ferr)
+        return;
+    fpu_put_away(v);
+    v->hooks.ferr(v->hooks.opaque);
+}
+
+/* After a control instruction that may have unmasked an old error. */
+static void report_unmasked(struct vcpu *v, u16 before)
+{
+    if (v->fpu_unmasked)
+        report_error(v, before, fpu_status_word(v));
+}
+
+/* Sets flags in the status word; the host computes ES. */
+static void add_flags(struct vcpu *v, u16 flags)
+{
+    struct x87_env env;
+    u16 fcw = control_word(v);
+    store_env(v, &env);
+    env.fcw = fcw;
+    env.fsw |= flags;
+    load_env(v, &env);
+}
+
+u16 fpu_run_watched(struct vcpu *v, stub_fn *stub, void *operand)
+{
+    u16 fcw = control_word(v), before = fpu_status_word(v);
+    if (before & X87_ES)
+        clear_exceptions(v);
+    fpu_run(v, stub, operand);
+    u16 after = fpu_status_word(v);
+    if (before & X87_ES)
+        add_flags(v, before & (X87_EXCEPTIONS | X87_SF));
+    report_error(v, before, after);
+    return after & ~fcw & X87_EXCEPTIONS;
+}
+
+/* ---- Arithmetic ---- */
+
+static inline void track_insn(struct vcpu *v, const struct insn *in)
+{
+    v->fpu_ip = v->rip;
+    v->fpu_cs = v->seg[SEG_CS].sel;
+    v->fpu_op = (u16)((in->opcode & 7) << 8 | in->modrm);
+}
+
+static inline void track_operand(struct vcpu *v, const struct insn *in, u64 ea)
+{
+    v->fpu_dp = ea;
+    v->fpu_ds = v->seg[in->seg].sel;
+}
+
+static void x87_reg(struct vcpu *v, const struct insn *in)
+{
+    fpu_check(v, CHECK_X87);
+    if (UNLIKELY(v->fpu_unmasked))
+        fpu_run_watched(v, fpu_stub_of(v, in), NULL);
+    else
+        fpu_run(v, fpu_stub_of(v, in), NULL);
+    track_insn(v, in);
+}
+
+static void x87_load(struct vcpu *v, const struct insn *in)
+{
+    struct fpu_operand op;
+    fpu_check(v, CHECK_X87);
+    unsigned size = fpu_operand_size(in);
+    u64 ea = ea_of(v, in);
+    fpu_operand_open_la(v, &op, seg_linear(v, in->seg, ea, size, ACCESS_READ), size, ACCESS_READ);
+    if (UNLIKELY(v->fpu_unmasked))
+        fpu_run_watched(v, fpu_stub_of(v, in), op.hp);
+    else
+        fpu_run(v, fpu_stub_of(v, in), op.hp);
+    track_insn(v, in);
+    track_operand(v, in, ea);
+}
+
+/* A store that finds an unmasked error does not store (SDM 1 §8.5), unless the error is only that
+ * the result is inexact. */
+static void x87_store(struct vcpu *v, const struct insn *in)
+{
+    struct fpu_operand op;
+    u16 unmasked = 0;
+    fpu_check(v, CHECK_X87);
+    unsigned size = fpu_operand_size(in);
+    u64 ea = ea_of(v, in);
+    fpu_operand_open_la(v, &op, seg_linear(v, in->seg, ea, size, ACCESS_WRITE), size, ACCESS_WRITE);
+    if (UNLIKELY(v->fpu_unmasked))
+        unmasked = fpu_run_watched(v, fpu_stub_of(v, in), op.hp);
+    else
+        fpu_run(v, fpu_stub_of(v, in), op.hp);
+    track_insn(v, in);
+    track_operand(v, in, ea);
+    if (!(unmasked & ~X87_PE))
+        fpu_operand_write_back(v, &op, size);
+}
+
+/* ---- Control instructions ---- */
+
+static void x87_fwait(struct vcpu *v, const struct insn *in)
+{
+    (void)in;
+    if ((v->mode & (MODE_MP | MODE_TS)) == (MODE_MP | MODE_TS))
+        cpu_raise(v, VEC_NM);
+    fpu_check_pending(v);
+}
+
+static void no_wait(struct vcpu *v)
+{
+    if (UNLIKELY(v->mode & (MODE_EM | MODE_TS)))
+        cpu_raise(v, VEC_NM);
+}
+
+/* FNENI, FNDISI, FNSETPM: instructions of the 8087 and the 287 that later ones ignore. */
+static void x87_ignored(struct vcpu *v, const struct insn *in)
+{
+    (void)in;
+    no_wait(v);
+}
+
+static void forget_pointers(struct vcpu *v)
+{
+    v->fpu_ip = v->fpu_dp = 0;
+    v->fpu_cs = v->fpu_ds = v->fpu_op = 0;
+}
+
+static void x87_fninit(struct vcpu *v, const struct insn *in)
+{
+    (void)in;
+    no_wait(v);
+    initialize(v);
+    forget_pointers(v);
+}
+
+static void x87_fnclex(struct vcpu *v, const struct insn *in)
+{
+    (void)in;
+    no_wait(v);
+    clear_exceptions(v);
+}
+
+static u64 word_la(struct vcpu *v, const struct insn *in, enum access access)
+{
+    u64 la = fpu_operand_la(v, in, sizeof(u16), access);
+    fpu_check_alignment(v, la, sizeof(u16));
+    return la;
+}
+
+static void x87_fldcw(struct vcpu *v, const struct insn *in)
+{
+    fpu_check(v, CHECK_X87);
+    u16 fcw = (u16)mem_read(v, word_la(v, in, ACCESS_READ), sizeof(u16));
+    u16 before = v->cr0 & CR0_NE ? 0 : fpu_status_word(v);
+    load_control_word(v, fcw);
+    report_unmasked(v, before);
+}
+
+static void x87_fnstcw(struct vcpu *v, const struct insn *in)
+{
+    no_wait(v);
+    mem_write(v, word_la(v, in, ACCESS_WRITE), control_word(v), sizeof(u16));
+}
+
+static void x87_fnstsw(struct vcpu *v, const struct insn *in)
+{
+    no_wait(v);
+    u16 fsw = fpu_status_word(v);
+    if (in->operand[0].kind == OPD_MEM)
+        mem_write(v, word_la(v, in, ACCESS_WRITE), fsw, sizeof(u16));
+    else
+        v->gpr[REG_AX] = (v->gpr[REG_AX] & ~(u64)0xffff) | fsw;
+}
+
+/* ---- Environments (SDM 1 figures 8-9 to 8-12) ----
+ *
+ *              protected mode                        real-address and virtual-8086 mode
+ *   word 0..2  FCW, FSW, FTW                         the same
+ *   3          FIP                                   linear instruction address, low 16 bits
+ *   4          FCS (32-bit: FOP in bits 26..16)      its rest from bit 12 up, FOP in bits 10..0
+ *   5          FDP                                   linear operand address, low 16 bits
+ *   6          FDS                                   its rest from bit 12 up
+ *
+ * The words are 16 or 32 bits wide, by operand size. Words 0, 1, 2 and 6 (and 3 and 5 in real
+ * mode) of the 32-bit format are 16-bit values; hardware fills the upper halves with ones.
+ */
+#define ENV_WORDS      7
+#define ENV_HIGH_SHIFT 12
+#define FOP_MASK       0x7ffu
+#define FOP_SHIFT      16
+
+struct env_format {
+    unsigned width; /* bytes of a word */
+    bool real;
+};
+
+static struct env_format env_format(const struct vcpu *v, const struct insn *in)
+{
+    return (struct env_format){.width = in->opsize == 2 ? 2 : 4, .real = !vcpu_protected(v)};
+}
+
+static u32 env_linear(u16 sel, u64 offset)
+{
+    return (u32)(((u32)sel << 4) + offset);
+}
+
+/* The host's words become the guest's image. */
+static void env_compose(const struct vcpu *v, struct env_format f, const struct x87_env *env,
+                        u8 *out)
+{
+    const u32 ones = 0xffff0000;
+    u32 word[ENV_WORDS] = {env->fcw | ones, env->fsw | ones, env->ftw | ones};
+    if (f.real) {
+        u32 ip = env_linear(v->fpu_cs, v->fpu_ip), dp = env_linear(v->fpu_ds, v->fpu_dp);
+        word[3] = (ip & 0xffff) | ones;
+        word[4] = ip >> 16 << ENV_HIGH_SHIFT | v->fpu_op;
+        word[5] = (dp & 0xffff) | ones;
+        word[6] = dp >> 16 << ENV_HIGH_SHIFT;
+    } else {
+        word[3] = (u32)v->fpu_ip;
+        word[4] = v->fpu_cs | (u32)v->fpu_op << FOP_SHIFT;
+        word[5] = (u32)v->fpu_dp;
+        word[6] = v->fpu_ds | ones;
+    }
+    for (unsigned i = 0; i < ENV_WORDS; i++)
+        store_sized(out + i * f.width, word[i], f.width);
+}
+
+/* The guest's image becomes the host's words, and the pointers. */
+static void env_parse(struct vcpu *v, struct env_format f, const u8 *in, struct x87_env *env)
+{
+    const u32 ones = 0xffff0000;
+    u32 word[ENV_WORDS];
+    for (unsigned i = 0; i < ENV_WORDS; i++)
+        word[i] = (u32)load_sized(in + i * f.width, f.width);
+    *env = (struct x87_env){
+        .fcw = word[0] | ones, .fsw = word[1] | ones, .ftw = word[2] | ones, .fds = ones};
+    v->fpu_cs = v->fpu_ds = 0;
+    if (f.real) {
+        v->fpu_ip = (word[3] & 0xffff) | word[4] >> ENV_HIGH_SHIFT << 16;
+        v->fpu_dp = (word[5] & 0xffff) | word[6] >> ENV_HIGH_SHIFT << 16;
+        v->fpu_op = word[4] & FOP_MASK;
+    } else {
+        v->fpu_ip = word[3];
+        v->fpu_cs = (u16)word[4];
+        v->fpu_dp = word[5];
+        v->fpu_ds = (u16)word[6];
+        if (f.width == 4)
+            v->fpu_op = word[4] >> FOP_SHIFT & FOP_MASK;
+    }
+}
+
+/* #AC: aligned as its words. */
+static u64 env_la(struct vcpu *v, const struct insn *in, struct env_format f, unsigned size,
+                  enum access access)
+{
+    u64 la = fpu_operand_la(v, in, size, access);
+    fpu_check_alignment(v, la, f.width);
+    return la;
+}
+
+static void x87_fnstenv(struct vcpu *v, const struct insn *in)
+{
+    struct env_format f = env_format(v, in);
+    struct x87_env env;
+    u8 image[sizeof env];
+    unsigned size = ENV_WORDS * f.width;
+    no_wait(v);
+    u64 la = env_la(v, in, f, size, ACCESS_WRITE);
+    mem_probe(v, la, size, ACCESS_WRITE);
+    store_env(v, &env);
+    env_compose(v, f, &env, image);
+    mem_write_bytes(v, la, image, size);
+}
+
+static void x87_fldenv(struct vcpu *v, const struct insn *in)
+{
+    struct env_format f = env_format(v, in);
+    struct x87_env env;
+    u8 image[sizeof env];
+    unsigned size = ENV_WORDS * f.width;
+    fpu_check(v, CHECK_X87);
+    mem_read_bytes(v, env_la(v, in, f, size, ACCESS_READ), image, size);
+    u16 before = v->cr0 & CR0_NE ? 0 : fpu_status_word(v);
+    env_parse(v, f, image, &env);
+    load_env(v, &env);
+    report_unmasked(v, before);
+}
+
+static void x87_fnsave(struct vcpu *v, const struct insn *in)
+{
+    struct env_format f = env_format(v, in);
+    struct x87_save save;
+    u8 image[sizeof save];
+    unsigned env_size = ENV_WORDS * f.width, size = env_size + sizeof save.st;
+    no_wait(v);
+    u64 la = env_la(v, in, f, size, ACCESS_WRITE);
+    mem_probe(v, la, size, ACCESS_WRITE);
+    store_all(v, &save);
+    env_compose(v, f, &save.env, image);
+    memcpy(image + env_size, save.st, sizeof save.st);
+    mem_write_bytes(v, la, image, size);
+    forget_pointers(v);
+}
+
+static void x87_frstor(struct vcpu *v, const struct insn *in)
+{
+    struct env_format f = env_format(v, in);
+    struct x87_save save;
+    u8 image[sizeof save];
+    unsigned env_size = ENV_WORDS * f.width, size = env_size + sizeof save.st;
+    fpu_check(v, CHECK_X87);
+    mem_read_bytes(v, env_la(v, in, f, size, ACCESS_READ), image, size);
+    u16 before = v->cr0 & CR0_NE ? 0 : fpu_status_word(v);
+    env_parse(v, f, image, &save.env);
+    memcpy(save.st, image + env_size, sizeof save.st);
+    load_all(v, &save);
+    report_unmasked(v, before);
+}
+
+exec_fn op_x87_select(const struct insn *in)
+{
+    switch (in->op) {
+    case OP_FWAIT: return x87_fwait;
+    case OP_FNENI:
+    case OP_FNDISI:
+    case OP_FNSETPM: return x87_ignored;
+    case OP_FNINIT: return x87_fninit;
+    case OP_FNCLEX: return x87_fnclex;
+    case OP_FLDCW: return x87_fldcw;
+    case OP_FNSTCW: return x87_fnstcw;
+    case OP_FNSTSW: return x87_fnstsw;
+    case OP_FNSTENV: return x87_fnstenv;
+    case OP_FLDENV: return x87_fldenv;
+    case OP_FNSAVE: return x87_fnsave;
+    case OP_FRSTOR: return x87_frstor;
+    }
+    for (unsigned k = 0; k < in->operands; k++) {
+        if (in->operand[k].kind == OPD_MEM)
+            return in->operand[k].access & OPD_W ? x87_store : x87_load;
+    }
+    return x87_reg;
+}
