@@ -52,20 +52,26 @@ static void on_signal(int number, siginfo_t *info, void *context)
         regs[encoding_order[i]] = (greg_t)trap.gpr[i];
 }
 
+/* Whether the signal leads here now: a library may have taken it since. */
+static bool is_installed(int number)
+{
+    struct sigaction now;
+    return sigaction(number, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
+           now.sa_sigaction == on_signal;
+}
+
 int hosttrap_install(enum hosttrap_kind kind, hosttrap_fn *fn)
 {
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     int error = 0;
     sigemptyset(&action.sa_mask);
     pthread_mutex_lock(&owner_lock);
-    if (owner[kind].fn) {
-        error = owner[kind].fn == fn ? 0 : -EBUSY;
-    } else {
+    if (owner[kind].fn && owner[kind].fn != fn) {
+        error = -EBUSY;
+    } else if (!is_installed(signal_of_kind[kind])) {
         owner[kind].fn = fn;
-        if (sigaction(signal_of_kind[kind], &action, &owner[kind].previous) != 0) {
+        if (sigaction(signal_of_kind[kind], &action, &owner[kind].previous) != 0)
             error = -errno;
-            owner[kind].fn = NULL;
-        }
     }
     pthread_mutex_unlock(&owner_lock);
     return error;

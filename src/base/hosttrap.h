@@ -25,8 +25,8 @@ struct hosttrap {
  * @asyncsignalsafe */
 typedef bool hosttrap_fn(struct hosttrap *trap);
 
-/* Once per process and kind; later calls with the same function do nothing. 0 or -errno (-EBUSY:
- * the kind has another function). */
+/* One function per process and kind. Calling again takes the signal back from whoever has taken it
+ * since (as a test runner does). 0 or -errno (-EBUSY: the kind has another function). */
 int hosttrap_install(enum hosttrap_kind kind, hosttrap_fn *fn);
 
 #endif
