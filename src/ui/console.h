@@ -34,6 +34,12 @@ struct console *console_create(const struct console_wiring *wiring);
 void console_destroy(struct console *c);
 const struct console_wiring *console_wiring(const struct console *c);
 
+/* The screen, and the bounding box of what changed since the last call (whatever screenshots were
+ * taken in between). NULL when there is no screen. */
+const struct surface *console_refresh(struct console *c, struct rect *dirty);
+/* The text screen as characters; see struct display_source. */
+size_t console_text(struct console *c, char *buf, size_t n);
+
 /* Writes the screen to `path`: PPM (P6) when the name ends in .ppm, PNG otherwise. False and one
  * line in error[n] when there is no screen or the file cannot be written. */
 bool console_screenshot(struct console *c, const char *path, char *error, size_t n);
