@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The interpreter's cache of decoded code. Private to the interpreter: code_cache.c keeps blocks,
+ * interp.c runs them, fast_*.c holds the handlers.
+ *
+ * A *block* is a run of instructions within one page (the first one may straddle into the next
+ * page), up to the first that ends it. Each instruction is a *uop*: a handler and its operands in
+ * the form in which the handler wants them. A handler does its work and calls the next one as its
+ * last act, which the compiler turns into a jump: there is no dispatch loop.
+ *
+ *     block ─ uop 0 ─ uop 1 ─ … ─ uop n-1 ─┬─ taken ──▶ stub 0 ──▶ another block's uop 0
+ *                                          └─ fall  ──▶ stub 1 ──▶      "
+ *
+ * The last uop goes on at `taken` or `fall`. Both lead to stubs of the same block first, which look
+ * the target up, and then *link*: the pointer goes straight to the target's first uop. When the
+ * target is in another page the stub stays between and checks with the TLB that the page is still
+ * the same one.
+ *
+ * Invariants
+ *  1. A block is found by what its code depends on: memfd offset, rip, CS base and limit, mode.
+ *  2. PAGE_CODE is held for every page that a block has bytes of, from before they were read.
+ *  3. When a byte of a block changes, the block is *killed* at once: the handlers of all its uops
+ *     are replaced by one that looks rip up again, and nothing links to it any more. So a store
+ *     into the running block needs no check: the next handler it would have called is gone.
+ *  4. Memory of blocks is given back only all at once, between blocks.
+ */
+#ifndef ANELLO_CPU_CODE_CACHE_H
+#define ANELLO_CPU_CODE_CACHE_H
+
+#include <pthread.h>
+
+#include "cpu/exec.h"
+#include "cpu/mem.h"
+
+struct uop;
+/* Executes the uop and, last, what follows it. Returns the uop to go on with, or NULL to leave the
+ * run loop's care (v->rip is right then). */
+typedef const struct uop *(*uop_fn)(struct vcpu *v, const struct uop *u);
+
+struct uop {
+    uop_fn fn;
+    union {
+        i64 disp;                     /* memory operand */
+        const struct uop *taken;      /* branch: where to */
+        const struct cached_insn *ci; /* general handlers */
+    };
+    union {
+        u64 imm;
+        const struct uop *fall; /* conditional branch: the other way */
+        u64 rip;                /* stub: the target */
+    };
+    u8 dst, src; /* register operands */
+    u8 base, index, scale;
+    u8 seg;
+    u8 adsize;
+    u8 at; /* index in block->uop */
+};
+_Static_assert(sizeof(struct uop) == 32, "two uops a cache line");
+
+/* What was decoded, for the general handlers and for the addresses. */
+struct cached_insn {
+    exec_fn exec; /* the meaning, and the general handler that calls it */
+    uop_fn fn;
+    u16 offset; /* from the start of the block */
+    struct insn in;
+};
+
+#define BLOCK_INSNS 64 /* most instructions of a block */
+#define BLOCK_UOPS  (BLOCK_INSNS + 3)
+#define NO_PAGE     UINT64_MAX
+
+/* Bit 31 of a block's mode: one instruction by its general handler, no links. */
+#define MODE_SINGLE (1u << 31)
+
+/* One of the two exits of a block, while it is linked. */
+struct link {
+    struct block *from, *to;
+    struct link *next, **prev; /* among the links to `to` */
+};
+
+/* A block in the list of one of its pages. */
+struct page_link {
+    struct block *block;
+    struct page_link *next, **prev;
+};
+
+struct block {
+    /* The key, and what a quick lookup compares. */
+    u64 rip;
+    u64 cs_base;
+    u64 la;
+    u64 page; /* memfd offset of the first byte's page */
+    u32 cs_limit;
+    u32 mode;
+    u64 next_page; /* of the page that the only instruction straddles into, or NO_PAGE */
+
+    bool dead;
+    u8 insns;   /* instructions */
+    u8 exit;    /* the uop that `out` are the links of */
+    u16 bytes;  /* of code */
+    u16 offset; /* of the first byte in `page` */
+    struct block *hash_next;
+    struct link out[2];
+    struct link *in; /* links to this block */
+    struct page_link in_page[2];
+    struct cached_insn *insn;
+    struct uop uop[]; /* instructions, [insns] what follows them, then the two stubs */
+};
+
+/* A page with blocks. */
+struct page_record {
+    u64 offset;   /* in the memfd */
+    u64 granules; /* bit n: a block has bytes in n * 64 .. n * 64 + 63 */
+    struct page_link *blocks;
+    struct page_record *hash_next;
+};
+
+#define HASH_BITS  15
+#define PAGE_BITS  12
+#define JUMP_BITS  12
+#define CODE_PAGES 32768
+#define FOREIGN    64 /* writes by others that are remembered one by one */
+
+struct interp {
+    struct block *jump[1 << JUMP_BITS]; /* by rip: the last block seen there */
+    struct block *hash[1 << HASH_BITS];
+    struct page_record *pages[1 << PAGE_BITS];
+    struct page_record page_pool[CODE_PAGES];
+    struct page_record *spare_pages;
+    unsigned pages_used; /* of the pool */
+    u8 *arena;           /* of blocks */
+    size_t used;
+    u64 generation; /* of the arena's contents */
+    i64 granted;    /* v->budget at the start of this run */
+
+    /* Writes to code by other threads, until the CPU's next boundary. */
+    pthread_mutex_t lock;
+    struct {
+        u64 offset;
+        u32 size;
+    } foreign[FOREIGN];
+    unsigned foreign_count; /* above FOREIGN: all code is in doubt */
+    bool flush_wanted;
+
+    /* The instruction that is executed from where there is no memory. */
+    struct cached_insn loose_insn;
+    union {
+        struct block block;
+        u8 room[sizeof(struct block) + 4 * sizeof(struct uop)];
+    } loose;
+
+    u64 blocks_made, blocks_killed, flushes;
+};
+
+static inline struct block *uop_block(const struct uop *u)
+{
+    return CONTAINER_OF((struct uop *)(uintptr_t)(u - u->at), struct block, uop[0]);
+}
+
+/* Linear address of rip in the current code segment. */
+static inline u64 code_la(const struct vcpu *v)
+{
+    return v->mode & MODE_CS64 ? v->rip : (u32)(v->seg[SEG_CS].base + v->rip);
+}
+
+static inline struct block **jump_slot(struct vcpu *v, u64 rip)
+{
+    return &v->interp->jump[(rip ^ rip >> JUMP_BITS) & ((1 << JUMP_BITS) - 1)];
+}
+
+/* The page at la is the one at `page` of the memfd, as far as the TLB knows. */
+static inline bool code_page_is(struct vcpu *v, u64 la, u64 page)
+{
+    const struct tlb_entry *e = tlb_entry(v, la, v->view);
+    return e->exec == (la & ~PAGE_OFFSET_MASK) && e->offset == page;
+}
+
+/* The block to execute at v->rip; made if need be. Raises what fetching raises. `extra` is 0 or
+ * MODE_SINGLE. NULL: the code is not in memory (interp.c fetches it byte by byte). */
+struct block *cache_find(struct vcpu *v, u32 extra);
+
+/* The one instruction at v->rip, fetched byte by byte from where there is no memory. It is valid
+ * until the next call. */
+struct block *cache_fetch_loose(struct vcpu *v);
+
+/* u leads to `to` directly from now on; `side` is 0 for taken, 1 for fall. */
+void cache_link(struct block *from, unsigned side, struct block *to);
+
+/* Kills the blocks that have bytes in size bytes at `offset` of the memfd. */
+void cache_written(struct vcpu *v, u64 offset, u32 size);
+
+/* Takes note of what other threads wrote (EVENT_CODE). */
+void cache_take_foreign(struct vcpu *v);
+
+/* Gives all blocks up. Only between blocks. */
+void cache_drop_all(struct vcpu *v);
+
+/* How a handler goes on. An optimising gcc turns the call that a handler ends with into a jump.
+ * Where that is not certain (no optimisation, sanitizers that keep frames) the handler returns to a
+ * loop with the uop to call. */
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&    \
+    !defined(__clang__)
+#define UOP_CALL(v, u) ((u)->fn(v, u))
+#else
+#define UOP_CALL(v, u) ((void)(v), (u))
+#endif
+#define UOP_NEXT(v, u) return UOP_CALL(v, (u) + 1)
+
+/* ---- handlers that the cache puts into blocks (interp.c) ---- */
+const struct uop *uop_exec(struct vcpu *v, const struct uop *u);      /* any; rip stale */
+const struct uop *uop_exec_at(struct vcpu *v, const struct uop *u);   /* with v->rip set */
+const struct uop *uop_exec_mode(struct vcpu *v, const struct uop *u); /* may change the mode */
+const struct uop *uop_exec_end(struct vcpu *v, const struct uop *u);  /* sets v->rip; ends */
+const struct uop *uop_go_on(struct vcpu *v, const struct uop *u);     /* after the last one */
+const struct uop *uop_leave(struct vcpu *v, const struct uop *u);     /* the same, single */
+const struct uop *uop_stub(struct vcpu *v, const struct uop *u);
+const struct uop *uop_stub_checked(struct vcpu *v, const struct uop *u);
+const struct uop *uop_stale(struct vcpu *v, const struct uop *u);
+
+/* What a handler ends with that does not simply go on. */
+const struct uop *uop_general(struct vcpu *v, const struct uop *u);   /* by the general handler */
+const struct uop *uop_interrupt(struct vcpu *v, const struct uop *u); /* run loop, then u */
+const struct uop *uop_jump(struct vcpu *v, unsigned n); /* n instructions done; on at v->rip */
+
+/* The block ends after n instructions and goes on at u. */
+static inline const struct uop *uop_go(struct vcpu *v, const struct uop *u, unsigned n)
+{
+    v->budget -= n;
+    if (UNLIKELY(v->budget < 0 || vcpu_events(v)))
+        return uop_interrupt(v, u);
+    return UOP_CALL(v, u);
+}
+
+/* ---- fast.c: handlers for one form of operands each ---- */
+
+/* The handler for this very form, after filling u's operands; NULL: there is none. `next` is the
+ * rip after the instruction. */
+uop_fn fast_select(const struct vcpu *v, const struct insn *in, u64 next, struct uop *u);
+/* Whether a handler from fast_select() leaves the block by links: how many, and where to. */
+bool fast_exits(const struct insn *in, u64 next, u64 *target, unsigned *sides);
+
+#endif
