@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Local APIC, I/O APIC, HPET and the DMA controllers, from the bus side.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "devices/hpet.h"
+#include "devices/i8237.h"
+#include "devices/ioapic.h"
+#include "devices/lapic.h"
+
+enum {
+    ID = 0x20,
+    TPR = 0x80,
+    PPR = 0xa0,
+    EOI = 0xb0,
+    LDR = 0xd0,
+    DFR = 0xe0,
+    SVR = 0xf0,
+    ISR = 0x100,
+    IRR = 0x200,
+    ESR = 0x280,
+    ICR = 0x300,
+    ICR_HIGH = 0x310,
+    LVT_TIMER = 0x320,
+    LVT_LINT0 = 0x350,
+    LVT_LINT1 = 0x360,
+    LVT_ERROR = 0x370,
+    INITIAL = 0x380,
+    CURRENT = 0x390,
+    DIVIDE = 0x3e0
+};
+#define ENABLE       0x1ff
+#define DIVIDE_BY_1  0xb
+#define PERIODIC     (1u << 17)
+#define TSC_DEADLINE (2u << 17)
+
+struct cpu {
+    struct lapic *apic;
+    bool intr;
+    unsigned nmis, inits, eois;
+    int sipi;
+    struct rig *rig;
+};
+
+struct rig {
+    struct clock *clock;
+    struct apic_bus *bus;
+    struct physmem *pm;
+    struct io_bus *ports;
+    struct ioapic *ioapic;
+    struct hpet *hpet;
+    struct cpu cpu[2];
+    bool lines[32];
+    unsigned pulses[32];
+    bool legacy;
+};
+
+static void on_intr(void *opaque, bool level)
+{
+    ((struct cpu *)opaque)->intr = level;
+}
+static void on_nmi(void *opaque)
+{
+    ((struct cpu *)opaque)->nmis++;
+}
+static void on_init(void *opaque)
+{
+    ((struct cpu *)opaque)->inits++;
+}
+static void on_startup(void *opaque, u8 vector)
+{
+    ((struct cpu *)opaque)->sipi = vector;
+}
+static int on_pic_ack(void *opaque)
+{
+    struct cpu *c = opaque;
+    lapic_set_lint(c->apic, 0, false);
+    return 0x08;
+}
+static void on_eoi(void *opaque, u8 vector, bool level)
+{
+    struct cpu *c = opaque;
+    (void)level;
+    c->eois++;
+    if (c->rig->ioapic)
+        ioapic_eoi(c->rig->ioapic, vector);
+}
+static i64 on_tsc(void *opaque, u64 tsc)
+{
+    (void)opaque;
+    return (i64)tsc * 2;
+}
+static void on_line(void *opaque, unsigned n, bool level)
+{
+    struct rig *r = opaque;
+    if (level && !r->lines[n])
+        r->pulses[n]++;
+    r->lines[n] = level;
+}
+static void on_legacy(void *opaque, unsigned n, bool level)
+{
+    (void)n;
+    ((struct rig *)opaque)->legacy = level;
+}
+
+static int setup(void **state)
+{
+    struct rig *r = calloc(1, sizeof *r);
+    assert_non_null(r);
+    r->clock = clock_create_stepped();
+    r->bus = apic_bus_create();
+    r->pm = physmem_create(MIB(2), NULL);
+    r->ports = io_bus_create(NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        struct cpu *c = &r->cpu[i];
+        c->rig = r;
+        c->sipi = -1;
+        struct lapic_hooks hooks = {.intr = on_intr,
+                                    .nmi = on_nmi,
+                                    .init = on_init,
+                                    .startup = on_startup,
+                                    .pic_ack = on_pic_ack,
+                                    .eoi = on_eoi,
+                                    .tsc_to_ns = on_tsc,
+                                    .opaque = c};
+        c->apic = lapic_create(r->bus, r->clock, i, &hooks, NULL);
+    }
+    r->ioapic = ioapic_create(r->pm, r->bus);
+    struct hpet_lines lines = {
+        .irq0 = {on_line, r, 30}, .irq8 = {on_line, r, 31}, .legacy = {on_legacy, r, 0}};
+    for (unsigned i = 0; i < HPET_LINES; i++)
+        lines.pin[i] = (struct irq_line){on_line, r, i};
+    r->hpet = hpet_create(r->pm, r->clock, &lines, r->bus);
+    *state = r;
+    return 0;
+}
+
+static void destroy(struct device d)
+{
+    d.ops->destroy(d.dev);
+}
+
+static int teardown(void **state)
+{
+    struct rig *r = *state;
+    destroy(hpet_device(r->hpet));
+    destroy(ioapic_device(r->ioapic));
+    destroy(lapic_device(r->cpu[0].apic));
+    destroy(lapic_device(r->cpu[1].apic));
+    apic_bus_destroy(r->bus);
+    io_bus_destroy(r->ports);
+    physmem_destroy(r->pm);
+    clock_destroy(r->clock);
+    free(r);
+    return 0;
+}
+
+static void wr(struct cpu *c, u32 reg, u32 value)
+{
+    lapic_write(c->apic, reg, value, 4);
+}
+static u32 rd(struct cpu *c, u32 reg)
+{
+    return lapic_read(c->apic, reg, 4);
+}
+
+static void self_ipi(struct cpu *c, u8 vector)
+{
+    wr(c, ICR, 1u << 18 | vector);
+}
+
+static void lapic_dispenses_by_priority_and_nests(void **state)
+{
+    struct rig *r = *state;
+    struct cpu *c = &r->cpu[0];
+    self_ipi(c, 0x41);
+    assert_false(c->intr); /* software disabled after reset */
+    wr(c, SVR, ENABLE);
+    self_ipi(c, 0x41);
+    self_ipi(c, 0x62);
+    assert_true(c->intr);
+    assert_int_equal(lapic_ack(c->apic), 0x62);
+    assert_false(c->intr); /* 41h waits behind the class in service */
+    assert_int_equal(rd(c, PPR), 0x60);
+    self_ipi(c, 0x65); /* same class */
+    assert_false(c->intr);
+    self_ipi(c, 0x71);
+    assert_int_equal(lapic_ack(c->apic), 0x71);
+    wr(c, EOI, 0);
+    wr(c, EOI, 0);
+    assert_int_equal(lapic_ack(c->apic), 0x65);
+    wr(c, EOI, 0);
+    assert_int_equal(lapic_ack(c->apic), 0x41);
+    wr(c, EOI, 0);
+    assert_false(c->intr);
+    assert_int_equal(c->eois, 4);
+}
+
+static void lapic_task_priority_masks_and_gives_spurious(void **state)
+{
+    struct rig *r = *state;
+    struct cpu *c = &r->cpu[0];
+    wr(c, SVR, ENABLE);
+    self_ipi(c, 0x41);
+    lapic_set_cr8(c->apic, 4);
+    assert_int_equal(rd(c, TPR), 0x40);
+    assert_false(c->intr);
+    assert_int_equal(lapic_ack(c->apic), 0xff); /* it had been offered: spurious vector */
+    assert_int_equal(lapic_highest_isr(c->apic), -1);
+    wr(c, TPR, 0x3f);
+    assert_true(c->intr);
+    assert_int_equal(lapic_cr8(c->apic), 3);
+}
+
+static void lapic_virtual_wire_passes_the_8259(void **state)
+{
+    struct rig *r = *state;
+    struct cpu *c = &r->cpu[0];
+    lapic_set_lint(c->apic, 0, true);
+    assert_true(c->intr); /* as firmware leaves it */
+    wr(c, LVT_LINT0, 0x10700);
+    assert_false(c->intr);
+    wr(c, SVR, ENABLE);
+    wr(c, LVT_LINT0, 0x00700);
+    assert_true(c->intr);
+    assert_int_equal(lapic_ack(c->apic), 0x08);
+    assert_false(c->intr);
+    assert_true(lapic_msr_write(c->apic, 0x1b, LAPIC_DEFAULT_BASE | 1 << 8));
+    wr(c, LVT_LINT0, 0x10700);
+    lapic_set_lint(c->apic, 0, true);
+    assert_true(c->intr); /* a disabled APIC is a wire */
+    assert_int_equal(lapic_base(c->apic), 0);
+}
+
+static void lapic_ipis_reach_their_destinations(void **state)
+{
+    struct rig *r = *state;
+    struct cpu *a = &r->cpu[0], *b = &r->cpu[1];
+    wr(a, SVR, ENABLE);
+    wr(b, SVR, ENABLE);
+    wr(a, ICR_HIGH, 1u << 24);
+    wr(a, ICR, 0x4500); /* INIT */
+    wr(a, ICR, 0x4690); /* SIPI, page 90h */
+    wr(a, ICR, 0x4400); /* NMI */
+    assert_int_equal(b->inits, 1);
+    assert_int_equal(b->sipi, 0x90);
+    assert_int_equal(b->nmis, 1);
+    assert_int_equal(a->inits + a->nmis, 0);
+    wr(a, ICR, 0xc0000 | 0x50); /* all but self */
+    assert_true(b->intr && !a->intr);
+    assert_int_equal(lapic_ack(b->apic), 0x50);
+    wr(a, LDR, 1u << 24);
+    wr(b, LDR, 2u << 24);
+    wr(a, ICR_HIGH, 3u << 24);
+    wr(a, ICR, 0x800 | 0x61); /* logical, both */
+    assert_int_equal(lapic_ack(a->apic), 0x61);
+    assert_int_equal(lapic_ack(b->apic), 0x61);
+    wr(a, ICR, 0x05); /* vectors below 16 are illegal */
+    wr(a, ESR, 0);
+    assert_int_equal(rd(a, ESR), 0x20);
+}
+
+static void lapic_timer_counts_fires_and_repeats(void **state)
+{
+    struct rig *r = *state;
+    struct cpu *c = &r->cpu[0];
+    wr(c, SVR, ENABLE);
+    wr(c, DIVIDE, DIVIDE_BY_1);
+    wr(c, LVT_TIMER, 0x40);
+    wr(c, INITIAL, 1000000);
+    clock_step(r->clock, 400000);
+    assert_int_equal(rd(c, CURRENT), 600000);
+    assert_false(c->intr);
+    clock_step(r->clock, 600000);
+    assert_int_equal(lapic_ack(c->apic), 0x40);
+    wr(c, EOI, 0);
+    assert_int_equal(rd(c, CURRENT), 0);
+    clock_step(r->clock, 10000000);
+    assert_false(c->intr);
+    wr(c, DIVIDE, 0); /* by 2 */
+    wr(c, LVT_TIMER, PERIODIC | 0x41);
+    wr(c, INITIAL, 500000);
+    for (int i = 0; i < 5; i++) {
+        clock_step(r->clock, 1000000);
+        assert_int_equal(lapic_ack(c->apic), 0x41);
+        wr(c, EOI, 0);
+    }
+    wr(c, LVT_TIMER, TSC_DEADLINE | 0x42);
+    assert_true(lapic_msr_write(c->apic, 0x6e0, (u64)(clock_now(r->clock) + 100) / 2));
+    clock_step(r->clock, 100);
+    assert_int_equal(lapic_ack(c->apic), 0x42);
+}
+
+static void lapic_tiny_period_does_not_hang_the_clock(void **state)
+{
+    struct rig *r = *state;
+    struct cpu *c = &r->cpu[0];
+    wr(c, SVR, ENABLE);
+    wr(c, DIVIDE, DIVIDE_BY_1);
+    wr(c, LVT_TIMER, PERIODIC | 0x41);
+    wr(c, INITIAL, 1);
+    clock_step(r->clock, NS_PER_SEC / 10);
+    assert_true(c->intr);
+}
+
+static void lapic_x2apic_transitions_follow_the_manual(void **state)
+{
+    struct rig *r = *state;
+    struct lapic *a = r->cpu[1].apic;
+    u64 v, on = LAPIC_DEFAULT_BASE | 1 << 11;
+    assert_false(lapic_msr_read(a, 0x802, &v));
+    assert_false(lapic_msr_write(a, 0x1b, LAPIC_DEFAULT_BASE | 1 << 10));
+    assert_true(lapic_msr_write(a, 0x1b, on | 1 << 10));
+    assert_true(lapic_x2apic(a) && lapic_base(a) == 0);
+    assert_true(lapic_msr_read(a, 0x802, &v) && v == 1);
+    assert_false(lapic_msr_write(a, 0x802, 5));
+    assert_false(lapic_msr_write(a, 0x1b, on)); /* must go through disabled */
+    assert_true(lapic_msr_write(a, 0x80f, ENABLE));
+    assert_true(lapic_msr_write(a, 0x83f, 0x77)); /* self IPI */
+    assert_int_equal(lapic_ack(a), 0x77);
+    assert_false(lapic_msr_write(a, 0x80b, 1)); /* EOI takes only 0 */
+    assert_true(lapic_msr_write(a, 0x80b, 0));
+    assert_true(lapic_msr_write(a, 0x1b, LAPIC_DEFAULT_BASE));
+}
+
+static void io_write(struct rig *r, u32 index, u32 value)
+{
+    physmem_io_write(r->pm, IOAPIC_BASE, index, 4);
+    physmem_io_write(r->pm, IOAPIC_BASE + 0x10, value, 4);
+}
+
+static u32 io_read(struct rig *r, u32 index)
+{
+    physmem_io_write(r->pm, IOAPIC_BASE, index, 4);
+    return (u32)physmem_io_read(r->pm, IOAPIC_BASE + 0x10, 4);
+}
+
+static void ioapic_level_pins_resend_until_served(void **state)
+{
+    struct rig *r = *state;
+    struct cpu *c = &r->cpu[0];
+    struct irq_line line = ioapic_input(r->ioapic, 10);
+    wr(c, SVR, ENABLE);
+    assert_int_equal(io_read(r, 1) >> 16, 23);
+    io_write(r, 0x10 + 20, 0x8000 | 0x55);
+    irq_set(&line, true);
+    assert_int_equal(lapic_ack(c->apic), 0x55);
+    assert_true(io_read(r, 0x10 + 20) & 1 << 14);
+    wr(c, EOI, 0); /* still high: again */
+    assert_int_equal(lapic_ack(c->apic), 0x55);
+    irq_set(&line, false);
+    wr(c, EOI, 0);
+    assert_false(c->intr);
+    assert_false(io_read(r, 0x10 + 20) & 1 << 14);
+}
+
+static void ioapic_edge_pins_send_once_and_lose_masked_edges(void **state)
+{
+    struct rig *r = *state;
+    struct cpu *c = &r->cpu[0];
+    struct irq_line line = ioapic_input(r->ioapic, 4);
+    wr(c, SVR, ENABLE);
+    irq_pulse(&line);
+    io_write(r, 0x10 + 8, 0x31);
+    assert_false(c->intr);
+    irq_set(&line, true);
+    assert_int_equal(lapic_ack(c->apic), 0x31);
+    wr(c, EOI, 0);
+    assert_false(c->intr);
+    irq_set(&line, false);
+    irq_set(&line, true);
+    assert_true(c->intr);
+}
+
+static void hpet_counts_and_fires_in_both_modes(void **state)
+{
+    struct rig *r = *state;
+    u64 caps = physmem_io_read(r->pm, HPET_BASE, 8);
+    assert_int_equal(caps >> 32, 10000000); /* fs */
+    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 20 << 9, 4);
+    physmem_io_write(r->pm, HPET_BASE + 0x108, 1000, 8);
+    physmem_io_write(r->pm, HPET_BASE + 0x10, 1, 4);
+    clock_step(r->clock, 9990);
+    assert_int_equal(physmem_io_read(r->pm, HPET_BASE + 0xf0, 8), 999);
+    assert_int_equal(r->pulses[20], 0);
+    clock_step(r->clock, 10);
+    assert_int_equal(r->pulses[20], 1);
+    /* legacy replacement, periodic: timer 0 drives IRQ 0 */
+    physmem_io_write(r->pm, HPET_BASE + 0x10, 3, 4);
+    assert_true(r->legacy);
+    u64 now = physmem_io_read(r->pm, HPET_BASE + 0xf0, 8);
+    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3 | 1 << 6, 4);
+    physmem_io_write(r->pm, HPET_BASE + 0x108, now + 100000, 8);
+    physmem_io_write(r->pm, HPET_BASE + 0x108, 100000, 8);
+    clock_step(r->clock, 10 * 1000000);
+    assert_int_equal(r->pulses[30], 10);
+}
+
+static void hpet_level_interrupts_wait_for_their_status_bit(void **state)
+{
+    struct rig *r = *state;
+    physmem_io_write(r->pm, HPET_BASE + 0x120, 1 << 1 | 1 << 2 | 21 << 9, 4);
+    physmem_io_write(r->pm, HPET_BASE + 0x128, 10, 8);
+    physmem_io_write(r->pm, HPET_BASE + 0x10, 1, 4);
+    clock_step(r->clock, 1000);
+    assert_true(r->lines[21]);
+    assert_int_equal(physmem_io_read(r->pm, HPET_BASE + 0x20, 4), 2);
+    physmem_io_write(r->pm, HPET_BASE + 0x20, 2, 4);
+    assert_false(r->lines[21]);
+}
+
+static void dma_moves_bytes_to_terminal_count(void **state)
+{
+    struct rig *r = *state;
+    u64 ram = physmem_alloc(r->pm, KIB(256), "ram");
+    physmem_map_ram(r->pm, 0, KIB(256), ram, 0, "ram");
+    struct i8237 *dma = i8237_create(r->ports, r->pm);
+    u8 data[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    bool tc;
+    io_bus_write(r->ports, 0xd6, 0xc0, 1); /* channel 4: cascade */
+    io_bus_write(r->ports, 0xd4, 0x00, 1);
+    io_bus_write(r->ports, 0x0c, 0, 1);
+    io_bus_write(r->ports, 0x04, 0xfe, 1); /* address 01FFFEh */
+    io_bus_write(r->ports, 0x04, 0xff, 1);
+    io_bus_write(r->ports, 0x81, 0x01, 1);
+    io_bus_write(r->ports, 0x05, 3, 1); /* four bytes */
+    io_bus_write(r->ports, 0x05, 0, 1);
+    io_bus_write(r->ports, 0x0b, 0x46, 1);                     /* channel 2, to memory */
+    assert_int_equal(i8237_transfer(dma, 2, data, 8, &tc), 0); /* masked */
+    io_bus_write(r->ports, 0x0a, 2, 1);
+    assert_int_equal(i8237_transfer(dma, 2, data, 8, &tc), 4);
+    assert_true(tc);
+    u8 *mem = physmem_host(r->pm, ram);
+    assert_int_equal(mem[0x1fffe], 1);
+    assert_int_equal(mem[0x1ffff], 2);
+    assert_int_equal(mem[0x10000], 3); /* the page register does not carry */
+    assert_int_equal(io_bus_read(r->ports, 0x08, 1) & 0xf, 1 << 2);
+    assert_int_equal(io_bus_read(r->ports, 0x08, 1) & 0xf, 0);
+    assert_int_equal(i8237_transfer(dma, 2, data, 8, &tc), 0); /* masked itself at the end */
+    destroy(i8237_device(dma));
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(lapic_dispenses_by_priority_and_nests),
+        TEST(lapic_task_priority_masks_and_gives_spurious),
+        TEST(lapic_virtual_wire_passes_the_8259),
+        TEST(lapic_ipis_reach_their_destinations),
+        TEST(lapic_timer_counts_fires_and_repeats),
+        TEST(lapic_tiny_period_does_not_hang_the_clock),
+        TEST(lapic_x2apic_transitions_follow_the_manual),
+        TEST(ioapic_level_pins_resend_until_served),
+        TEST(ioapic_edge_pins_send_once_and_lose_masked_edges),
+        TEST(hpet_counts_and_fires_in_both_modes),
+        TEST(hpet_level_interrupts_wait_for_their_status_bit),
+        TEST(dma_moves_bytes_to_terminal_count),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
