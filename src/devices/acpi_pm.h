@@ -12,7 +12,7 @@
 #define ACPI_PM_SMI_CMD      0xb2
 #define ACPI_PM_ENABLE       0xf1 /* values of SMI_CMD, as the FADT tells the guest */
 #define ACPI_PM_DISABLE      0xf0
-#define ACPI_PM_S5_TYPE      5 /* SLP_TYP values, as the DSDT tells the guest */
+#define ACPI_PM_S5_TYPE      0 /* SLP_TYP values, as the DSDT tells the guest */
 #define ACPI_PM_S3_TYPE      1
 #define ACPI_RESET_PORT      0xcf9
 #define ACPI_RESET_VALUE     0x06

@@ -61,9 +61,5 @@ bool fw_cfg_add_file(struct fw_cfg *fw, const char *name, const void *data, size
  * call) and sets *n, at most `size` given here, which the directory shows. */
 bool fw_cfg_add_made_file(struct fw_cfg *fw, const char *name, size_t size,
                           const void *(*make)(void *opaque, size_t *n), void *opaque);
-/* A file that the guest may write by DMA; `written` is told after each write. */
-bool fw_cfg_add_writable_file(struct fw_cfg *fw, const char *name, size_t size,
-                              void (*written)(void *opaque, const u8 *data, size_t n),
-                              void *opaque);
 
 #endif
