@@ -115,8 +115,9 @@ void fpu_reset(struct vcpu *v)
 /* ---- Traps of stubs ---- */
 
 /* Where a trapped stub goes on; entered with the stack of the stub's caller. */
-static NORETURN void trapped(struct vcpu *v, unsigned vector)
+FPU_ASM static NORETURN void trapped(struct vcpu *v, unsigned vector)
 {
+    fpu_leave(v);
     if (vector == VEC_XM && !(v->cr4 & CR4_OSXMMEXCPT))
         cpu_raise(v, VEC_UD);
     cpu_raise(v, vector);

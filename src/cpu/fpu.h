@@ -29,9 +29,11 @@ static inline void fpu_put_away(struct vcpu *v)
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
 #define FPU_STAYS_LIVE false
 #define FPU_ASM        __attribute__((noinline, no_sanitize("address", "thread", "undefined")))
+#define FPU_ASM_INLINE FPU_ASM __attribute__((unused))
 #else
 #define FPU_STAYS_LIVE true
 #define FPU_ASM
+#define FPU_ASM_INLINE inline
 #endif
 
 /* Around code that executes vector or x87 instructions; in functions marked FPU_ASM. */

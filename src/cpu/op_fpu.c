@@ -170,7 +170,8 @@ void fpu_operand_open_slow(struct vcpu *v, struct fpu_operand *op, unsigned size
                            enum access access)
 {
     fpu_check_alignment(v, op->la, size);
-    op->hp = mem_pointer(v, op->la, size, access);
+    bool by_its_own_rule = v->mode & MODE_AC && size > sizeof(u64);
+    op->hp = by_its_own_rule ? NULL : mem_pointer(v, op->la, size, access);
     if (op->hp)
         return;
     op->hp = op->bounce;

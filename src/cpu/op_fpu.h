@@ -143,7 +143,7 @@ static inline stub_fn *fpu_stub_of(struct vcpu *v, const struct insn *in)
 }
 
 /* Executes a stub on the guest's registers. */
-FPU_ASM static inline void fpu_run(struct vcpu *v, stub_fn *stub, void *operand)
+static FPU_ASM_INLINE void fpu_run(struct vcpu *v, stub_fn *stub, void *operand)
 {
     fpu_enter(v);
     stub(operand, v);
