@@ -88,9 +88,11 @@ struct walk {
 bool paging_walk(struct vcpu *v, u64 la, enum access access, unsigned view, bool quiet,
                  struct walk *out, u32 *error);
 
-void tlb_flush(struct vcpu *v);              /* everything */
-void tlb_flush_nonglobal(struct vcpu *v);    /* MOV CR3 */
-void tlb_flush_page(struct vcpu *v, u64 la); /* INVLPG */
+void tlb_init(struct vcpu *v);                /* all entries empty */
+void tlb_flush(struct vcpu *v);               /* everything */
+void tlb_flush_nonglobal(struct vcpu *v);     /* MOV CR3 */
+void tlb_flush_page(struct vcpu *v, u64 la);  /* INVLPG */
+void tlb_protect(struct vcpu *v, u64 offset); /* no more direct writes to this page of the memfd */
 
 /* Fetch for the code cache: physical address and host pointer of the code at la, raising #PF as a
  * fetch does. hp is NULL when the page is MMIO or nothing (fetch byte by byte through

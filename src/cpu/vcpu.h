@@ -171,13 +171,18 @@ struct table_reg {
 
 /* One page. A tag is the linear page address when that kind of access may go straight to host
  * memory at (la + addend), else TLB_NO_PAGE. An access of n bytes at la hits when the entry of la
- * holds the page of its *last* byte: a crossing access therefore always misses. */
+ * holds the page of its *last* byte: a crossing access therefore always misses. The lower half
+ * serves the slow path, which also knows pages that may not be accessed directly. */
 struct tlb_entry {
     u64 read, write, exec;
     u64 addend;
-    u64 offset; /* of the page in the guest memfd */
+    u64 offset; /* of the page in the guest memfd, when kind is RAM or ROM */
     u64 pa;     /* of the page, guest-physical */
+    u64 page;   /* linear page that offset, pa, kind and allowed tell about, or TLB_NO_PAGE */
+    u8 kind;    /* enum phys_kind */
+    u8 allowed; /* bit 1 << enum access: the page tables say yes, and A and D are set for it */
 };
+_Static_assert(sizeof(struct tlb_entry) == 64, "an entry is a cache line");
 
 /* Which view: what user code may touch, what the kernel may touch, and what the kernel may touch
  * with SMAP forbidding user pages. */
@@ -293,7 +298,7 @@ struct vcpu {
     u64 sysenter_cs, sysenter_esp, sysenter_eip;
     u64 star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
     u64 pat, mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
-    u64 misc_enable, feature_control, mcg_status;
+    u64 misc_enable, feature_control, mcg_status, tsc_adjust;
     i64 tsc_offset; /* guest TSC = host TSC + offset */
 
     /* Delivery in progress and one-instruction states */
@@ -322,7 +327,7 @@ struct vcpu {
     u64 fpu_ip, fpu_dp;      /* last non-control x87 instruction and operand */
     u16 fpu_cs, fpu_ds, fpu_op;
 
-    struct tlb_entry tlb[TLB_VIEWS][TLB_ENTRIES];
+    struct tlb_entry tlb[TLB_VIEWS][TLB_ENTRIES] __attribute__((aligned(64)));
     u64 tlb_used[TLB_VIEWS][TLB_ENTRIES / 64];   /* entries that a flush must visit */
     u64 tlb_global[TLB_VIEWS][TLB_ENTRIES / 64]; /* of them, those that survive MOV CR3 */
     u64 tlb_large_lo, tlb_large_hi; /* linear range that large pages cover, for INVLPG */
