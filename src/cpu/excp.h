@@ -7,6 +7,9 @@
 
 #include "cpu/vcpu.h"
 
+/* Error codes that name a selector (SDM 3A figure 6-6). */
+enum selector_error_bits { ERROR_EXT = 1 << 0, ERROR_IDT = 1 << 1 };
+
 /* A guest fault of the current instruction: lands in the run loop, which restores the address of
  * the instruction and calls excp_deliver_fault(). Error codes of #TS, #NP, #SS and #GP get EXT
  * (bit 0) while an event other than INT n is being delivered. */
