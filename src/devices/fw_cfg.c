@@ -29,7 +29,6 @@ enum {
 
 enum {
     KEY_WRITE = 0x4000, /* a wish to write: not granted */
-    KEY_NONE = 0xffff,
     ID_TRADITIONAL = 1 << 0,
     ID_DMA = 1 << 1,
 };
