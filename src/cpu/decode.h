@@ -16,8 +16,9 @@ enum decode_status {
 };
 
 /* Decodes one instruction for `mode` 16, 32 or 64 from bytes[0..avail). Every instruction that the
- * table knows is accepted, whatever CPUID shows: the caller tests the row's feature bit.
- * Bytes beyond the instruction are never read. */
+ * table knows is accepted, whatever CPUID shows: the caller tests the row's feature bit. No verdict
+ * but DECODE_TRUNCATED and DECODE_TOO_LONG depends on bytes beyond the instruction. Only for
+ * DECODE_OK are all fields of *in valid. */
 enum decode_status decode(const u8 *bytes, size_t avail, unsigned mode, struct insn *in);
 
 #endif

@@ -82,8 +82,12 @@ const struct op_row *op_row(const struct insn *in);
 const struct op_row *op_row_at(unsigned row);
 unsigned op_row_count(void);
 
-/* The flags that this very instruction reads: of a condition only its own, and of a shift by an
- * immediate 0 none. */
+/* The flags that this very instruction reads: of a condition only its own, and of RCL or RCR
+ * by an immediate 0 none. */
 u32 op_flags_read(const struct insn *in);
+
+/* Whether this very instruction ends a block: as its row says; a repeated string instruction does
+ * too, for it may stop half-way. */
+bool op_ends(const struct insn *in);
 
 #endif
