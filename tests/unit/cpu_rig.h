@@ -70,7 +70,7 @@ struct rig {
 /* True when `code` raised a fault (it is then in r->v->fault). */
 #define FAULTS(r, code)                                                                            \
     (__extension__({                                                                               \
-        bool raised_ = true;                                                                       \
+        volatile bool raised_ = true;                                                              \
         if (!setjmp((r)->landing)) {                                                               \
             code;                                                                                  \
             raised_ = false;                                                                       \

@@ -19,7 +19,7 @@ static void seg_load_sets_accessed_and_keeps_selector_limit_and_base(void **stat
 {
     (void)state;
     struct rig *r = open_protected();
-    set_desc(r, SEL_FREE, make_desc(0x12345678, 0x0ffff, D_DATA | SEG_DB));
+    set_desc(r, SEL_FREE, make_desc(0x12345678, 0x0ffff, D_DATA | D_DPL3 | SEG_DB));
     load(r, SEG_ES, SEL_FREE | 2);
     assert_int_equal(r->v->seg[SEG_ES].base, 0x12345678);
     assert_int_equal(r->v->seg[SEG_ES].limit, 0xffff);
