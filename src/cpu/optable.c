@@ -110,6 +110,10 @@ enum {
     DF = FLAG_DF,
     ACF = FLAG_AC,
     OC = OF | CF,
+    AP = AF | PF,
+    SAP = FLAG_SF | AP,
+    OZC = OF | ZF | CF,
+    OSZC = OZC | FLAG_SF,
     OA = OF | AF,
     AC = AF | CF,
     ZC = ZF | CF,
@@ -194,7 +198,8 @@ _Static_assert((unsigned)ROW_COUNT <= (unsigned)INDEX_ROW, "a row number fits an
 /* clang-format on */
 #define OPCODE(byte) (OPTABLE_MAP << 8 | (byte))
 
-const struct op_row op_rows[ROW_COUNT + 1] = { /* an empty row ends the last opcode */
+const struct op_row op_rows[ROW_COUNT + 1] = {
+    /* an empty row ends the last opcode */
 #include "cpu/optable_all.inc"
 };
 #undef ROW
