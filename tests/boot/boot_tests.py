@@ -1,0 +1,354 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Boots unmodified firmware, boot loaders and operating systems and watches them work.
+
+usage: boot_tests.py [--binary FILE] [--accel NAME] [--patience FACTOR] NAME...|all
+       boot_tests.py --list
+
+Each test is a function below; its needs are guests of docs/guests.md. Without a guest the test is
+skipped (exit status 77) with the command that fetches it. --patience multiplies all time limits.
+The binary may as well be qemu-system-i386: the expectations have been proved there.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+
+from guest import Failure, Guest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+GUESTS = os.environ.get("ANELLO_GUESTS") or os.path.join(
+    os.environ.get("ANELLO_CACHE") or os.path.join(CACHE, "anello"), "guests")
+
+SKIPPED = 77
+TESTS = {}
+
+
+class Skip(Exception):
+    pass
+
+
+def boot_test(*needs):
+    """Registers a test that needs these guests."""
+    def register(function):
+        TESTS[function.__name__] = (function, needs)
+        return function
+    return register
+
+
+class Context:
+    """What a test may ask of the run: machines, and files of guests."""
+
+    def __init__(self, options):
+        self.options = options
+
+    def boot(self, *arguments):
+        return Guest(self.options.binary, arguments, self.options.accel, self.options.patience)
+
+    def file(self, guest, name):
+        return os.path.join(GUESTS, guest, name)
+
+    def initrd(self):
+        """The initramfs of the bench guest: a shell on ttyS0 and on tty1."""
+        bench = os.path.join(self.options.build, "bench", "bench")
+        output = os.path.join(self.options.build, "bench", f"initrd.{os.getpid()}")
+        if not os.path.exists(bench):
+            raise Skip(f"{bench} has not been built: scripts/build")
+        subprocess.run([sys.executable, os.path.join(ROOT, "bench", "initramfs.py"),
+                        "--busybox", self.file("busybox-i386", "busybox"),
+                        "--bench", bench, "-o", output], check=True)
+        self.temporary = output
+        return output
+
+    temporary = None
+
+
+# ---- firmware and boot loaders
+
+@boot_test()
+def seabios_shows_its_banner_and_looks_for_a_disk(context):
+    with context.boot("-m", "32M") as guest:
+        guest.wait_screen(r"SeaBIOS \(version", 30)
+        guest.wait_screen(r"No bootable device", 60)
+
+
+@boot_test("grub-rescue")
+def seabios_boot_menu_lists_the_cd(context):
+    cd = context.file("grub-rescue", "grub-rescue-cdrom.iso")
+    with context.boot("-m", "64M", "-cdrom", cd, "-boot", "menu=on") as guest:
+        guest.wait_screen(r"Press ESC for boot menu", 30)
+        guest.keys("esc")
+        guest.wait_screen(r"Select boot device", 30)
+        guest.wait_screen(r"\d\. DVD/CD", 30)
+
+
+@boot_test("grub-rescue")
+def grub_cd_gives_a_prompt_that_lists_devices(context):
+    cd = context.file("grub-rescue", "grub-rescue-cdrom.iso")
+    with context.boot("-m", "64M", "-cdrom", cd, "-boot", "d") as guest:
+        grub_prompt_lists_devices(guest, r"\(cd0?\)|\(cd\)")
+
+
+@boot_test("grub-rescue")
+def grub_floppy_gives_a_prompt_that_lists_devices(context):
+    floppy = context.file("grub-rescue", "grub-rescue-floppy.img")
+    with context.boot("-m", "64M", "-fda", floppy, "-boot", "a") as guest:
+        grub_prompt_lists_devices(guest, r"\(fd0\)")
+
+
+def grub_prompt_lists_devices(guest, device):
+    guest.wait_screen(r"GNU GRUB +version 2\.06", 60)
+    guest.wait_screen(r"Press enter to boot|grub>", 30)
+    guest.keys("c")
+    guest.wait_screen(r"grub> *", 30)
+    time.sleep(0.5)
+    guest.type_keys("ls\n")
+    guest.wait_screen(device, 30)
+
+
+@boot_test("memtest")
+def memtest_starts_testing_from_its_cd(context):
+    cd = context.file("memtest", "memtest86+ia32.iso")
+    with context.boot("-m", "64M", "-cdrom", cd, "-boot", "d") as guest:
+        memtest_tests(guest)
+
+
+@boot_test("memtest")
+def memtest_starts_testing_as_a_kernel(context):
+    with context.boot("-m", "64M", "-kernel",
+                      context.file("memtest", "memtest86+ia32.bin")) as guest:
+        memtest_tests(guest)
+
+
+def memtest_tests(guest):
+    guest.wait_screen(r"Memtest86\+ v6\.10", 60)
+    guest.wait_screen(r"Testing: .*\n?.*[1-9]\d*K? ?-|Pass.*[1-9]%|Test +[1-9]\d?%", 120)
+
+
+@boot_test("ipxe")
+def ipxe_cd_starts(context):
+    with context.boot("-m", "64M", "-cdrom", context.file("ipxe", "ipxe.iso"),
+                      "-boot", "d") as guest:
+        guest.wait_screen(r"iPXE 1\.\d+", 60)
+
+
+# ---- Linux
+
+def linux(context, kernel, *more, append=""):
+    return context.boot("-m", "256M", "-kernel", context.file(kernel, "vmlinuz"),
+                        "-initrd", context.initrd(), "-append", append, *more)
+
+
+def check_serial_shell(guest):
+    """A shell answers on the serial line; the answer is not in what was typed."""
+    at = guest.wait_serial(r"shell on /dev/ttyS0", 240)
+    at = guest.wait_serial(r"guest# ", 20, at)
+    guest.type_serial("echo $((6 * 7))-$(cat /proc/sys/kernel/ostype)\n")
+    guest.wait_serial(r"42-Linux", 20, at)
+
+
+def linux_serial_shell_and_poweroff(context, kernel):
+    with linux(context, kernel, append="console=ttyS0") as guest:
+        check_serial_shell(guest)
+        guest.type_serial("poweroff\n")
+        guest.wait_exit(0, 60)
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_serves_a_serial_shell_and_powers_off(context):
+    linux_serial_shell_and_poweroff(context, "kernel-686")
+
+
+@boot_test("kernel-686-pae", "busybox-i386")
+def linux_686_pae_serves_a_serial_shell_and_powers_off(context):
+    linux_serial_shell_and_poweroff(context, "kernel-686-pae")
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_serves_a_shell_on_the_screen(context):
+    with linux(context, "kernel-686", append="vga=normal quiet") as guest:
+        guest.wait_screen(r"shell on /dev/tty1", 240)
+        guest.wait_screen(r"guest#", 20)
+        guest.type_keys("uname -s; expr 6 + 7\n")
+        guest.wait_screen(r"\nLinux\n13\n", 20)
+        guest.type_keys("poweroff\n")
+        guest.wait_exit(0, 60)
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_reboots(context):
+    with linux(context, "kernel-686", append="console=ttyS0") as guest:
+        at = guest.wait_serial(r"shell on /dev/ttyS0", 240)
+        at = guest.wait_serial(r"guest# ", 20, at)
+        guest.type_serial("reboot\n")
+        at = guest.wait_serial(r"reboot: Restarting system", 60, at)
+        guest.wait_serial(r"Linux version 6\.1", 120, at)
+
+
+@boot_test("kernel-686", "busybox-i386")
+def no_reboot_ends_where_linux_reboots(context):
+    with linux(context, "kernel-686", "-no-reboot", append="console=ttyS0 panic=-1") as guest:
+        at = guest.wait_serial(r"shell on /dev/ttyS0", 240)
+        at = guest.wait_serial(r"guest# ", 20, at)
+        guest.type_serial("reboot -f\n")
+        guest.wait_exit(0, 60)
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_heeds_ctrl_alt_del(context):
+    with linux(context, "kernel-686", append="console=ttyS0") as guest:
+        at = guest.wait_serial(r"guest# ", 240)
+        guest.keys("ctrl-alt-delete")
+        guest.wait_serial(r"reboot: Restarting system", 60, at)
+
+
+# ---- the Debian installer
+
+@boot_test("installer-i386")
+def installer_reaches_its_language_menu(context):
+    with context.boot("-m", "512M", "-kernel", context.file("installer-i386", "linux"),
+                      "-initrd", context.file("installer-i386", "initrd.gz"),
+                      "-append", "vga=normal fb=false nomodeset") as guest:
+        guest.wait_screen(r"Select a language", 400)
+        guest.wait_screen(r"English +- +English", 20)
+
+
+@boot_test("installer-i386")
+def installer_cd_reaches_its_language_menu_and_heeds_keys(context):
+    cd = context.file("installer-i386", "mini.iso")
+    with context.boot("-m", "512M", "-cdrom", cd, "-boot", "d") as guest:
+        vesa_menu_is_up(guest)
+        guest.keys("ret")
+        language_menu = installer_picture_settles(guest)
+        guest.keys("down")
+        deadline = time.monotonic() + 30 * guest.patience
+        while guest.screendump() == language_menu:
+            guest.check(time.monotonic() < deadline, "the selection did not move")
+            time.sleep(0.5)
+
+
+def vesa_menu_is_up(guest):
+    """The boot menu of the CD is a 640x480 picture with many colours."""
+    deadline = time.monotonic() + 120 * guest.patience
+    while True:
+        width, height, pixels = guest.screendump()
+        if (width, height) == (640, 480) and number_of_colours(pixels) > 100:
+            return
+        guest.check(time.monotonic() < deadline, "the CD's boot menu did not appear")
+        time.sleep(0.5)
+
+
+def installer_picture_settles(guest):
+    """The installer draws on an 800x600 frame buffer: a blue ground with a grey dialog that,
+    unlike the progress before it, stays as it is."""
+    deadline = time.monotonic() + 500 * guest.patience
+    last = None
+    since = time.monotonic()
+    while True:
+        picture = guest.screendump()
+        if picture != last:
+            last = picture
+            since = time.monotonic()
+        if is_dialog(picture) and time.monotonic() - since > 5:
+            return picture
+        guest.check(time.monotonic() < deadline, "the language menu did not appear")
+        time.sleep(1)
+
+
+def is_dialog(picture):
+    width, height, pixels = picture
+    if (width, height) != (800, 600):
+        return False
+    total = width * height
+    counts = {}
+    for at in range(0, len(pixels), 3):
+        pixel = pixels[at:at + 3]
+        counts[pixel] = counts.get(pixel, 0) + 1
+    blue = sum(n for p, n in counts.items() if p[2] > 120 and p[0] < 80 and p[1] < 80)
+    grey = sum(n for p, n in counts.items() if min(p) > 150 and max(p) - min(p) < 20)
+    return blue > total // 10 and grey > total // 5
+
+
+def number_of_colours(pixels):
+    return len({pixels[at:at + 3] for at in range(0, len(pixels), 3)})
+
+
+# ---- our own guests
+
+@boot_test()
+def nanobenchmark_counts_and_exits_through_the_debug_port(context):
+    kernel = os.path.join(context.options.build, "bench", "nano.elf")
+    if not os.path.exists(kernel):
+        raise Skip(f"{kernel} has not been built: scripts/build")
+    with context.boot("-m", "32M", "-kernel", kernel,
+                      "-device", "isa-debug-exit,iobase=0xf4,iosize=1") as guest:
+        guest.wait_exit(1, 240)  # (0 << 1) | 1
+        guest.wait_serial(r"NANO switch-16 \d+\nNANO-DONE", 5)
+        guest.check("NANO-FAILED" not in guest.serial, "a nanobenchmark failed its own check")
+
+
+@boot_test("kernel-686", "busybox-i386")
+def bench_guest_runs_its_workloads(context):
+    with linux(context, "kernel-686",
+               append="console=ttyS0 quiet bench=all bench_scale=1") as guest:
+        guest.wait_serial(r"BENCH-DONE", 900)
+        guest.check("FAILED" not in guest.serial, "a workload failed")
+        guest.wait_exit(0, 60)
+
+
+# ---- the runner
+
+def run(name, options):
+    function, needs = TESTS[name]
+    missing = [n for n in needs if not os.path.exists(os.path.join(GUESTS, n, "VERSION"))]
+    if missing:
+        print(f"SKIP {name}: guests are not there: scripts/guests {' '.join(missing)}")
+        return SKIPPED
+    context = Context(options)
+    start = time.monotonic()
+    try:
+        function(context)
+    except Skip as reason:
+        print(f"SKIP {name}: {reason}")
+        return SKIPPED
+    except Failure as failure:
+        print(f"FAIL {name}: {failure}")
+        return 1
+    finally:
+        if context.temporary and os.path.exists(context.temporary):
+            os.remove(context.temporary)
+    print(f"PASS {name} ({time.monotonic() - start:.1f} s)", flush=True)
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"), help="build folder")
+    parser.add_argument("--binary", help="the machine to test (default: anello of the build)")
+    parser.add_argument("--accel", help="handed on as -accel")
+    parser.add_argument("--patience", type=float, default=1.0, help="factor on all time limits")
+    parser.add_argument("--list", action="store_true", help="print the names of the tests")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    options = parser.parse_args()
+    options.binary = options.binary or os.path.join(options.build, "anello")
+    if options.list:
+        print("\n".join(TESTS))
+        return 0
+    names = list(TESTS) if options.names == ["all"] else options.names
+    unknown = [name for name in names if name not in TESTS]
+    if unknown or not names:
+        parser.error(f"unknown test {unknown[0]}" if unknown else "no test named; try --list")
+    results = [run(name, options) for name in names]
+    if len(results) > 1:
+        print(f"{results.count(0)} passed, {results.count(1)} failed, "
+              f"{results.count(SKIPPED)} skipped")
+        return 1 if 1 in results else 0
+    return results[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
