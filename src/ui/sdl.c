@@ -355,13 +355,23 @@ static void serve(struct sdl_window *w)
 
 /* ---- opening and closing ---- */
 
-/* Without a display SDL may fall back to drivers that show nothing, unless they were asked for. */
-static bool shows_nothing(const char *driver)
+static bool is_set(const char *variable)
 {
-    if (getenv("SDL_VIDEODRIVER"))
+    const char *value = getenv(variable);
+    return value && *value;
+}
+
+/* Chooses among the display servers that the environment names. Without this SDL would try all its
+ * drivers, among them some that show nothing or complain on stderr. */
+static bool choose_driver(void)
+{
+    bool x11 = is_set("DISPLAY"), wayland = is_set("WAYLAND_DISPLAY");
+    if (is_set("SDL_VIDEODRIVER"))
+        return true;
+    if (!x11 && !wayland)
         return false;
-    return !driver || !strcmp(driver, "dummy") || !strcmp(driver, "offscreen") ||
-           !strcmp(driver, "evdev");
+    SDL_SetHint(SDL_HINT_VIDEODRIVER, !wayland ? "x11" : !x11 ? "wayland" : "x11,wayland");
+    return true;
 }
 
 static bool init_sdl(char *error, size_t n)
@@ -371,13 +381,12 @@ static bool init_sdl(char *error, size_t n)
     SDL_SetHint(SDL_HINT_GRAB_KEYBOARD, "1");
     SDL_SetHint(SDL_HINT_VIDEO_X11_NET_WM_BYPASS_COMPOSITOR, "0");
     SDL_SetMainReady();
-    if (SDL_Init(SDL_INIT_VIDEO)) {
-        snprintf(error, n, "no display (%s): use -display none or -nographic", SDL_GetError());
+    if (!choose_driver()) {
+        snprintf(error, n, "no display: use -display none or -nographic");
         return false;
     }
-    if (shows_nothing(SDL_GetCurrentVideoDriver())) {
-        SDL_Quit();
-        snprintf(error, n, "no display: use -display none or -nographic");
+    if (SDL_Init(SDL_INIT_VIDEO)) {
+        snprintf(error, n, "no display (%s): use -display none or -nographic", SDL_GetError());
         return false;
     }
     /* Text input would let an input method swallow dead keys. */

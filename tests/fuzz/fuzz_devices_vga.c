@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A hostile guest at the VGA: any registers, any memory, any moment. Whatever it programs, a
+ * refresh stays inside the picture and inside video memory (what lies behind that is unreadable
+ * here), and the dirty rectangle inside the picture.
+ *
+ * Input: a byte that picks the mode to start from, then steps of four bytes.
+ */
+#include "../unit/vga_rig.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Pictures can be large and inputs long: enough refreshes to see every step's effect once. */
+#define REFRESHES_MAX 6
+
+static const struct vga_mode *const modes[] = {&mode_03, &mode_01, &mode_04, &mode_06,
+                                               &mode_0d, &mode_12, &mode_13, &mode_x};
+
+static void check(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+static void look(struct vga_rig *r)
+{
+    refresh(r);
+    check(r->picture->pixels && r->picture->stride >= r->picture->width);
+    check(r->dirty.x + r->dirty.w <= r->picture->width);
+    check(r->dirty.y + r->dirty.h <= r->picture->height);
+    char text[600];
+    size_t n = r->display.text(r->display.opaque, text, sizeof text);
+    check(n < sizeof text && strlen(text) == n);
+}
+
+static void step(struct vga_rig *r, const u8 *s, unsigned *refreshes)
+{
+    static const u16 index_ports[] = {0x3c4, 0x3ce, 0x3d4, 0x3b4};
+    u16 ab = (u16)(s[1] | s[2] << 8);
+    u32 window = 0xa0000 + (ab | (s[0] & 8u) << 13);
+    switch (s[0] & 7) {
+    case 0: out8(r, 0x3b0 + s[1] % 48, s[2]); break;
+    case 1: in8(r, 0x3b0 + s[1] % 48); break;
+    case 2: out_indexed(r, index_ports[s[3] % 4], s[1], s[2]); break;
+    case 3: vbe_set(r, s[3] % 12, ab); break;
+    case 4: physmem_io_write(r->pm, window, s[3] * 0x0123456789abcdu, 1u << (s[3] & 3)); break;
+    case 5: physmem_io_read(r->pm, window, 1u << (s[3] & 3)); break;
+    case 6:
+        set_attr(r, s[1], s[2]);
+        clock_step(r->clock, s[3] * 1000000);
+        break;
+    default:
+        if (++*refreshes <= REFRESHES_MAX)
+            look(r);
+        break;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!size)
+        return 0;
+    /* The least memory: bounds are close. */
+    struct vga_rig *r = vga_rig_create(data[0] & 0x80 ? MIB(1) : KIB(256));
+    unsigned refreshes = 0;
+    set_mode(r, modes[data[0] % ARRAY_LEN(modes)]);
+    for (size_t at = 1; at + 4 <= size; at += 4)
+        step(r, data + at, &refreshes);
+    look(r);
+    vga_rig_destroy(r);
+    return 0;
+}
