@@ -31,6 +31,8 @@ enum reg {
 enum config_bits { CONFIG_ENABLE = 1 << 0, CONFIG_LEGACY = 1 << 1 };
 #define CAPABILITIES                                                                               \
     ((u64)PERIOD_FS << 32 | (u64)VENDOR << 16 | 1 << 15 | 1 << 13 | (TIMERS - 1) << 8 | 1)
+_Static_assert((u32)CAPABILITIES == HPET_BLOCK_ID, "what ACPI tells");
+_Static_assert(MIN_PERIOD_NS == HPET_MIN_TICKS * TICK_NS, "what ACPI tells");
 
 /* Timer configuration: low word; the high word is the route capability. */
 enum timer_bits {

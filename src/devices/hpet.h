@@ -11,6 +11,10 @@
 #define HPET_BASE  0xfed00000u
 #define HPET_LINES 24
 
+/* What ACPI tells of it: low half of the capabilities register, shortest periodic interval. */
+#define HPET_BLOCK_ID  0x8086a201u
+#define HPET_MIN_TICKS 2000 /* 20 us */
+
 struct hpet_lines {
     struct irq_line pin[HPET_LINES]; /* IOAPIC inputs */
     struct irq_line irq0, irq8;      /* ISA lines, for legacy replacement */

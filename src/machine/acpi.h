@@ -10,6 +10,7 @@ struct acpi_config {
     unsigned sci_irq; /* 9 */
     u64 low_ram;      /* bytes of RAM below 4 GiB: where PCI memory begins */
     bool hpet;
+    unsigned serial_ports; /* 0..2, at their usual places */
 };
 
 /* Adds etc/table-loader, etc/acpi/tables and etc/acpi/rsdp: the firmware places and links them. */
