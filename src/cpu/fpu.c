@@ -87,9 +87,8 @@ FPU_ASM void fpu_store(struct vcpu *v)
 
 void fpu_edited(struct vcpu *v)
 {
-    note_masks(v, load16(v->fpu.bytes + IMAGE_FCW));
-    if (v->fpu_live)
-        fpu_make_live(v);
+    fpu_make_live(v); /* even if it was not: the host knows what reserved bits become */
+    fpu_leave(v);
 }
 
 u64 fpu_in_use(struct vcpu *v)

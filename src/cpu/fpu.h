@@ -51,7 +51,8 @@ static inline __attribute__((always_inline)) void fpu_leave(struct vcpu *v)
 /* v->fpu as if put away, without putting it away: for who only reads it. */
 void fpu_store(struct vcpu *v);
 
-/* After v->fpu was edited while put away or by fpu_store(): it becomes the state. */
+/* After v->fpu was edited while put away or by fpu_store(): it becomes the state. Whoever fills
+ * v->fpu (a snapshot, a test) calls this. */
 void fpu_edited(struct vcpu *v);
 
 /* The XSAVE components that are not in their initial configuration (XINUSE). */

@@ -183,6 +183,15 @@ void fpu_operand_open_slow(struct vcpu *v, struct fpu_operand *op, unsigned size
 
 /* ---- The generic instructions ---- */
 
+/* #GP(0) for a linear address that is not aligned; it comes before those of the segment. */
+static void check_aligned(struct vcpu *v, const struct insn *in, unsigned size)
+{
+    bool based = !(v->mode & MODE_CS64) || in->seg >= SEG_FS;
+    u64 base = based ? v->seg[in->seg].base : 0;
+    if (UNLIKELY((base + ea_of(v, in)) & (size - 1)))
+        cpu_raise_error(v, VEC_GP, 0);
+}
+
 enum operand_use { USE_NONE, USE_READ, USE_WRITE, USE_READ_ALIGNED, USE_WRITE_ALIGNED };
 
 static inline __attribute__((always_inline)) void run(struct vcpu *v, const struct insn *in,
@@ -195,9 +204,9 @@ static inline __attribute__((always_inline)) void run(struct vcpu *v, const stru
         enum access access =
             use == USE_WRITE || use == USE_WRITE_ALIGNED ? ACCESS_WRITE : ACCESS_READ;
         size = fpu_operand_size(in);
+        if (use == USE_READ_ALIGNED || use == USE_WRITE_ALIGNED)
+            check_aligned(v, in, size);
         u64 la = fpu_operand_la(v, in, size, access);
-        if ((use == USE_READ_ALIGNED || use == USE_WRITE_ALIGNED) && UNLIKELY(la & (size - 1)))
-            cpu_raise_error(v, VEC_GP, 0);
         fpu_operand_open_la(v, &op, la, size, access);
     }
     if ((check == CHECK_MMX || check == CHECK_SSE_MMX) && UNLIKELY(v->fpu_unmasked))
@@ -250,17 +259,16 @@ static enum operand_use use_of(const struct insn *in)
     return aligned ? USE_READ_ALIGNED : USE_READ;
 }
 
-/* A legacy encoding is checked by the registers that it names. */
 static enum fpu_check check_of(const struct insn *in)
 {
-    bool mmx = op_row(in)->cls == CLASS_MMX, xmm = false;
-    for (unsigned k = 0; k < in->operands; k++) {
-        mmx |= in->operand[k].kind == OPD_MMX;
-        xmm |= in->operand[k].kind == OPD_XMM;
+    bool mmx = false;
+    switch (op_row(in)->cls) {
+    case CLASS_AVX: return CHECK_AVX;
+    case CLASS_MMX: return CHECK_MMX;
     }
-    if (op_row(in)->cls == CLASS_AVX)
-        return CHECK_AVX;
-    return mmx ? xmm ? CHECK_SSE_MMX : CHECK_MMX : CHECK_SSE;
+    for (unsigned k = 0; k < in->operands; k++)
+        mmx |= in->operand[k].kind == OPD_MMX;
+    return mmx ? CHECK_SSE_MMX : CHECK_SSE;
 }
 
 static void undefined(struct vcpu *v, const struct insn *in)

@@ -153,9 +153,8 @@ static FPU_ASM_INLINE void fpu_run(struct vcpu *v, stub_fn *stub, void *operand)
 /* ---- For op_x87.c ---- */
 
 /* Executes an x87 or MMX stub while errors are unmasked: hides one that the guest ignores from the
- * host, and reports a new one to the board where the guest wants that. Returns the exceptions that
- * the instruction found unmasked, status word bits. */
-u16 fpu_run_watched(struct vcpu *v, stub_fn *stub, void *operand);
+ * host, and reports a new one to the board where the guest wants that. */
+void fpu_run_watched(struct vcpu *v, stub_fn *stub, void *operand);
 u16 fpu_status_word(struct vcpu *v);
 
 #endif

@@ -138,9 +138,9 @@ static void add_flags(struct vcpu *v, u16 flags)
     load_env(v, &env);
 }
 
-u16 fpu_run_watched(struct vcpu *v, stub_fn *stub, void *operand)
+void fpu_run_watched(struct vcpu *v, stub_fn *stub, void *operand)
 {
-    u16 fcw = control_word(v), before = fpu_status_word(v);
+    u16 before = fpu_status_word(v);
     if (before & X87_ES)
         clear_exceptions(v);
     fpu_run(v, stub, operand);
@@ -148,7 +148,6 @@ u16 fpu_run_watched(struct vcpu *v, stub_fn *stub, void *operand)
     if (before & X87_ES)
         add_flags(v, before & (X87_EXCEPTIONS | X87_SF));
     report_error(v, before, after);
-    return after & ~fcw & X87_EXCEPTIONS;
 }
 
 /* ---- Arithmetic ---- */
@@ -191,24 +190,57 @@ static void x87_load(struct vcpu *v, const struct insn *in)
     track_operand(v, in, ea);
 }
 
+FPU_ASM static void store_image(struct vcpu *v, struct fpu_image *image)
+{
+    fpu_enter(v);
+    __asm__ volatile("fxsave64 %0" : "=m"(*image));
+    fpu_leave(v);
+}
+
+FPU_ASM static void load_image(struct vcpu *v, const struct fpu_image *image)
+{
+    fpu_enter(v);
+    __asm__ volatile("fxrstor64 %0" : : "m"(*image));
+    fpu_leave(v);
+}
+
 /* A store that finds an unmasked error does not store (SDM 1 §8.5), unless the error is only that
- * the result is inexact. */
+ * the result is inexact; it does not even look at its operand, so that cannot fault. This finds out
+ * by running it on a buffer, and takes that back. */
+static bool stores(struct vcpu *v, stub_fn *stub)
+{
+    struct fpu_image before;
+    u8 buffer[FPU_OPERAND_MAX];
+    u16 fcw = control_word(v);
+    store_image(v, &before);
+    clear_exceptions(v);
+    fpu_run(v, stub, buffer);
+    u16 found = fpu_status_word(v) & X87_EXCEPTIONS;
+    load_image(v, &before);
+    return !(found & ~fcw & ~X87_PE);
+}
+
 static void x87_store(struct vcpu *v, const struct insn *in)
 {
     struct fpu_operand op;
-    u16 unmasked = 0;
     fpu_check(v, CHECK_X87);
     unsigned size = fpu_operand_size(in);
     u64 ea = ea_of(v, in);
-    fpu_operand_open_la(v, &op, seg_linear(v, in->seg, ea, size, ACCESS_WRITE), size, ACCESS_WRITE);
-    if (UNLIKELY(v->fpu_unmasked))
-        unmasked = fpu_run_watched(v, fpu_stub_of(v, in), op.hp);
-    else
-        fpu_run(v, fpu_stub_of(v, in), op.hp);
+    stub_fn *stub = fpu_stub_of(v, in);
+    if (LIKELY(!v->fpu_unmasked)) {
+        u64 la = seg_linear(v, in->seg, ea, size, ACCESS_WRITE);
+        fpu_operand_open_la(v, &op, la, size, ACCESS_WRITE);
+        fpu_run(v, stub, op.hp);
+        fpu_operand_write_back(v, &op, size);
+    } else if (stores(v, stub)) {
+        u64 la = seg_linear(v, in->seg, ea, size, ACCESS_WRITE);
+        fpu_operand_open_la(v, &op, la, size, ACCESS_WRITE);
+        fpu_run_watched(v, stub, op.hp);
+        fpu_operand_write_back(v, &op, size);
+    } else
+        fpu_run_watched(v, stub, op.bounce);
     track_insn(v, in);
     track_operand(v, in, ea);
-    if (!(unmasked & ~X87_PE))
-        fpu_operand_write_back(v, &op, size);
 }
 
 /* ---- Control instructions ---- */

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What is not compared, and why:
+ *   - FOP, FIP, FDP and their selectors: new CPUs set them on unmasked errors only;
+ *   - the XSAVE header and the area behind the XMM registers: the kernel's business;
+ *   - CR2 and error code of faults that have none;
+ *   - RF in the flags that a fault saves;
+ *   - of instructions that the host makes of several accesses (FSTP of 80 bits, FNSAVE, FXSAVE,
+ * ...) and that fault across pages: the offset in CR2, and what was stored before the fault. Flags
+ * that the manual leaves undefined are compared: we take them from the host.
+ */
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cpu/decode.h"
+#include "cpu/disasm.h"
+#include "cpu/excp.h"
+#include "cpu/fpu_image.h"
+#include "cpu/optable.h"
+#include "guest_exec.h"
+#include "insn_diff.h"
+
+enum { GUEST_64, GUEST_32, GUEST_COMPAT, GUESTS };
+
+struct insn_diff {
+    struct guest_exec *guest[GUESTS];
+    u8 *host_code; /* writable view */
+    u8 *host_data; /* writable view of CASE_DATA and CASE_ROM */
+    u8 pattern[CASE_ALL_BYTES];
+};
+
+static const char *const gpr_name[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                         "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+
+/* ---- The host's pages ---- */
+
+/* Maps a memfd at a fixed address with the protection that the instruction meets, and once more
+ * for us. */
+static u8 *map_twice(u32 la, size_t bytes, int prot, size_t prot_bytes)
+{
+    int fd = memfd_create("insn", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0)
+        return NULL;
+    u8 *view = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    void *at = mmap((void *)(uintptr_t)la, bytes, prot,
+                    MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, fd, 0);
+    close(fd);
+    if (view == MAP_FAILED || at == MAP_FAILED)
+        return NULL;
+    if (prot_bytes < bytes)
+        mprotect((u8 *)at + prot_bytes, bytes - prot_bytes, PROT_READ);
+    return view;
+}
+
+struct insn_diff *insn_diff_create(void)
+{
+    struct insn_diff *d = calloc(1, sizeof *d);
+    d->guest[GUEST_64] = guest_exec_create(64, true);
+    d->guest[GUEST_32] = guest_exec_create(32, false);
+    d->guest[GUEST_COMPAT] = guest_exec_create(32, true);
+    d->host_code = map_twice(CASE_CODE, PAGE_BYTES, PROT_READ | PROT_EXEC, PAGE_BYTES);
+    d->host_data = map_twice(CASE_DATA, CASE_ALL_BYTES, PROT_READ | PROT_WRITE, CASE_DATA_BYTES);
+    for (unsigned i = 0; i < CASE_ALL_BYTES; i++)
+        d->pattern[i] = (u8)(i * 0x9d >> 3 ^ i >> 8);
+    if (!d->guest[0] || !d->guest[1] || !d->guest[2] || !d->host_code || !d->host_data ||
+        !host_exec_init()) {
+        insn_diff_destroy(d);
+        return NULL;
+    }
+    memcpy(d->host_data, d->pattern, CASE_ALL_BYTES);
+    for (unsigned i = 0; i < GUESTS; i++)
+        memcpy(guest_exec_data(d->guest[i]), d->pattern, CASE_ALL_BYTES);
+    return d;
+}
+
+void insn_diff_destroy(struct insn_diff *d)
+{
+    for (unsigned i = 0; i < GUESTS; i++) {
+        if (d->guest[i])
+            guest_exec_destroy(d->guest[i]);
+    }
+    munmap((void *)(uintptr_t)CASE_CODE, PAGE_BYTES);
+    munmap((void *)(uintptr_t)CASE_DATA, CASE_ALL_BYTES);
+    free(d);
+}
+
+const u32 *insn_diff_features(const struct insn_diff *d)
+{
+    return guest_exec_cpu(d->guest[GUEST_64])->feature;
+}
+
+/* ---- Comparison ---- */
+
+struct report {
+    char *text;
+    size_t size, len;
+    bool differs;
+};
+
+static void differ(struct report *r, const char *what, u64 host, u64 guest)
+{
+    if (r->len < r->size)
+        r->len += (size_t)snprintf(r->text + r->len, r->size - r->len,
+                                   "  %-12s host %016llx guest %016llx\n", what,
+                                   (unsigned long long)host, (unsigned long long)guest);
+    r->differs = true;
+}
+
+static void compare(struct report *r, const char *what, u64 host, u64 guest)
+{
+    if (host != guest)
+        differ(r, what, host, guest);
+}
+
+static bool has_error_code(unsigned vector)
+{
+    return (vector >= VEC_TS && vector <= VEC_PF) || vector == VEC_DF || vector == VEC_AC;
+}
+
+/* The host makes several accesses of it. */
+static bool is_split(const struct insn_case *c)
+{
+    struct insn in;
+    if (decode(c->code, sizeof c->code, c->mode, &in) != DECODE_OK)
+        return false;
+    if (in.op == OP_MASKMOVDQU || in.op == OP_VMASKMOVDQU)
+        return true;
+    for (unsigned k = 0; k < in.operands; k++) {
+        unsigned size = in.operand[k].size;
+        bool x87 = op_row(&in)->cls == CLASS_X87;
+        if (in.operand[k].kind == OPD_MEM && (size == 0 || size > 32 || (x87 && size > 8)))
+            return true;
+    }
+    return false;
+}
+
+static void compare_traps(struct report *r, const struct host_trap *h, const struct host_trap *g,
+                          bool split)
+{
+    compare(r, "vector", h->vector, g->vector);
+    if (h->vector != g->vector || (split && h->vector == VEC_PF))
+        return;
+    if (has_error_code(h->vector))
+        compare(r, "error", h->error, g->error);
+    if (h->vector == VEC_PF)
+        compare(r, "cr2", h->cr2, g->cr2);
+}
+
+static void compare_vectors(struct report *r, const u8 *h, const u8 *g)
+{
+    char name[24];
+    compare(r, "fcw", load16(h + IMAGE_FCW), load16(g + IMAGE_FCW));
+    compare(r, "fsw", load16(h + IMAGE_FSW), load16(g + IMAGE_FSW));
+    compare(r, "ftw", h[IMAGE_FTW], g[IMAGE_FTW]);
+    compare(r, "mxcsr", load32(h + IMAGE_MXCSR), load32(g + IMAGE_MXCSR));
+    for (unsigned i = 0; i < 8; i++) {
+        unsigned at = IMAGE_ST + i * IMAGE_ST_STEP;
+        snprintf(name, sizeof name, "st%u", i);
+        compare(r, name, load64(h + at), load64(g + at));
+        compare(r, name, load16(h + at + 8), load16(g + at + 8));
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        for (unsigned k = 0; k < 2; k++) {
+            unsigned at = i * IMAGE_XMM_STEP + k * 8;
+            snprintf(name, sizeof name, "xmm%u[%u]", i, k);
+            compare(r, name, load64(h + IMAGE_XMM + at), load64(g + IMAGE_XMM + at));
+            snprintf(name, sizeof name, "ymm%u[%u]", i, k + 2);
+            compare(r, name, load64(h + IMAGE_EXTENDED + at), load64(g + IMAGE_EXTENDED + at));
+        }
+    }
+}
+
+static void compare_memory(struct report *r, const u8 *h, const u8 *g)
+{
+    char name[24];
+    if (memcmp(h, g, CASE_ALL_BYTES) == 0)
+        return;
+    for (unsigned at = 0; at < CASE_ALL_BYTES; at += 8) {
+        snprintf(name, sizeof name, "[%08x]", CASE_DATA + at);
+        compare(r, name, load64(h + at), load64(g + at));
+    }
+}
+
+static bool is_mmx(const struct insn_case *c)
+{
+    struct insn in;
+    return decode(c->code, sizeof c->code, c->mode, &in) == DECODE_OK &&
+           op_row(&in)->cls == CLASS_MMX;
+}
+
+static void compare_outcomes(struct report *r, const struct insn_case *c,
+                             const struct insn_outcome *h, struct insn_outcome *g, bool split)
+{
+    const u64 compared = FLAG_OSZAPC | FLAG_DF | FLAG_AC | FLAG_NT | FLAG_ID;
+    if (h->trap.vector != VEC_DB && is_mmx(c)) {
+        memcpy(g->state.xsave, h->state.xsave, IMAGE_FOP);
+        memcpy(g->state.xsave + IMAGE_ST, h->state.xsave + IMAGE_ST, IMAGE_XMM - IMAGE_ST);
+    }
+    compare_traps(r, &h->trap, &g->trap, split);
+    for (unsigned i = 0; i < 16; i++)
+        compare(r, gpr_name[i], h->state.gpr[i], g->state.gpr[i]);
+    compare(r, "rip", h->state.rip, g->state.rip);
+    compare(r, "rflags", h->state.rflags & compared, g->state.rflags & compared);
+    compare_vectors(r, h->state.xsave, g->state.xsave);
+}
+
+/* ---- One case ---- */
+
+static void put_operand(u8 *data, const struct insn_case *c)
+{
+    memcpy(data + c->operand_at, c->operand, c->operand_len);
+}
+
+static void restore(const struct insn_diff *d, u8 *data)
+{
+    if (memcmp(data, d->pattern, CASE_ALL_BYTES) != 0)
+        memcpy(data, d->pattern, CASE_ALL_BYTES);
+}
+
+/* The instruction is the last thing on its page when its last byte's neighbours do not matter:
+ * it starts the page, as c->state.rip says. */
+static void run_guest(struct guest_exec *g, const struct insn_case *c, struct insn_outcome *out)
+{
+    out->state = c->state;
+    put_operand(guest_exec_data(g), c);
+    guest_exec_code(g, (unsigned)(c->state.rip - CASE_CODE), c->code, sizeof c->code);
+    out->trap = guest_exec(g, &out->state);
+}
+
+static bool touches_kernel(const struct host_trap *t)
+{
+    return t->vector == VEC_PF &&
+           (t->cr2 - CASE_KERNEL < CASE_KERNEL_BYTES || !(t->cr2 >> 47 == 0));
+}
+
+bool insn_diff_run(struct insn_diff *d, const struct insn_case *c, char *text, size_t size)
+{
+    struct insn_outcome host = {.state = c->state}, guest;
+    put_operand(d->host_data, c);
+    memcpy(d->host_code + (c->state.rip - CASE_CODE), c->code, sizeof c->code);
+    host.trap = host_exec(c->mode, &host.state);
+    struct report r = {.text = text, .size = size};
+    bool split = is_split(c);
+    unsigned first = c->mode == 64 ? GUEST_64 : GUEST_32;
+    unsigned last = c->mode == 64 ? GUEST_64 : GUEST_COMPAT;
+    for (unsigned i = first; i <= last && !touches_kernel(&host.trap); i++) {
+        u8 *data = guest_exec_data(d->guest[i]);
+        run_guest(d->guest[i], c, &guest);
+        compare_outcomes(&r, c, &host, &guest, split);
+        if (!split || host.trap.vector != VEC_PF)
+            compare_memory(&r, d->host_data, data);
+        restore(d, data);
+    }
+    restore(d, d->host_data);
+    return !r.differs;
+}
+
+/* ---- Shrinking ---- */
+
+static bool fails(struct insn_diff *d, const struct insn_case *c)
+{
+    return !insn_diff_run(d, c, NULL, 0);
+}
+
+/* Keeps the change that `bytes` = `value` makes if the case still fails. */
+static void try_set(struct insn_diff *d, struct insn_case *c, u8 *bytes, const u8 *value,
+                    unsigned n)
+{
+    u8 old[64];
+    if (memcmp(bytes, value, n) == 0)
+        return;
+    memcpy(old, bytes, n);
+    memcpy(bytes, value, n);
+    if (!fails(d, c))
+        memcpy(bytes, old, n);
+}
+
+static void try_clear(struct insn_diff *d, struct insn_case *c, void *bytes, unsigned n)
+{
+    static const u8 zero[64];
+    try_set(d, c, bytes, zero, n);
+}
+
+void insn_diff_shrink(struct insn_diff *d, struct insn_case *c)
+{
+    u8 initial[IMAGE_ST];
+    memset(initial, 0, sizeof initial);
+    store16(initial + IMAGE_FCW, X87_FCW_FNINIT);
+    store32(initial + IMAGE_MXCSR, MXCSR_RESET);
+    try_set(d, c, c->state.xsave, initial, IMAGE_MXCSR);
+    try_set(d, c, c->state.xsave + IMAGE_MXCSR, initial + IMAGE_MXCSR, 4);
+    for (unsigned i = 0; i < 16; i++) {
+        try_clear(d, c, &c->state.gpr[i], 8);
+        try_clear(d, c, c->state.xsave + IMAGE_XMM + i * 16, 16);
+        try_clear(d, c, c->state.xsave + IMAGE_EXTENDED + i * 16, 16);
+    }
+    for (unsigned i = 0; i < 8; i++)
+        try_clear(d, c, c->state.xsave + IMAGE_ST + i * IMAGE_ST_STEP, 16);
+    try_clear(d, c, &c->state.rflags, 8);
+    for (unsigned at = 0; at < c->operand_len; at += 8)
+        try_clear(d, c, c->operand + at, 8);
+    for (unsigned i = c->len; i < sizeof c->code; i++)
+        try_clear(d, c, c->code + i, 1);
+}
+
+/* ---- Files ---- */
+
+static void write_hex(FILE *f, const u8 *bytes, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        fprintf(f, "%02x", bytes[i]);
+    fputc('\n', f);
+}
+
+static bool any(const u8 *bytes, unsigned n)
+{
+    while (n && !bytes[n - 1])
+        n--;
+    return n;
+}
+
+void insn_case_write(FILE *f, const struct insn_case *c)
+{
+    char text[128];
+    disasm_text(c->code, sizeof c->code, c->mode, c->state.rip, text, sizeof text);
+    fprintf(f, "# %s\nmode %u\ncode ", text, c->mode);
+    write_hex(f, c->code, sizeof c->code);
+    fprintf(f, "rip %llx\n", (unsigned long long)c->state.rip);
+    fprintf(f, "rflags %llx\n", (unsigned long long)c->state.rflags);
+    for (unsigned i = 0; i < 16; i++) {
+        if (c->state.gpr[i])
+            fprintf(f, "gpr %u %llx\n", i, (unsigned long long)c->state.gpr[i]);
+    }
+    for (unsigned at = 0; at < HOST_XSAVE_BYTES; at += 16) {
+        if (any(c->state.xsave + at, 16)) {
+            fprintf(f, "xsave %u ", at);
+            write_hex(f, c->state.xsave + at, 16);
+        }
+    }
+    fprintf(f, "operand %u %u\n", c->operand_at, c->operand_len);
+    for (unsigned at = 0; at < c->operand_len; at += 16) {
+        if (any(c->operand + at, 16)) {
+            fprintf(f, "bytes %u ", at);
+            write_hex(f, c->operand + at, 16);
+        }
+    }
+}
+
+static bool read_hex(const char *text, u8 *bytes, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        unsigned byte;
+        if (sscanf(text + 2 * i, "%2x", &byte) != 1)
+            return false;
+        bytes[i] = (u8)byte;
+    }
+    return true;
+}
+
+static bool read_line(const char *line, struct insn_case *c)
+{
+    unsigned at;
+    unsigned long long value;
+    char hex[128 + 1];
+    if (line[0] == '#' || line[0] == '\n')
+        return true;
+    if (sscanf(line, "mode %u", &c->mode) == 1)
+        return c->mode == 32 || c->mode == 64;
+    if (sscanf(line, "code %128s", hex) == 1)
+        return read_hex(hex, c->code, sizeof c->code);
+    if (sscanf(line, "rip %llx", &value) == 1) {
+        c->state.rip = value;
+        return value - CASE_CODE <= PAGE_BYTES - sizeof c->code;
+    }
+    if (sscanf(line, "rflags %llx", &value) == 1) {
+        c->state.rflags = value;
+        return true;
+    }
+    if (sscanf(line, "gpr %u %llx", &at, &value) == 2 && at < 16) {
+        c->state.gpr[at] = value;
+        return true;
+    }
+    if (sscanf(line, "xsave %u %128s", &at, hex) == 2 && at <= HOST_XSAVE_BYTES - 16)
+        return read_hex(hex, c->state.xsave + at, 16);
+    if (sscanf(line, "operand %u %u", &c->operand_at, &c->operand_len) == 2)
+        return c->operand_len <= CASE_OPERAND_BYTES && c->operand_at <= CASE_DATA_BYTES &&
+               c->operand_at + c->operand_len <= CASE_DATA_BYTES;
+    if (sscanf(line, "bytes %u %128s", &at, hex) == 2 && at <= CASE_OPERAND_BYTES - 16)
+        return read_hex(hex, c->operand + at, 16);
+    return false;
+}
+
+bool insn_case_read(FILE *f, struct insn_case *c)
+{
+    char line[512];
+    struct insn in;
+    *c = (struct insn_case){.state = {.rip = CASE_CODE}};
+    while (fgets(line, sizeof line, f)) {
+        if (!read_line(line, c))
+            return false;
+    }
+    if (!c->mode)
+        return false;
+    decode(c->code, sizeof c->code, c->mode, &in);
+    c->len = in.len;
+    return true;
+}
