@@ -234,12 +234,12 @@ void block_submit(struct block *b, struct block_request *r)
     r->error = 0;
     pthread_mutex_lock(&b->lock);
     add_waiting(b, r);
-    if (b->waiting_count > b->sleeping && b->worker_count < WORKERS)
+    if (b->loop && b->waiting_count > b->sleeping && b->worker_count < WORKERS)
         start_worker(b);
     bool alone = !b->worker_count;
     pthread_cond_signal(&b->work);
     pthread_mutex_unlock(&b->lock);
-    if (alone) /* the host gives us no thread: do it here */
+    if (alone) /* no loop, or no thread to be had: do it here */
         block_drain(b);
 }
 

@@ -37,7 +37,8 @@ struct block_options {
     enum { CACHE_WRITEBACK, CACHE_WRITETHROUGH, CACHE_NONE, CACHE_UNSAFE } cache;
 };
 
-/* Opens an image for a machine. `loop` delivers completions; NULL: synchronous use only. On
+/* Opens an image for a machine. `loop` delivers completions; NULL: requests complete before
+ * block_submit() returns. On
  * failure returns NULL and writes a one-line message that says what to do to error[n]. */
 struct block *block_open(const char *path, const struct block_options *options, struct loop *loop,
                          char *error, size_t n);
