@@ -326,19 +326,21 @@ static bool fetch_registers_changed(struct vga *v)
 
 static void refresh_kind(struct vga *v)
 {
-    bool changed;
+    bool redraw = v->screen.redraw, memory, registers;
     switch ((enum vga_kind)v->screen.shape.kind) {
     case VGA_KIND_BLANK: refresh_blank(v); break;
     case VGA_KIND_TEXT:
-        changed = scan_planes(v);
-        vga_text_refresh(v, changed);
+        memory = scan_planes(v);
+        registers = fetch_registers_changed(v);
+        if (vga_text_blinked(v) || memory || registers || redraw)
+            vga_text_refresh(v, memory);
         break;
     case VGA_KIND_PLANAR:
     case VGA_KIND_INTERLEAVED:
     case VGA_KIND_256:
-        changed = scan_planes(v);
-        changed |= fetch_registers_changed(v);
-        if (changed || v->screen.redraw)
+        memory = scan_planes(v);
+        registers = fetch_registers_changed(v);
+        if (memory || registers || redraw)
             vga_graphics_refresh(v);
         break;
     case VGA_KIND_LINEAR: vga_linear_refresh(v); break;

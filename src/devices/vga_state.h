@@ -270,6 +270,7 @@ struct vga_screen {
     u8 crtc[CRTC_COUNT], panning; /* as of the last refresh */
     u8 font[2][VGA_FONT_BYTES];
     u32 color16[16], color256[256];
+    u32 blink_phase;
 };
 
 struct vga {
@@ -408,6 +409,8 @@ u32 vga_fetch_offset(const struct vga_fetch *f, u32 ma, u32 row);
 
 /* ---- vga_text.c ---- */
 void vga_text_refresh(struct vga *v, bool memory_changed);
+/* True when the cursor or blinking characters turned on or off since the last call. */
+bool vga_text_blinked(struct vga *v);
 size_t vga_text(void *opaque, char *buf, size_t n);
 
 /* ---- vga_graphics.c: the VGA's own graphics modes ---- */

@@ -19,7 +19,7 @@
 
 /* Frames that cursor and characters stay on, and off. */
 #define CURSOR_BLINK_FRAMES    16
-#define CHARACTER_BLINK_FRAMES 32
+#define CHARACTER_BLINK_FRAMES 32 /* so both repeat after four times the shorter one */
 
 #define ATTRIBUTE_BLINK      0x80
 #define ATTRIBUTE_FONT_A     0x08
@@ -154,12 +154,22 @@ static u32 row_dots(const struct vga *v, const struct text *t, u32 word, u32 row
 
 static void draw_row(u32 *out, u32 dots, u32 width, u32 dot_width, u32 fg, u32 bg)
 {
-    u32 differ = fg ^ bg;
     for (u32 i = width; i-- > 0;) {
-        u32 color = bg ^ (differ & -(dots >> i & 1));
         for (u32 n = 0; n < dot_width; n++)
-            *out++ = color;
+            *out++ = dots >> i & 1 ? fg : bg;
     }
+}
+
+/* The same for a whole cell of single dots: the common case, in a form that becomes vector code. */
+static void draw_whole_row(u32 *out, u32 dots, bool wide, u32 fg, u32 bg)
+{
+    static const u32 bit[8] = {0x80, 0x40, 0x20, 0x10, 0x08, 0x04, 0x02, 0x01};
+    if (wide) {
+        out[8] = dots & 1 ? fg : bg;
+        dots >>= 1;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(bit); i++)
+        out[i] = dots & bit[i] ? fg : bg;
 }
 
 /* Draws a cell whose left edge is at dot `x` of the line, which may lie outside on both sides. */
@@ -177,9 +187,14 @@ static void draw_cell(struct vga *v, const struct text *t, const struct band *b,
         return;
     u32 width = s->cell_width - cut_left - cut_right;
     u32 left = (x < 0 ? 0 : (u32)x) * s->dot_width;
+    bool whole = width == s->cell_width && s->dot_width == 1;
     for (u32 i = 0; i < b->lines; i++) {
         u32 dots = row_dots(v, t, word, b->rows[i]) >> cut_right;
-        draw_row(vga_screen_row(v, b->y + i) + left, dots, width, s->dot_width, fg, bg);
+        u32 *out = vga_screen_row(v, b->y + i) + left;
+        if (whole)
+            draw_whole_row(out, dots, width == 9, fg, bg);
+        else
+            draw_row(out, dots, width, s->dot_width, fg, bg);
     }
 }
 
@@ -204,6 +219,14 @@ static void draw_band(struct vga *v, const struct text *t, const struct band *b,
     u32 left = first ? first * step - b->pan * s->dot_width : 0;
     u32 right = (last + 1) * step < s->width ? (last + 1) * step : s->width;
     vga_screen_dirty(v, left, b->y, right - left, b->lines);
+}
+
+bool vga_text_blinked(struct vga *v)
+{
+    u32 phase = (u32)(vga_frames(v) / CURSOR_BLINK_FRAMES) % 4;
+    bool changed = phase != v->screen.blink_phase;
+    v->screen.blink_phase = phase;
+    return changed;
 }
 
 void vga_text_refresh(struct vga *v, bool memory_changed)
