@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Evaluates the board's ACPI methods in ACPICA's acpiexec and compares what they give.
+
+usage: check_namespace.py DUMP_TABLES ACPIEXEC IASL
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+
+class Board:
+    """Evaluates methods in the tables that DUMP_TABLES writes."""
+
+    def __init__(self, acpiexec, folder):
+        self.acpiexec, self.folder = acpiexec, folder
+
+    def run(self, command):
+        """The output of one debugger command, failing on any complaint about the tables."""
+        tables = [os.path.join(self.folder, name)
+                  for name in ("dsdt.aml", "ssdt.aml", "routing.aml")]
+        done = subprocess.run([self.acpiexec, "-b", command] + tables, capture_output=True,
+                              text=True, timeout=30, check=False)
+        text = done.stdout + done.stderr
+        for line in text.splitlines():
+            assert "Error" not in line and "AE_" not in line, f"{command}: {line}"
+        return text
+
+    def evaluate(self, name):
+        """The text of the value of `name`."""
+        text = self.run(f"evaluate {name}")
+        assert "returned object" in text, f"{name}: {text}"
+        return text[text.index("returned object"):]
+
+    def integers(self, name):
+        return [int(v, 16) for v in re.findall(r"\[Integer\] = ([0-9A-F]+)", self.evaluate(name))]
+
+
+def check_soft_off(board):
+    assert board.integers("\\_S5") == [0, 0, 0, 0]
+
+
+def check_routing(board):
+    """Pin p of slot s: link (s + p + 3) mod 4, but the SCI for the power management function."""
+    rows = []
+    for first in range(0, 128, 16):
+        text = board.evaluate(f"\\ROWS {first}")
+        rows += re.findall(r"\[Integer\] = ([0-9A-F]+)\s+\[Integer\] = ([0-9A-F]+)\s+"
+                           r"\[Object Reference\] .*Name (LNK[A-DS])", text)
+    assert len(rows) == 128, len(rows)
+    for n, (address, pin, link) in enumerate(rows):
+        slot, p = n // 4, n % 4
+        expected = "S" if n == 4 else "ABCD"[(slot + p + 3) % 4]
+        assert int(address, 16) == slot << 16 | 0xFFFF, rows[n]
+        assert int(pin, 16) == p, rows[n]
+        assert link == "LNK" + expected, (n, link, expected)
+
+
+def check_status(board):
+    for device in ("HPET", "PCI0.ISA.COM1", "PCI0.ISA.COM2"):
+        assert board.integers(f"\\_SB.{device}._STA") == [0x0F], device
+
+
+def check_windows(board):
+    """PCI memory begins where RAM ends (512 MiB) and ends below the I/O APIC."""
+    text = board.evaluate("\\_SB.PCI0._CRS")
+    data = bytearray()
+    for line in re.findall(r"^\s*[0-9A-F]{2,8}: ((?:[0-9A-F]{2} )+)", text, re.M):
+        data += bytes.fromhex(line)
+    window = (0x20000000).to_bytes(4, "little") + (0xFEBFFFFF).to_bytes(4, "little")
+    assert window in data, text
+    length = data[data.index(window) + 12:][:4]
+    assert int.from_bytes(length, "little") == 0xFEC00000 - 0x20000000
+
+
+def check_processors(board):
+    names = re.findall(r"\bC0[0-9A-F]{2}\b", board.run("namespace \\_SB"))
+    assert sorted(set(names)) == ["C000", "C001"], names
+
+
+def main():
+    dump, acpiexec, iasl = sys.argv[1:4]
+    if acpiexec.endswith("NOTFOUND"):
+        print("acpiexec is not installed: scripts/setup")
+        sys.exit(77)
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([dump, folder], check=True)
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "routing.asl")
+        subprocess.run([iasl, "-vs", "-p", os.path.join(folder, "routing"), source], check=True,
+                       stdout=subprocess.DEVNULL)
+        board = Board(acpiexec, folder)
+        for check in (check_soft_off, check_routing, check_status, check_windows,
+                      check_processors):
+            check(board)
+            print(check.__name__, "ok")
+
+
+if __name__ == "__main__":
+    main()
