@@ -262,6 +262,7 @@ static enum vcpu_exit run(struct vcpu *v, u64 limit, bool step)
 {
     jmp_buf landing, *outer = v->landing;
     volatile enum vcpu_exit why = VCPU_EXIT_STOP;
+    vcpu_bind_thread(v);
     v->landing = &landing;
     v->interp->granted = v->budget = first_budget(limit);
     bool faulted = setjmp(landing) != 0;

@@ -102,6 +102,7 @@ static void op_bound(struct vcpu *v, const struct insn *in)
     i64 index = sext64(v->gpr[in->operand[0].reg], bits);
     if (index < lower || index > upper)
         cpu_raise(v, VEC_BR);
+    vcpu_advance(v, in);
 }
 
 static void op_ud(struct vcpu *v, const struct insn *in)
