@@ -433,6 +433,7 @@ static void decode_operand(struct decoder *d, struct insn *in, struct operand *o
         break;
     case AT_VVVV:
         d->vvvv = true;
+        in->vex_v &= d->mode64 ? 15 : 7; /* unused, all four bits count */
         set_register(d, in, o, form, in->vex_v);
         break;
     case AT_IS4: set_register(d, in, o, form, fetch(d, in, 1) >> 4 & (d->mode64 ? 15 : 7)); break;
@@ -555,7 +556,7 @@ static const struct op_row *decode_vex(struct decoder *d, struct insn *in, unsig
     }
     if (!d->mode64)
         in->rex &= REX_W;
-    in->vex_v = (u8)(~last >> 3 & (d->mode64 ? 15 : 7));
+    in->vex_v = (u8)(~last >> 3 & 15);
     in->vex_l = last >> 2 & 1;
     in->pp = last & 3;
     in->opcode_at = (u8)d->at;

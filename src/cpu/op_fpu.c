@@ -101,6 +101,7 @@ static bool imm_is_register(unsigned op)
 {
     return op == OP_VBLENDVPS || op == OP_VBLENDVPD || op == OP_VPBLENDVB;
 }
+#define IS4_SHIFT 4
 
 /* Outside 64-bit mode there are 8 registers: bits that would name others are ignored. */
 static void encode_narrow(union stub_code *c, const struct insn *in)
@@ -109,8 +110,6 @@ static void encode_narrow(union stub_code *c, const struct insn *in)
     if (!c->vex || width_by_w(in))
         c->rex = 0;
     c->vex_v &= 7;
-    if (imm_is_register(in->op))
-        c->imm &= 0x7f;
 }
 
 static u64 frame_of_op(const struct insn *in)
@@ -142,6 +141,8 @@ union stub_code fpu_stub_encode(const struct insn *in)
     c.modrm = c.has_modrm ? in->modrm : 0;
     c.has_imm = in->imm_len != 0;
     c.imm = c.has_imm ? in->imm & 0xff : 0;
+    if (imm_is_register(in->op))
+        c.imm = in->operand[in->operands - 1].reg << IS4_SHIFT;
     c.vex = (in->prefixes & PFX_VEX) != 0;
     c.vex_l = c.vex ? in->vex_l : 0;
     c.vex_v = c.vex ? in->vex_v : 0;

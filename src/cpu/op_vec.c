@@ -202,7 +202,6 @@ static void vec_maskmov(struct vcpu *v, const struct insn *in)
 struct gather {
     unsigned element, index_size; /* bytes */
     unsigned count;
-    bool ymm_dest;
 };
 
 /* SDM 2C, VPGATHERDD and relatives: the vector length counts the larger of data and indices. */
@@ -214,7 +213,6 @@ static struct gather gather_shape(const struct insn *in)
     struct gather g = {.element = qword_data ? 8 : 4, .index_size = qword_index ? 8 : 4};
     unsigned widest = qword_data || qword_index ? 8 : 4;
     g.count = (in->vex_l ? YMM_BYTES : XMM_BYTES) / widest;
-    g.ymm_dest = g.count * g.element == YMM_BYTES;
     return g;
 }
 
@@ -233,12 +231,19 @@ static unsigned gather_dest(const struct insn *in)
     return modrm_reg(in) | (in->mode == 64 && in->rex & REX_R ? 8 : 0);
 }
 
-/* The destination so far and the mask of what is left: what a fault shows. */
-static void gather_commit(struct vcpu *v, const struct insn *in, struct gather g, u8 *dest,
-                          u8 *mask)
+/* The destination so far and the mask of what is left: what a fault shows. Of the destination's
+ * upper part the host clears nothing before all is done. */
+static void gather_commit(struct vcpu *v, const struct insn *in, u8 *dest, u8 *mask)
 {
-    ymm_load(v, gather_dest(in), g.ymm_dest, dest);
-    ymm_load(v, in->vex_v, g.ymm_dest, mask);
+    ymm_load(v, gather_dest(in), true, dest);
+    ymm_load(v, in->vex_v, in->vex_l, mask);
+}
+
+/* Each element of the mask becomes all ones or zero, by its sign. */
+static void gather_expand_mask(struct gather g, u8 mask[YMM_BYTES])
+{
+    for (unsigned at = 0; at < YMM_BYTES; at += g.element)
+        store_sized(mask + at, mask[at + g.element - 1] >> 7 ? ~(u64)0 : 0, g.element);
 }
 
 /* An element that is simply there. Never raises: a wrong address is in no TLB entry. */
@@ -264,12 +269,13 @@ static void vec_gather(struct vcpu *v, const struct insn *in)
     ymm_store(v, gather_dest(in), dest);
     ymm_store(v, in->vex_v, mask);
     ymm_store(v, in->index, index);
+    gather_expand_mask(g, mask);
     for (unsigned i = 0; i < g.count; i++) {
         u8 *d = dest + i * g.element, *m = mask + i * g.element;
         bool selected = m[g.element - 1] >> 7;
         u64 ea = gather_ea(v, in, g, index, i);
         if (selected && !gather_fast(v, in, ea, g, d)) {
-            gather_commit(v, in, g, dest, mask);
+            gather_commit(v, in, dest, mask);
             u64 la = seg_linear(v, in->seg, ea, g.element, ACCESS_READ);
             fpu_check_alignment(v, la, g.element);
             store_sized(d, mem_read(v, la, g.element), g.element);
@@ -277,22 +283,8 @@ static void vec_gather(struct vcpu *v, const struct insn *in)
         store_sized(m, 0, g.element);
     }
     memset(mask, 0, sizeof mask);
-    gather_commit(v, in, g, dest, mask);
-}
-
-/* Destination, mask and index must be three registers. */
-static void vec_undefined(struct vcpu *v, const struct insn *in)
-{
-    fpu_check(v, CHECK_AVX);
-    (void)in;
-    cpu_raise(v, VEC_UD);
-}
-
-static exec_fn gather_select(const struct insn *in)
-{
-    unsigned dest = gather_dest(in);
-    bool distinct = dest != in->vex_v && dest != in->index && in->vex_v != in->index;
-    return distinct ? vec_gather : vec_undefined;
+    memset(dest + g.count * g.element, 0, sizeof dest - g.count * g.element);
+    gather_commit(v, in, dest, mask);
 }
 
 /* ---- VZEROALL, VZEROUPPER outside 64-bit mode: registers 8..15 stay (SDM 2C) ---- */
@@ -329,7 +321,7 @@ exec_fn op_vec_select(const struct vcpu *v, const struct insn *in)
     case OP_VPGATHERDD:
     case OP_VPGATHERDQ:
     case OP_VPGATHERQD:
-    case OP_VPGATHERQQ: return gather_select(in);
+    case OP_VPGATHERQQ: return vec_gather;
     case OP_VZEROALL:
     case OP_VZEROUPPER:
         /* Without long mode nobody can ever see registers 8..15. */

@@ -13,7 +13,6 @@
 #define FXSAVE_ALIGN 16
 #define XSAVE_ALIGN  64
 
-/* XINUSE does not tell of MXCSR; the compacted formats want to know. */
 enum xsave_kind { XSAVE_PLAIN, XSAVE_OPT, XSAVE_COMPACT };
 
 /* An area in guest memory, as big as an image. */
@@ -126,21 +125,28 @@ static u64 requested(const struct vcpu *v)
     return ((u64)(u32)v->gpr[REG_DX] << 32 | (u32)v->gpr[REG_AX]) & v->xcr0;
 }
 
-/* Writes the components of `what`. x87 owns bytes 0..23 and the ST registers, MXCSR goes with SSE
- * or AVX, or in the compacted format with SSE alone. */
-static void write_components(struct vcpu *v, const struct area *a, const u8 *image, u64 what,
-                             bool mxcsr)
+/* A part of the area that is written. */
+struct piece {
+    unsigned at, size;
+};
+#define PIECES 5
+
+/* What of the area holds the components `what`: x87 owns bytes 0..23 and the ST registers. Returns
+ * how many pieces. */
+static unsigned pieces_of(const struct area *a, u64 what, bool mxcsr, struct piece p[PIECES])
 {
+    unsigned n = 0;
     if (what & XSTATE_X87) {
-        mem_write_bytes(v, a->la, image, IMAGE_MXCSR);
-        mem_write_bytes(v, a->la + IMAGE_ST, image + IMAGE_ST, IMAGE_XMM - IMAGE_ST);
+        p[n++] = (struct piece){0, IMAGE_MXCSR};
+        p[n++] = (struct piece){IMAGE_ST, IMAGE_XMM - IMAGE_ST};
     }
     if (mxcsr)
-        mem_write_bytes(v, a->la + IMAGE_MXCSR, image + IMAGE_MXCSR, sizeof(u64));
+        p[n++] = (struct piece){IMAGE_MXCSR, IMAGE_ST - IMAGE_MXCSR};
     if (what & XSTATE_SSE)
-        mem_write_bytes(v, a->la + IMAGE_XMM, image + IMAGE_XMM, a->xmm_bytes);
+        p[n++] = (struct piece){IMAGE_XMM, a->xmm_bytes};
     if (what & XSTATE_AVX)
-        mem_write_bytes(v, a->la + IMAGE_EXTENDED, image + IMAGE_EXTENDED, a->ymm_bytes);
+        p[n++] = (struct piece){IMAGE_EXTENDED, a->ymm_bytes};
+    return n;
 }
 
 /* Bytes of the area that an instruction with these components may access. */
@@ -149,15 +155,15 @@ static unsigned area_size(u64 components)
     return components & XSTATE_AVX ? FPU_IMAGE_BYTES : IMAGE_EXTENDED;
 }
 
+/* The header goes last: it makes the rest valid. */
 static void save(struct vcpu *v, const struct insn *in, enum xsave_kind kind)
 {
+    struct piece pieces[PIECES];
+    struct fpu_image image;
     check_xsave(v);
     u64 rfbm = requested(v);
     struct area a = area_open(v, in, area_size(rfbm), XSAVE_ALIGN, ACCESS_WRITE);
-    mem_probe(v, a.la, area_size(rfbm), ACCESS_WRITE);
-    u64 old = kind == XSAVE_COMPACT ? 0 : mem_read(v, a.la + IMAGE_HEADER, sizeof(u64));
     u64 in_use = fpu_in_use(v) & rfbm;
-    struct fpu_image image;
     image_copy(v, a.wide, &image);
     bool mxcsr = rfbm & (XSTATE_SSE | XSTATE_AVX);
     if (kind == XSAVE_COMPACT) {
@@ -165,7 +171,13 @@ static void save(struct vcpu *v, const struct insn *in, enum xsave_kind kind)
             in_use |= XSTATE_SSE;
         mxcsr = in_use & XSTATE_SSE;
     }
-    write_components(v, &a, image.bytes, kind == XSAVE_PLAIN ? rfbm : in_use, mxcsr);
+    unsigned n = pieces_of(&a, kind == XSAVE_PLAIN ? rfbm : in_use, mxcsr, pieces);
+    for (unsigned i = 0; i < n; i++)
+        mem_probe(v, a.la + pieces[i].at, pieces[i].size, ACCESS_WRITE);
+    mem_probe(v, a.la + IMAGE_HEADER, sizeof(u64), ACCESS_WRITE);
+    u64 old = kind == XSAVE_COMPACT ? 0 : mem_read(v, a.la + IMAGE_HEADER, sizeof(u64));
+    for (unsigned i = 0; i < n; i++)
+        mem_write_bytes(v, a.la + pieces[i].at, image.bytes + pieces[i].at, pieces[i].size);
     mem_write(v, a.la + IMAGE_HEADER, (old & ~rfbm) | in_use, sizeof(u64));
     if (kind == XSAVE_COMPACT)
         mem_write(v, a.la + IMAGE_XCOMP_BV, rfbm | XCOMP_COMPACTED, sizeof(u64));
@@ -269,7 +281,8 @@ static void xsave_xrstor(struct vcpu *v, const struct insn *in)
                    IMAGE_EXTENDED - IMAGE_HEADER);
     if (!header_valid(v, from.bytes + IMAGE_HEADER))
         cpu_raise_error(v, VEC_GP, 0);
-    mem_read_bytes(v, a.la, from.bytes, IMAGE_LEGACY);
+    if (rfbm)
+        mem_read_bytes(v, a.la, from.bytes, IMAGE_LEGACY);
     u64 xstate = load64(from.bytes + IMAGE_HEADER);
     bool compacted = load64(from.bytes + IMAGE_XCOMP_BV) & XCOMP_COMPACTED;
     if (rfbm & xstate & XSTATE_AVX)
