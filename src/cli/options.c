@@ -1,0 +1,881 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every option is a row: names, argument, help, setter. A setter gets the argument (NULL for
+ * flags) and writes the reason of a refusal to ctx->error.
+ */
+#include "cli/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "machine/engine.h"
+
+#define MIN_RAM     MIB(1)
+#define MAX_RAM     GIB(64)
+#define CONFIG_LINE 4096
+
+struct ctx {
+    struct machine_config *config;
+    const char *folder; /* of the configuration file being read; NULL on the command line */
+    bool cli_serial, cli_screenshot,
+        cli_type; /* first one on the command line replaces the file's */
+    char *error;
+    size_t n;
+};
+
+struct option {
+    const char *name;  /* without dashes */
+    const char *alias; /* NULL: none */
+    const char *arg;   /* NULL: a flag */
+    const char *help;
+    bool (*set)(struct ctx *ctx, const char *value);
+};
+
+static bool refuse(struct ctx *ctx, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static bool refuse(struct ctx *ctx, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(ctx->error, ctx->n, fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+/* A path of a configuration file is relative to that file. */
+static void set_path(struct ctx *ctx, char **field, const char *path)
+{
+    if (!ctx->folder || path[0] == '/') {
+        config_set(field, path);
+        return;
+    }
+    free(*field);
+    if (asprintf(field, "%s/%s", ctx->folder, path) < 0)
+        abort();
+}
+
+/* ---- values ---- */
+
+/* "256M", "2G", "1024K", plain numbers in MiB as QEMU takes them. 0: not a size. */
+static u64 parse_size(const char *text)
+{
+    char *end;
+    errno = 0;
+    double value = strtod(text, &end);
+    if (end == text || errno || !(value > 0) || value > 1e15)
+        return 0;
+    unsigned shift = 20;
+    switch (toupper((unsigned char)*end)) {
+    case '\0': break;
+    case 'B': shift = 0, end++; break;
+    case 'K': shift = 10, end++; break;
+    case 'M': shift = 20, end++; break;
+    case 'G': shift = 30, end++; break;
+    case 'T': shift = 40, end++; break;
+    default: return 0;
+    }
+    double bytes = value * (double)((u64)1 << shift);
+    return *end || bytes >= 9e18 ? 0 : (u64)bytes;
+}
+
+static bool parse_unsigned(const char *text, unsigned long max, unsigned long *out)
+{
+    char *end;
+    errno = 0;
+    unsigned long v = strtoul(text, &end, 0);
+    if (end == text || *end || errno || v > max || text[0] == '-')
+        return false;
+    *out = v;
+    return true;
+}
+
+static bool parse_seconds(const char *text, double *out)
+{
+    char *end;
+    double v = strtod(text, &end);
+    if (end == text || *end || !(v >= 0) || v > 1e9)
+        return false;
+    *out = v;
+    return true;
+}
+
+/* Splits "k=v,k2=v2" in place; ",," is a literal comma, as in QEMU. *value is NULL for a bare
+ * word. False at the end. */
+static bool next_pair(char **cursor, char **key, char **value)
+{
+    char *p = *cursor;
+    if (!p || !*p)
+        return false;
+    char *out = p;
+    *key = p;
+    *value = NULL;
+    for (; *p; p++) {
+        if (*p == ',' && p[1] != ',')
+            break;
+        if (*p == ',')
+            p++;
+        if (*p == '=' && !*value) {
+            *out++ = '\0';
+            *value = out;
+            continue;
+        }
+        *out++ = *p;
+    }
+    *cursor = *p ? p + 1 : NULL;
+    *out = '\0';
+    return true;
+}
+
+static bool is_on(const char *v)
+{
+    return !v || !strcmp(v, "on") || !strcmp(v, "yes") || !strcmp(v, "true");
+}
+
+/* ---- setters ---- */
+
+static bool set_memory(struct ctx *ctx, const char *v)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%s", !strncmp(v, "size=", 5) ? v + 5 : v);
+    u64 bytes = parse_size(text);
+    if (!bytes)
+        return refuse(ctx, "'%s' is not a memory size: write for example -m 512M or -m 2G", v);
+    if (bytes < MIN_RAM || bytes > MAX_RAM)
+        return refuse(ctx, "memory must be between 1M and 64G, not '%s'", v);
+    ctx->config->ram_bytes = align_up(bytes, PAGE_BYTES);
+    return true;
+}
+
+static bool set_smp(struct ctx *ctx, const char *v)
+{
+    unsigned long n;
+    char text[64];
+    snprintf(text, sizeof text, "%s", !strncmp(v, "cpus=", 5) ? v + 5 : v);
+    if (!parse_unsigned(text, 255, &n) || n == 0)
+        return refuse(ctx, "'%s' is not a number of CPUs", v);
+    if (n > 1)
+        return refuse(ctx, "machines with more than one CPU are not available yet: use -smp 1");
+    ctx->config->cpus = (unsigned)n;
+    return true;
+}
+
+static bool set_accel(struct ctx *ctx, const char *v)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(v, ","), v);
+    enum accel accel;
+    if (!engine_parse(name, &accel))
+        return refuse(ctx, "unknown engine '%s': use bt, interp, kvm or check", name);
+    const char *reason = engine_unavailable(accel);
+    if (reason)
+        return refuse(ctx, "-accel %s cannot run here: %s", name, reason);
+    ctx->config->accel = accel;
+    ctx->config->accel_given = true;
+    return true;
+}
+
+static bool set_cpu(struct ctx *ctx, const char *v)
+{
+    config_set(&ctx->config->cpu, v);
+    return true;
+}
+
+static bool set_machine(struct ctx *ctx, const char *v)
+{
+    char *copy = strdup(v), *cursor = copy, *key, *value;
+    bool ok = true;
+    for (bool first = true; ok && next_pair(&cursor, &key, &value); first = false) {
+        const char *type = first && !value ? key : !strcmp(key, "type") ? value : NULL;
+        if (type && (!strcmp(type, "pc") || !strcmp(type, "i440fx")))
+            config_set(&ctx->config->board, "pc");
+        else if (type && !strcmp(type, "q35"))
+            ok = refuse(ctx, "the q35 board is not available yet: use -machine pc");
+        else if (type)
+            ok = refuse(ctx, "unknown machine '%s': use pc", type);
+        else if (!strcmp(key, "accel") && value)
+            ok = set_accel(ctx, value);
+        else
+            ok = refuse(ctx, "unknown machine property '%s'", key);
+    }
+    free(copy);
+    return ok;
+}
+
+static bool set_kernel(struct ctx *ctx, const char *v)
+{
+    set_path(ctx, &ctx->config->kernel, v);
+    return true;
+}
+
+static bool set_initrd(struct ctx *ctx, const char *v)
+{
+    set_path(ctx, &ctx->config->initrd, v);
+    return true;
+}
+
+static bool set_append(struct ctx *ctx, const char *v)
+{
+    config_set(&ctx->config->append, v);
+    return true;
+}
+
+static bool set_bios(struct ctx *ctx, const char *v)
+{
+    set_path(ctx, &ctx->config->bios, v);
+    return true;
+}
+
+static bool set_disk(struct ctx *ctx, unsigned index, const char *path, bool cd)
+{
+    struct drive_config *d = &ctx->config->ide[index];
+    d->present = true;
+    d->is_cd = cd;
+    set_path(ctx, &d->path, path);
+    return true;
+}
+
+static bool set_hda(struct ctx *ctx, const char *v)
+{
+    return set_disk(ctx, 0, v, false);
+}
+static bool set_hdb(struct ctx *ctx, const char *v)
+{
+    return set_disk(ctx, 1, v, false);
+}
+static bool set_hdc(struct ctx *ctx, const char *v)
+{
+    return set_disk(ctx, 2, v, false);
+}
+static bool set_hdd(struct ctx *ctx, const char *v)
+{
+    return set_disk(ctx, 3, v, false);
+}
+static bool set_cdrom(struct ctx *ctx, const char *v)
+{
+    return set_disk(ctx, 2, v, true);
+}
+
+static bool set_floppy(struct ctx *ctx, const char *v)
+{
+    (void)v;
+    return refuse(ctx, "floppy drives are not available yet: use -hda or -cdrom");
+}
+
+/* Where a -drive without index goes: CDs to hdc if free, then the first free place. */
+static int free_place(const struct machine_config *c, bool cd)
+{
+    if (cd && !c->ide[2].present)
+        return 2;
+    for (int i = 0; i < MAX_DRIVES; i++) {
+        if (!c->ide[i].present)
+            return i;
+    }
+    return -1;
+}
+
+static bool drive_property(struct ctx *ctx, struct drive_config *d, long *index, const char *key,
+                           const char *value)
+{
+    unsigned long number;
+    if (!strcmp(key, "file") && value) {
+        set_path(ctx, &d->path, value);
+    } else if (!strcmp(key, "format") && value) {
+        config_set(&d->format, value);
+    } else if (!strcmp(key, "media") && value) {
+        if (strcmp(value, "disk") && strcmp(value, "cdrom"))
+            return refuse(ctx, "drive media is disk or cdrom, not '%s'", value);
+        d->is_cd = !strcmp(value, "cdrom");
+    } else if (!strcmp(key, "cache") && value) {
+        config_set(&d->cache, value);
+    } else if (!strcmp(key, "index") && value) {
+        if (!parse_unsigned(value, MAX_DRIVES - 1, &number))
+            return refuse(ctx, "drive index must be 0 to 3, not '%s'", value);
+        *index = (long)number;
+    } else if (!strcmp(key, "if") && value) {
+        if (strcmp(value, "ide"))
+            return refuse(ctx, "drives of kind if=%s are not available yet: use if=ide", value);
+    } else if (!strcmp(key, "snapshot")) {
+        d->snapshot = is_on(value);
+    } else if (!strcmp(key, "readonly") || !strcmp(key, "read-only")) {
+        d->read_only = is_on(value);
+    } else if (strcmp(key, "id") && strcmp(key, "aio")) {
+        return refuse(ctx,
+                      "unknown drive property '%s': file, format, media, index, if, cache, "
+                      "snapshot and readonly are known",
+                      key);
+    }
+    return true;
+}
+
+static bool set_drive(struct ctx *ctx, const char *v)
+{
+    struct drive_config d = {.present = true};
+    long index = -1;
+    char *copy = strdup(v), *cursor = copy, *key, *value;
+    bool ok = true;
+    while (ok && next_pair(&cursor, &key, &value))
+        ok = drive_property(ctx, &d, &index, key, value);
+    free(copy);
+    if (ok && index < 0)
+        index = free_place(ctx->config, d.is_cd);
+    if (ok && index < 0)
+        ok = refuse(ctx, "all four IDE places are taken");
+    if (ok && !d.path && !d.is_cd)
+        ok = refuse(ctx, "-drive needs file=PATH");
+    if (!ok) {
+        free(d.path);
+        free(d.format);
+        free(d.cache);
+        return false;
+    }
+    struct drive_config *place = &ctx->config->ide[index];
+    free(place->path);
+    free(place->format);
+    free(place->cache);
+    *place = d;
+    return true;
+}
+
+static bool set_snapshot(struct ctx *ctx, const char *v)
+{
+    ctx->config->snapshot = is_on(v);
+    return true;
+}
+
+static bool set_boot(struct ctx *ctx, const char *v)
+{
+    char *copy = strdup(v), *cursor = copy, *key, *value;
+    bool ok = true;
+    for (bool first = true; ok && next_pair(&cursor, &key, &value); first = false) {
+        const char *order = NULL;
+        if (!value && first)
+            order = key;
+        else if (!strcmp(key, "order") || !strcmp(key, "once"))
+            order = value;
+        else if (!strcmp(key, "menu"))
+            ctx->config->boot_menu = is_on(value);
+        else if (strcmp(key, "strict") && strcmp(key, "splash-time"))
+            ok = refuse(ctx, "unknown boot property '%s': order and menu are known", key);
+        if (order && order[strspn(order, "acdn")])
+            ok = refuse(ctx, "boot order is made of the letters a, c, d and n, not '%s'", order);
+        else if (order)
+            config_set(&ctx->config->boot_order, order);
+    }
+    free(copy);
+    return ok;
+}
+
+static bool set_nic(struct ctx *ctx, const char *v)
+{
+    if (!strcmp(v, "none"))
+        return true;
+    return refuse(ctx, "networking is not available yet: use -nic none");
+}
+
+static bool set_serial(struct ctx *ctx, const char *v)
+{
+    struct machine_config *c = ctx->config;
+    if (!ctx->folder && !ctx->cli_serial) {
+        ctx->cli_serial = true;
+        c->serials = 0;
+    }
+    if (c->serials == MAX_SERIALS)
+        return refuse(ctx, "at most %d serial ports", MAX_SERIALS);
+    config_set(&c->serial[c->serials++], v);
+    return true;
+}
+
+static bool set_parallel(struct ctx *ctx, const char *v)
+{
+    if (!strcmp(v, "none"))
+        return true;
+    return refuse(ctx, "parallel ports are not available yet: use -parallel none");
+}
+
+static bool set_debugcon(struct ctx *ctx, const char *v)
+{
+    config_set(&ctx->config->debugcon, v);
+    return true;
+}
+
+static bool set_display(struct ctx *ctx, const char *v)
+{
+    if (!strcmp(v, "none"))
+        ctx->config->display = DISPLAY_NONE;
+    else if (!strncmp(v, "sdl", 3) && (!v[3] || v[3] == ','))
+        ctx->config->display = DISPLAY_SDL;
+    else if (!strncmp(v, "vnc", 3))
+        return refuse(ctx, "VNC displays are not available yet: use -display sdl or none");
+    else
+        return refuse(ctx, "unknown display '%s': use sdl or none", v);
+    ctx->config->display_given = true;
+    return true;
+}
+
+static bool set_vnc(struct ctx *ctx, const char *v)
+{
+    (void)v;
+    return refuse(ctx, "VNC displays are not available yet: use -display sdl or none");
+}
+
+static bool set_vga(struct ctx *ctx, const char *v)
+{
+    if (!strcmp(v, "std"))
+        return true;
+    return refuse(ctx, "unknown display adapter '%s': use -vga std", v);
+}
+
+static bool set_nographic(struct ctx *ctx, const char *v)
+{
+    ctx->config->nographic = is_on(v);
+    ctx->config->display = DISPLAY_NONE;
+    ctx->config->display_given = true;
+    return true;
+}
+
+static bool device_debug_exit(struct ctx *ctx, char *cursor)
+{
+    char *key, *value;
+    unsigned long number;
+    ctx->config->debug_exit = true;
+    while (next_pair(&cursor, &key, &value)) {
+        if (!value || !parse_unsigned(value, 0xffff, &number))
+            return refuse(ctx, "isa-debug-exit takes iobase=PORT and iosize=BYTES");
+        if (!strcmp(key, "iobase"))
+            ctx->config->debug_exit_iobase = (unsigned)number;
+        else if (!strcmp(key, "iosize"))
+            ctx->config->debug_exit_iosize = (unsigned)number;
+        else
+            return refuse(ctx, "isa-debug-exit has no property '%s'", key);
+    }
+    return true;
+}
+
+static bool set_device(struct ctx *ctx, const char *v)
+{
+    char *copy = strdup(v), *cursor = copy, *key, *value;
+    bool ok;
+    if (!next_pair(&cursor, &key, &value) || value)
+        ok = refuse(ctx, "-device needs a device name first");
+    else if (!strcmp(key, "isa-debug-exit"))
+        ok = device_debug_exit(ctx, cursor);
+    else if (!strcmp(key, "pc-testdev") || !strcmp(key, "testdev"))
+        ok = ctx->config->testdev = true;
+    else
+        ok = refuse(ctx, "device '%s' is not available: isa-debug-exit and pc-testdev are", key);
+    free(copy);
+    return ok;
+}
+
+static bool set_no_reboot(struct ctx *ctx, const char *v)
+{
+    ctx->config->no_reboot = is_on(v);
+    return true;
+}
+static bool set_no_shutdown(struct ctx *ctx, const char *v)
+{
+    ctx->config->no_shutdown = is_on(v);
+    return true;
+}
+static bool set_paused(struct ctx *ctx, const char *v)
+{
+    ctx->config->start_paused = is_on(v);
+    return true;
+}
+static bool set_gdb(struct ctx *ctx, const char *v)
+{
+    (void)v;
+    return refuse(ctx, "the gdb server is not available yet: use -monitor and -d");
+}
+static bool set_qmp(struct ctx *ctx, const char *v)
+{
+    (void)v;
+    return refuse(ctx, "QMP is not available yet: use -monitor");
+}
+static bool set_monitor(struct ctx *ctx, const char *v)
+{
+    config_set(&ctx->config->monitor, v);
+    return true;
+}
+static bool set_rtc(struct ctx *ctx, const char *v)
+{
+    char *copy = strdup(v), *cursor = copy, *key, *value;
+    bool ok = true;
+    while (ok && next_pair(&cursor, &key, &value)) {
+        if (!strcmp(key, "base") && value)
+            config_set(&ctx->config->rtc_base, value);
+        else if (strcmp(key, "clock") && strcmp(key, "driftfix"))
+            ok = refuse(ctx, "unknown rtc property '%s': use base=utc|localtime|DATETIME", key);
+    }
+    free(copy);
+    return ok;
+}
+static bool set_name(struct ctx *ctx, const char *v)
+{
+    config_set(&ctx->config->name, v);
+    return true;
+}
+static bool set_pidfile(struct ctx *ctx, const char *v)
+{
+    set_path(ctx, &ctx->config->pidfile, v);
+    return true;
+}
+static bool set_trace(struct ctx *ctx, const char *v)
+{
+    config_set(&ctx->config->trace, v);
+    return true;
+}
+static bool set_trace_file(struct ctx *ctx, const char *v)
+{
+    set_path(ctx, &ctx->config->trace_file, v);
+    return true;
+}
+static bool set_timeout(struct ctx *ctx, const char *v)
+{
+    if (!parse_seconds(v, &ctx->config->timeout) || ctx->config->timeout <= 0)
+        return refuse(ctx, "--timeout needs a number of seconds, not '%s'", v);
+    return true;
+}
+
+/* Splits TEXT[@SECONDS]; an @ that is not followed by a number belongs to the text. */
+static bool set_injection(struct ctx *ctx, struct injection *list, unsigned *count, const char *v,
+                          double without, bool is_path)
+{
+    if (*count == MAX_INJECTIONS)
+        return refuse(ctx, "at most %d of these", MAX_INJECTIONS);
+    struct injection *i = &list[(*count)++];
+    char *copy = strdup(v), *at = strrchr(copy, '@');
+    i->at = without;
+    if (at && parse_seconds(at + 1, &i->at))
+        *at = '\0';
+    if (is_path)
+        set_path(ctx, &i->text, copy);
+    else
+        config_set(&i->text, copy);
+    free(copy);
+    return true;
+}
+
+static bool set_screenshot(struct ctx *ctx, const char *v)
+{
+    struct machine_config *c = ctx->config;
+    if (!ctx->folder && !ctx->cli_screenshot) {
+        ctx->cli_screenshot = true;
+        c->screenshot_count = 0;
+    }
+    return set_injection(ctx, c->screenshots, &c->screenshot_count, v, -1, true);
+}
+
+static bool set_type(struct ctx *ctx, const char *v)
+{
+    struct machine_config *c = ctx->config;
+    if (!ctx->folder && !ctx->cli_type) {
+        ctx->cli_type = true;
+        c->type_count = 0;
+    }
+    return set_injection(ctx, c->types, &c->type_count, v, 0, false);
+}
+
+static bool set_stats(struct ctx *ctx, const char *v)
+{
+    set_path(ctx, &ctx->config->stats, v);
+    return true;
+}
+
+static bool set_nothing(struct ctx *ctx, const char *v)
+{
+    (void)ctx;
+    (void)v;
+    return true;
+}
+
+static bool read_config(struct ctx *ctx, const char *path);
+
+// clang-format off
+static const struct option options[] = {
+    /* name          alias        argument          help */
+    {"memory",       "m",         "SIZE",           "guest RAM: 256M, 2G (default 512M)", set_memory},
+    {"smp",          NULL,        "N",              "number of virtual CPUs", set_smp},
+    {"accel",        NULL,        "ENGINE",         "bt, interp, kvm or check", set_accel},
+    {"cpu",          NULL,        "MODEL[,±FEAT]",  "pentium, pentium3, core2, host, max", set_cpu},
+    {"machine",      "M",         "BOARD",          "the board: pc", set_machine},
+    {"kernel",       NULL,        "FILE",           "boot this Linux bzImage or multiboot ELF", set_kernel},
+    {"initrd",       NULL,        "FILE[,FILE…]",   "initial RAM disk, or multiboot modules", set_initrd},
+    {"append",       NULL,        "TEXT",           "kernel command line", set_append},
+    {"bios",         NULL,        "FILE",           "firmware image (default: SeaBIOS)", set_bios},
+    {"hda",          NULL,        "FILE",           "first hard disk; also -hdb, -hdc, -hdd", set_hda},
+    {"hdb",          NULL,        "FILE",           "second hard disk", set_hdb},
+    {"hdc",          NULL,        "FILE",           "third hard disk", set_hdc},
+    {"hdd",          NULL,        "FILE",           "fourth hard disk", set_hdd},
+    {"cdrom",        NULL,        "FILE",           "CD-ROM image", set_cdrom},
+    {"fda",          NULL,        "FILE",           "floppy image", set_floppy},
+    {"fdb",          NULL,        "FILE",           "second floppy image", set_floppy},
+    {"drive",        NULL,        "file=F,…",       "a disk: file, format, media, index, cache, snapshot, readonly", set_drive},
+    {"snapshot",     NULL,        NULL,             "throw disk writes away at the end", set_snapshot},
+    {"boot",         NULL,        "[order=]LETTERS","what to boot from: a floppy, c disk, d CD, n network; menu=on", set_boot},
+    {"nic",          "net",       "none",           "network", set_nic},
+    {"serial",       NULL,        "DEV",            "serial port: stdio, file:PATH, unix:PATH[,server,nowait], pty, none; repeatable", set_serial},
+    {"parallel",     NULL,        "DEV",            "parallel port", set_parallel},
+    {"debugcon",     NULL,        "DEV",            "debug console at port 402h", set_debugcon},
+    {"display",      NULL,        "sdl|none",       "where the screen is shown", set_display},
+    {"vnc",          NULL,        "HOST:N",         "show the screen by VNC", set_vnc},
+    {"vga",          NULL,        "std",            "display adapter", set_vga},
+    {"nographic",    NULL,        NULL,             "no window; first serial port on the terminal (Ctrl-A X quits, Ctrl-A C monitor)", set_nographic},
+    {"device",       NULL,        "NAME,k=v,…",     "isa-debug-exit,iobase=,iosize= or pc-testdev", set_device},
+    {"no-reboot",    NULL,        NULL,             "end instead of rebooting", set_no_reboot},
+    {"no-shutdown",  NULL,        NULL,             "pause instead of ending when the guest powers off", set_no_shutdown},
+    {"paused",       "S",         NULL,             "start paused", set_paused},
+    {"gdb",          NULL,        "DEV",            "wait for gdb", set_gdb},
+    {"s",            NULL,        NULL,             "short for -gdb tcp::1234", set_gdb},
+    {"qmp",          NULL,        "DEV",            "machine protocol", set_qmp},
+    {"monitor",      NULL,        "DEV",            "human monitor: stdio, unix:PATH,server,nowait or none", set_monitor},
+    {"rtc",          NULL,        "base=…",         "clock: utc, localtime or a date and time", set_rtc},
+    {"name",         NULL,        "TEXT",           "name of the machine, shown in the window's title", set_name},
+    {"pidfile",      NULL,        "FILE",           "write the process number there", set_pidfile},
+    {"trace",        "d",         "LIST",           "trace in_asm, out_asm, int, mmu, exec, cpu_reset, guest_errors, dev:NAME", set_trace},
+    {"trace-file",   "D",         "FILE",           "where the trace goes (default: stderr)", set_trace_file},
+    {"timeout",      NULL,        "SECONDS",        "stop after that much host time with status 124", set_timeout},
+    {"screenshot",   NULL,        "FILE.png[@SECONDS]", "write the screen at that time, or at the end", set_screenshot},
+    {"type",         NULL,        "TEXT[@SECONDS]", "type on the guest's keyboard; \\n, <f1>, <ctrl-alt-del>", set_type},
+    {"stats",        NULL,        "FILE.json",      "write counters at the end", set_stats},
+    {"config",       NULL,        "FILE",           "read options from an INI file; the command line wins", read_config},
+    {"nodefaults",   NULL,        NULL,             "accepted for compatibility: there are no hidden defaults", set_nothing},
+    {"no-user-config", NULL,      NULL,             "accepted for compatibility: there is no such file", set_nothing},
+    {"no-hpet",      NULL,        NULL,             "accepted for compatibility", set_nothing},
+};
+// clang-format on
+
+static const struct option *find_option(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        if (!strcmp(options[i].name, name) || (options[i].alias && !strcmp(options[i].alias, name)))
+            return &options[i];
+    }
+    return NULL;
+}
+
+/* ---- configuration files ---- */
+
+static char *trim(char *s)
+{
+    while (isspace((unsigned char)*s))
+        s++;
+    char *end = s + strlen(s);
+    while (end > s && isspace((unsigned char)end[-1]))
+        end--;
+    *end = '\0';
+    return s;
+}
+
+struct ini {
+    struct ctx *ctx;
+    const char *path;
+    unsigned line;
+    const struct option *section; /* NULL: keys are options themselves */
+    unsigned section_line;
+    char gathered[CONFIG_LINE]; /* k=v,… of a section that is one option */
+};
+
+static bool ini_error(struct ini *ini, unsigned line, const char *what)
+{
+    char copy[512];
+    snprintf(copy, sizeof copy, "%s", what);
+    return refuse(ini->ctx, "%s:%u: %s", ini->path, line, copy);
+}
+
+static bool ini_end_section(struct ini *ini)
+{
+    bool ok = true;
+    if (ini->section && !ini->section->set(ini->ctx, ini->gathered))
+        ok = ini_error(ini, ini->section_line, ini->ctx->error);
+    ini->section = NULL;
+    ini->gathered[0] = '\0';
+    return ok;
+}
+
+static bool ini_section(struct ini *ini, char *name)
+{
+    char what[256];
+    if (!ini_end_section(ini))
+        return false;
+    if (!strcmp(name, "machine") || !strcmp(name, "options"))
+        return true;
+    ini->section = find_option(name);
+    ini->section_line = ini->line;
+    if (ini->section && ini->section->arg && ini->section->set != read_config)
+        return true;
+    ini->section = NULL;
+    snprintf(what, sizeof what,
+             "unknown section [%s]: use [machine] or the name of an option that "
+             "takes properties, such as [drive]",
+             name);
+    return ini_error(ini, ini->line, what);
+}
+
+/* Adds k=v to the section's properties; commas of the value are doubled. */
+static bool ini_gather(struct ini *ini, const char *key, const char *value)
+{
+    char *out = ini->gathered + strlen(ini->gathered), *end = ini->gathered + CONFIG_LINE - 2;
+    if (out != ini->gathered)
+        *out++ = ',';
+    for (; *key && out < end; key++)
+        *out++ = *key;
+    if (out < end)
+        *out++ = '=';
+    for (; *value && out < end; value++) {
+        if (*value == ',')
+            *out++ = ',';
+        *out++ = *value;
+    }
+    *out = '\0';
+    return out < end || ini_error(ini, ini->line, "section is too long");
+}
+
+static bool ini_key(struct ini *ini, char *key, char *value)
+{
+    char what[256];
+    if (ini->section)
+        return ini_gather(ini, key, value);
+    const struct option *o = find_option(key);
+    if (!o || o->set == read_config) {
+        snprintf(what, sizeof what, "unknown key '%s': keys are named as the options of --help",
+                 key);
+        return ini_error(ini, ini->line, what);
+    }
+    if (!o->arg && !is_on(value))
+        return true;
+    if (!o->set(ini->ctx, o->arg ? value : NULL))
+        return ini_error(ini, ini->line, ini->ctx->error);
+    return true;
+}
+
+static bool ini_line(struct ini *ini, char *text)
+{
+    char *line = trim(text);
+    size_t len = strlen(line);
+    if (!len || *line == '#' || *line == ';')
+        return true;
+    if (*line == '[') {
+        if (line[len - 1] != ']')
+            return ini_error(ini, ini->line, "a section ends with ]");
+        line[len - 1] = '\0';
+        return ini_section(ini, trim(line + 1));
+    }
+    char *equals = strchr(line, '=');
+    if (!equals)
+        return ini_error(ini, ini->line, "expected KEY = VALUE");
+    *equals = '\0';
+    char *value = trim(equals + 1);
+    size_t vlen = strlen(value);
+    if (vlen >= 2 && value[0] == '"' && value[vlen - 1] == '"') {
+        value[vlen - 1] = '\0';
+        value++;
+    }
+    return ini_key(ini, trim(line), value);
+}
+
+static bool read_config(struct ctx *ctx, const char *path)
+{
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return refuse(ctx, "cannot read configuration '%s': %s", path, strerror(errno));
+    char *folder_copy = strdup(path);
+    ctx->folder = dirname(folder_copy);
+    struct ini ini = {.ctx = ctx, .path = path};
+    char line[CONFIG_LINE];
+    bool ok = true;
+    while (ok && fgets(line, sizeof line, f)) {
+        ini.line++;
+        if (strlen(line) == sizeof line - 1)
+            ok = ini_error(&ini, ini.line, "line is too long");
+        else
+            ok = ini_line(&ini, line);
+    }
+    if (ok && ferror(f))
+        ok = refuse(ctx, "cannot read configuration '%s': %s", path, strerror(errno));
+    ok = ok && ini_end_section(&ini);
+    fclose(f);
+    free(folder_copy);
+    ctx->folder = NULL;
+    return ok;
+}
+
+/* ---- the command line ---- */
+
+/* Takes argv[i] and its argument. `configs`: handle only --config (first pass) or all others. */
+static bool take_option(struct ctx *ctx, int argc, char **argv, int *i, bool configs)
+{
+    const char *word = argv[*i];
+    if (word[0] != '-' || !word[1]) {
+        /* A bare path is the first hard disk, as in QEMU. */
+        return configs || set_disk(ctx, 0, word, false);
+    }
+    char name[64];
+    const char *text = word + (word[1] == '-' ? 2 : 1);
+    const char *equals = word[1] == '-' ? strchr(text, '=') : NULL;
+    snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - text) : (int)sizeof name - 1, text);
+    const struct option *o = find_option(name);
+    if (!o)
+        return refuse(ctx, "unknown option '%s': 'anello --help' lists them", word);
+    const char *value = equals ? equals + 1 : NULL;
+    if (o->arg && !value) {
+        if (*i + 1 >= argc)
+            return refuse(ctx, "option '%s' needs %s", word, o->arg);
+        value = argv[++*i];
+    } else if (!o->arg && value) {
+        return refuse(ctx, "option '%s' takes no value", word);
+    }
+    return (o->set == read_config) == configs ? o->set(ctx, value) : true;
+}
+
+bool options_parse(struct machine_config *config, int argc, char **argv, bool *help, char *error,
+                   size_t n)
+{
+    struct ctx ctx = {.config = config, .error = error, .n = n};
+    *help = false;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h") || !strcmp(argv[i], "-help")) {
+            *help = true;
+            return true;
+        }
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 1; i < argc; i++) {
+            if (!take_option(&ctx, argc, argv, &i, pass == 0))
+                return false;
+        }
+    }
+    return true;
+}
+
+void options_print_help(FILE *out)
+{
+    fputs("usage: anello [run] [OPTIONS] [DISK]\n"
+          "       anello disasm|image|capabilities|bench --help\n\n"
+          "Runs an unmodified x86 operating system by binary translation. Options work with one\n"
+          "dash or two; where QEMU has an option of the same name, it means the same here.\n\n",
+          out);
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        const struct option *o = &options[i];
+        char left[80];
+        snprintf(left, sizeof left, "  --%s%s%s%s%s", o->name, o->alias ? ", -" : "",
+                 o->alias ? o->alias : "", o->arg ? " " : "", o->arg ? o->arg : "");
+        fprintf(out, "%-34s %s\n", left, o->help);
+    }
+    fputs("\nExit status: 0 powered off or quit, 1 error, 3 triple fault with -no-reboot, 124\n"
+          "--timeout, 70 a fault of anello itself, (v << 1) | 1 from isa-debug-exit.\n\n"
+          "Examples:\n"
+          "  anello -m 1G -cdrom debian.iso -boot d\n"
+          "  anello -nographic -kernel vmlinuz -initrd initrd.gz -append console=ttyS0\n",
+          out);
+}
+
+void options_print_names(FILE *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(options); i++)
+        fprintf(out, "-%s\n--%s\n", options[i].alias ? options[i].alias : options[i].name,
+                options[i].name);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#include "machine/config.h"
+
+#include <stdlib.h>
+
+#define DEFAULT_RAM     MIB(512)
+#define DEBUG_EXIT_PORT 0x501 /* QEMU's default for isa-debug-exit */
+
+void config_init(struct machine_config *c)
+{
+    *c = (struct machine_config){
+        .ram_bytes = DEFAULT_RAM,
+        .cpus = 1,
+        .accel = ACCEL_BT,
+        .debug_exit_iobase = DEBUG_EXIT_PORT,
+        .debug_exit_iosize = 2,
+    };
+}
+
+void config_set(char **field, const char *value)
+{
+    free(*field);
+    *field = value ? strdup(value) : NULL;
+}
+
+void config_free(struct machine_config *c)
+{
+    char *strings[] = {c->cpu,        c->board,   c->kernel,   c->initrd,     c->append,
+                       c->boot_order, c->bios,    c->debugcon, c->monitor,    c->rtc_base,
+                       c->name,       c->pidfile, c->trace,    c->trace_file, c->stats};
+    for (size_t i = 0; i < ARRAY_LEN(strings); i++)
+        free(strings[i]);
+    for (unsigned i = 0; i < MAX_DRIVES; i++) {
+        free(c->ide[i].path);
+        free(c->ide[i].format);
+        free(c->ide[i].cache);
+    }
+    for (unsigned i = 0; i < MAX_SERIALS; i++)
+        free(c->serial[i]);
+    for (unsigned i = 0; i < MAX_INJECTIONS; i++) {
+        free(c->screenshots[i].text);
+        free(c->types[i].text);
+    }
+    memset(c, 0, sizeof *c);
+}

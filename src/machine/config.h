@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a machine is to be: plain data, filled from the command line and configuration files
+ * (cli/options.c) and read by machine/pc.c. Strings are owned by the config.
+ */
+#ifndef ANELLO_MACHINE_CONFIG_H
+#define ANELLO_MACHINE_CONFIG_H
+
+#include "base/bits.h"
+
+enum accel { ACCEL_BT, ACCEL_INTERP, ACCEL_KVM, ACCEL_CHECK };
+
+#define MAX_DRIVES     4
+#define MAX_SERIALS    4
+#define MAX_INJECTIONS 32
+
+struct drive_config {
+    char *path;   /* NULL: no medium (CD) or no drive */
+    char *format; /* NULL: probe */
+    char *cache;  /* writeback, writethrough, none, unsafe; NULL: writeback */
+    bool present, is_cd, read_only, snapshot;
+};
+
+enum display_kind { DISPLAY_SDL, DISPLAY_NONE };
+
+/* --screenshot and --type: what to do, and when (host seconds; < 0: at exit, or at once). */
+struct injection {
+    char *text; /* file name or keys */
+    double at;
+};
+
+struct machine_config {
+    u64 ram_bytes;
+    unsigned cpus;
+    enum accel accel;
+    bool accel_given;
+    char *cpu;   /* NULL: default model */
+    char *board; /* "pc" */
+    char *kernel, *initrd, *append;
+    struct drive_config ide[MAX_DRIVES]; /* hda..hdd */
+    bool snapshot;                       /* every drive */
+    char *boot_order;                    /* letters of QEMU's -boot order=, NULL: default */
+    bool boot_menu;
+    char *bios; /* NULL: SeaBIOS from the system */
+    char *serial[MAX_SERIALS];
+    unsigned serials;
+    char *debugcon;
+    char *monitor;
+    enum display_kind display;
+    bool display_given;
+    bool nographic;
+    bool no_reboot, no_shutdown, start_paused;
+    char *rtc_base;
+    char *name, *pidfile;
+    char *trace, *trace_file;
+    double timeout; /* host seconds, 0: none */
+    struct injection screenshots[MAX_INJECTIONS], types[MAX_INJECTIONS];
+    unsigned screenshot_count, type_count;
+    char *stats;
+    bool debug_exit, testdev;
+    unsigned debug_exit_iobase, debug_exit_iosize;
+};
+
+/* Defaults: pc board, 512 MiB, one CPU. */
+void config_init(struct machine_config *c);
+void config_free(struct machine_config *c);
+/* Replaces a string of the config. */
+void config_set(char **field, const char *value);
+
+#endif

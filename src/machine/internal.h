@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The machine's insides, shared by the files of this folder alone.
+ */
+#ifndef ANELLO_MACHINE_INTERNAL_H
+#define ANELLO_MACHINE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/chardev.h"
+#include "bus/device.h"
+#include "bus/physmem.h"
+#include "bus/ports.h"
+#include "cpu/vcpu.h"
+#include "devices/acpi_pm.h"
+#include "devices/fw_cfg.h"
+#include "devices/i440fx.h"
+#include "devices/i8042.h"
+#include "devices/i8237.h"
+#include "devices/i8254.h"
+#include "devices/i8259.h"
+#include "devices/ioapic.h"
+#include "devices/lapic.h"
+#include "devices/mc146818.h"
+#include "devices/pci.h"
+#include "devices/piix3.h"
+#include "devices/piix_ide.h"
+#include "devices/ps2kbd.h"
+#include "devices/ps2mouse.h"
+#include "machine/config.h"
+#include "machine/engine.h"
+#include "machine/machine.h"
+#include "storage/block.h"
+
+#define MAX_DEVICES 48
+#define MAX_CPUS    1
+
+/* One virtual CPU, its thread and its local APIC. */
+struct cpu_thread {
+    struct machine *m;
+    struct vcpu *v;
+    struct lapic *lapic;
+    pthread_t thread;
+    bool started;
+    u32 wake; /* futex: counts wake-ups */
+};
+
+struct machine {
+    const struct machine_config *config;
+    struct log *log;
+    FILE *trace_file;
+    struct clock *clock;
+    struct loop *loop;
+    struct physmem *pm;
+    struct io_bus *ports;
+
+    struct device devices[MAX_DEVICES];
+    unsigned device_count;
+
+    struct i8259 *pic;
+    struct i8254 *pit;
+    struct i8237 *dma;
+    struct mc146818 *rtc;
+    struct ps2kbd *kbd;
+    struct ps2mouse *mouse;
+    struct ioapic *ioapic;
+    struct apic_bus *apics;
+    struct acpi_pm *pm_block;
+    struct fw_cfg *fw_cfg;
+    struct i440fx *host;
+    struct pci_bus *pci;
+    struct piix3 *piix3;
+    struct piix_ide *ide;
+    struct block *drives[MAX_DRIVES];
+    struct chardev *serial_chr[MAX_SERIALS], *debugcon_chr;
+    struct chardev *terminal, *terminal_monitor; /* -nographic: real stdio, and the monitor's end */
+    struct mux *mux;
+    struct console *console;
+
+    const struct engine *engine;
+    struct cpu_thread cpus[MAX_CPUS];
+    unsigned cpu_count;
+    double tsc_hz;
+
+    /* Running, stopping and ending (run.c). */
+    pthread_mutex_t run_lock; /* a leaf: nothing is locked while it is held */
+    pthread_cond_t run_cond;  /* parked changed, or stop_count fell to 0, or ended */
+    u32 stop_count;           /* atomic: reasons why CPUs must stand still */
+    unsigned parked;
+    bool ended; /* atomic */
+    int status;
+    bool paused; /* by user or -no-shutdown */
+    bool reset_pending;
+    u64 boots;
+    u64 paused_tsc;
+    double vcpu_seconds; /* CPU time of the CPU threads, summed as they end */
+    pthread_t io_thread;
+    void (*start)(void *opaque);
+    void *start_opaque;
+    double host_started;
+    struct injector *injector;
+};
+
+/* pc.c */
+bool pc_build(struct machine *m, char *error, size_t n);
+void pc_set_a20(struct machine *m, bool on);
+void machine_add_device(struct machine *m, struct device d);
+
+/* firmware.c: loads SeaBIOS; returns its offset in the memfd and its size. */
+bool firmware_load(struct machine *m, u64 *offset, u64 *size, char *error, size_t n);
+/* The VGA BIOS in malloc'ed memory. */
+u8 *firmware_video_bios(size_t *size, char *error, size_t n);
+/* Reads a whole file into malloc'ed memory. NULL with a message in error[n]. */
+u8 *firmware_read_file(const char *path, size_t max, size_t *size, char *error, size_t n);
+
+/* Open Firmware path under which SeaBIOS files our boot ROM. */
+#define BOOTLOAD_ROM_FILE "genroms/anello-boot.bin"
+#define BOOTLOAD_ROM_PATH "/rom@" BOOTLOAD_ROM_FILE
+/* bootload.c: -kernel, -initrd, -append. True also when there is nothing to do. */
+bool bootload_add(struct machine *m, char *error, size_t n);
+
+/* run.c */
+void cpu_wake(struct cpu_thread *c);
+double host_seconds(void);
+
+/* inject.c: --timeout, --screenshot, --type */
+struct injector *injector_start(struct machine *m);
+void injector_finish(struct injector *in);
+/* Screenshots that were asked for at exit. */
+void injector_at_exit(struct machine *m);
+
+/* stats.c */
+bool stats_write(struct machine *m, const char *path, char *error, size_t n);
+
+/* mux.c: -nographic's terminal between serial port and monitor (Ctrl-A) */
+struct mux *mux_create(struct loop *loop, struct chardev *terminal, struct chardev **serial,
+                       struct chardev **monitor, void (*quit)(void *opaque), void *opaque);
+void mux_destroy(struct mux *mux);
+
+#endif
