@@ -102,7 +102,15 @@ static const struct irq_line *line_of(const struct comparator *t)
     unsigned n = number(t), route = (t->config & TIMER_ROUTE) >> 9;
     if ((h->config & CONFIG_LEGACY) && n < 2)
         return n ? &h->lines.irq8 : &h->lines.irq0;
-    return route < HPET_LINES ? &h->lines.pin[route] : NULL;
+    return ROUTE_CAP >> 32 >> route & 1 ? &h->lines.pin[route] : NULL;
+}
+
+/* Level mode: the line follows the status bit. */
+static void drive_level(struct comparator *t)
+{
+    const struct irq_line *line = line_of(t);
+    if (line && t->hpet->status & bit64(number(t)))
+        irq_set(line, true);
 }
 
 static void raise_interrupt(struct comparator *t)
@@ -117,11 +125,21 @@ static void raise_interrupt(struct comparator *t)
     const struct irq_line *line = line_of(t);
     if (t->config & TIMER_LEVEL) {
         h->status |= bit64(number(t));
-        if (line)
-            irq_set(line, true);
+        drive_level(t);
     } else if (line) {
-        irq_pulse(line);
+        /* A new edge. The line then stays high: an 8259 forgets a request whose line falls before
+         * it is acknowledged. */
+        irq_set(line, false);
+        irq_set(line, true);
     }
+}
+
+/* The comparator is about to drive another line, or none. */
+static void leave_line(struct comparator *t)
+{
+    const struct irq_line *line = line_of(t);
+    if (line)
+        irq_set(line, false);
 }
 
 /* Arms the host timer for the next match. */
@@ -165,14 +183,18 @@ static void matched(void *opaque)
 static void set_config(struct hpet *h, u64 value)
 {
     bool was = enabled(h), now = value & CONFIG_ENABLE;
-    bool legacy_was = h->config & CONFIG_LEGACY;
+    bool legacy_changes = (h->config ^ value) & CONFIG_LEGACY;
+    for (unsigned i = 0; legacy_changes && i < TIMERS; i++)
+        leave_line(&h->t[i]);
     if (was && !now)
         h->counter = counter(h);
     if (!was && now)
         h->started = clock_now(h->clock);
     h->config = value & (CONFIG_ENABLE | CONFIG_LEGACY);
-    if (legacy_was != !!(h->config & CONFIG_LEGACY))
-        irq_set(&h->lines.legacy, !legacy_was);
+    if (legacy_changes)
+        irq_set(&h->lines.legacy, h->config & CONFIG_LEGACY);
+    for (unsigned i = 0; legacy_changes && i < TIMERS; i++)
+        drive_level(&h->t[i]);
     for (unsigned i = 0; i < TIMERS; i++)
         schedule(&h->t[i]);
 }
@@ -190,9 +212,8 @@ static void clear_status(struct hpet *h, u64 ones)
 static void set_timer_config(struct comparator *t, u32 value)
 {
     struct hpet *h = t->hpet;
-    u64 bit = bit64(number(t));
-    if (h->status & bit)
-        clear_status(h, bit);
+    leave_line(t);
+    h->status &= ~bit64(number(t));
     t->config = value & TIMER_WRITABLE;
     if (t->config & TIMER_32) {
         t->compare = (u32)t->compare;

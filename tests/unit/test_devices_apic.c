@@ -404,6 +404,29 @@ static void hpet_counts_and_fires_in_both_modes(void **state)
     assert_int_equal(r->pulses[30], 10);
 }
 
+static void hpet_edge_stays_up_for_the_8259_until_the_next_one(void **state)
+{
+    struct rig *r = *state;
+    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 20 << 9, 4);
+    physmem_io_write(r->pm, HPET_BASE + 0x108, 1000, 8);
+    physmem_io_write(r->pm, HPET_BASE + 0x10, 1, 4);
+    clock_step(r->clock, 20000);
+    assert_true(r->lines[20]);
+    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 21 << 9, 4);
+    assert_false(r->lines[20]); /* left behind by a new route */
+}
+
+static void hpet_drives_only_routes_that_it_offers(void **state)
+{
+    struct rig *r = *state;
+    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 1 | 1 << 2 | 9 << 9, 4);
+    physmem_io_write(r->pm, HPET_BASE + 0x108, 1000, 8);
+    physmem_io_write(r->pm, HPET_BASE + 0x10, 1, 4);
+    clock_step(r->clock, 20000);
+    assert_int_equal(physmem_io_read(r->pm, HPET_BASE + 0x20, 4), 1);
+    assert_false(r->lines[9]);
+}
+
 static void hpet_level_interrupts_wait_for_their_status_bit(void **state)
 {
     struct rig *r = *state;
@@ -463,6 +486,8 @@ int main(void)
         TEST(ioapic_level_pins_resend_until_served),
         TEST(ioapic_edge_pins_send_once_and_lose_masked_edges),
         TEST(hpet_counts_and_fires_in_both_modes),
+        TEST(hpet_edge_stays_up_for_the_8259_until_the_next_one),
+        TEST(hpet_drives_only_routes_that_it_offers),
         TEST(hpet_level_interrupts_wait_for_their_status_bit),
         TEST(dma_moves_bytes_to_terminal_count),
     };
