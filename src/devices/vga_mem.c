@@ -317,8 +317,16 @@ u8 vga_peek(struct vga *v, u32 offset)
     return a < v->pipe.size ? read_byte(v, a, &latch) : 0xff;
 }
 
-static const struct mmio_ops window_ops = {
-    .name = "vga-window", .read = window_read, .write = window_write, .max_size = 8};
+static u8 window_peek(void *opaque, u64 offset)
+{
+    return vga_peek(opaque, (u32)offset);
+}
+
+static const struct mmio_ops window_ops = {.name = "vga-window",
+                                           .read = window_read,
+                                           .write = window_write,
+                                           .max_size = 8,
+                                           .peek = window_peek};
 
 bool vga_mem_map_window(struct vga *v)
 {
