@@ -114,6 +114,28 @@ ALU_SHIFT(alu_shl, "shl")
 ALU_SHIFT(alu_shr, "shr")
 ALU_SHIFT(alu_sar, "sar")
 
+/* After a rotation by more than 1 OF is undefined. Intel's CPUs make it from the result when the
+ * count is in CL, and some keep the old one of a register rotated by an immediate: so does this
+ * host? */
+ALWAYS_INLINE bool alu_rotate_imm_keeps_of(void)
+{
+    u32 zero = 0;
+    u8 kept;
+    __asm__("movb $127, %b[of]\n\taddb $1, %b[of]\n\trol $2, %[zero]\n\tseto %b[of]"
+            : [zero] "+r"(zero), [of] "=&r"(kept)
+            :
+            : "cc");
+    return kept;
+}
+
+/* ROL or ROR by an immediate, of which `after` are the flags when it is made by the CL form. */
+ALWAYS_INLINE u16 alu_rotate_imm_flags(unsigned size, u64 count, u16 before, u16 after, bool keeps)
+{
+    const u16 of = 1;
+    bool many = (count & (size == 8 ? 63 : 31)) > 1;
+    return many && keeps ? (u16)((after & ~of) | (before & of)) : after;
+}
+
 #define OPERANDS_CL_B_A(m) "%%cl, %" m "[b], %" m "[a]"
 #define ALU_DOUBLE_SHIFT(name, mnemonic)                                                           \
     ALWAYS_INLINE u64 name(unsigned size, u64 a, u64 b, u64 count, u16 *flags)                     \

@@ -364,8 +364,7 @@ static struct meaning meaning(struct vcpu *v, struct insn *in)
     const struct op_row *row = op_row(in);
     if (feature_missing(v, in, row) || ((row->attr & ATTR_PM) && !vcpu_protected(v)))
         return invalid;
-    bool repeats = row->cls == CLASS_STRING && (in->prefixes & (PFX_REP | PFX_REPNE));
-    bool ends = row->ends || repeats;
+    bool ends = op_ends(in);
     exec_fn exec = op_int_select(in);
     if (exec)
         return (struct meaning){exec, ends ? uop_exec_end : uop_exec, ends};

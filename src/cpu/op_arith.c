@@ -241,31 +241,28 @@ ALWAYS_INLINE void op_xadd(struct vcpu *v, const struct insn *in, unsigned size)
 }
 EXEC_BY_SIZE(op_xadd);
 
-/* The destination is written in any case (with its own value when the comparison fails); the
- * accumulator only when it fails. */
+/* Memory is written in any case, with its own value when the comparison fails; a register only when
+ * it succeeds, which shows in the upper half of a 64-bit one. */
 ALWAYS_INLINE void op_cmpxchg(struct vcpu *v, const struct insn *in, unsigned size)
 {
     u64 b = operand_read(v, in, 1, size), accumulator = v->gpr[REG_AX];
+    bool memory = operand_is_mem(in, 0);
     struct rmw m = {.hp = NULL};
-    if (operand_is_mem(in, 0)) {
+    if (memory)
         rmw_open(v, in, size, &m);
-        if (locked(in, &m)) {
-            u64 seen = alu_locked_cmpxchg(size, m.hp, accumulator, b, &v->oszapc);
-            if (!flags_zf(v))
-                gpr_write(v, REG_AX, seen, size);
-            return;
-        }
-    } else {
-        m.value = operand_read(v, in, 0, size);
-    }
-    alu_cmp(size, accumulator, m.value, &v->oszapc);
-    u64 result = flags_zf(v) ? b : m.value;
-    if (!flags_zf(v))
-        gpr_write(v, REG_AX, m.value, size);
-    if (operand_is_mem(in, 0))
-        rmw_close(v, &m, result, size);
     else
-        reg_write(v, &in->operand[0], result, size);
+        m.value = operand_read(v, in, 0, size);
+    if (memory && locked(in, &m))
+        m.value = alu_locked_cmpxchg(size, m.hp, accumulator, b, &v->oszapc);
+    else
+        alu_cmp(size, accumulator, m.value, &v->oszapc);
+    bool equal = flags_zf(v);
+    if (memory && !locked(in, &m))
+        rmw_close(v, &m, equal ? b : m.value, size);
+    else if (!memory && equal)
+        reg_write(v, &in->operand[0], b, size);
+    if (!equal)
+        gpr_write(v, REG_AX, m.value, size);
 }
 EXEC_BY_SIZE(op_cmpxchg);
 
@@ -294,9 +291,10 @@ static void op_cmpxchg8b(struct vcpu *v, const struct insn *in)
 
 static void op_cmpxchg16b(struct vcpu *v, const struct insn *in)
 {
+    bool based = in->seg >= SEG_FS || !(v->mode & MODE_CS64);
+    if ((ea_of(v, in) + (based ? v->seg[in->seg].base : 0)) & 15)
+        cpu_raise_error(v, VEC_GP, 0); /* before a non-canonical address is found out */
     u64 la = operand_la(v, in, 16, ACCESS_WRITE);
-    if (la & 15)
-        cpu_raise_error(v, VEC_GP, 0);
     void *hp = mem_pointer(v, la, 16, ACCESS_WRITE); /* aligned: it cannot cross a page */
     u64 lo = v->gpr[REG_AX], hi = v->gpr[REG_DX];
     bool equal;

@@ -50,18 +50,24 @@ static void op_jmp_indirect(struct vcpu *v, const struct insn *in)
     v->rip = checked_target(v, in, operand_read(v, in, 0, in->opsize));
 }
 
+/* Intel's CPUs write the return address before they find the target to be out of bounds. */
+static void call(struct vcpu *v, const struct insn *in, u64 target)
+{
+    u64 sp = v->gpr[REG_SP] - in->opsize;
+    mem_write(v, stack_la(v, sp, in->opsize, ACCESS_WRITE), next_ip(v, in), in->opsize);
+    target = checked_target(v, in, target);
+    stack_set(v, REG_SP, sp);
+    v->rip = target;
+}
+
 static void op_call_relative(struct vcpu *v, const struct insn *in)
 {
-    u64 target = relative_target(v, in);
-    stack_push(v, next_ip(v, in), in->opsize);
-    v->rip = target;
+    call(v, in, next_ip(v, in) + in->imm);
 }
 
 static void op_call_indirect(struct vcpu *v, const struct insn *in)
 {
-    u64 target = checked_target(v, in, operand_read(v, in, 0, in->opsize));
-    stack_push(v, next_ip(v, in), in->opsize);
-    v->rip = target;
+    call(v, in, operand_read(v, in, 0, in->opsize));
 }
 
 static void op_ret(struct vcpu *v, const struct insn *in)
@@ -97,10 +103,9 @@ static void op_bound(struct vcpu *v, const struct insn *in)
 {
     unsigned size = in->opsize, bits = size * 8;
     u64 la = operand_la(v, in, 2 * size, ACCESS_READ);
-    i64 lower = sext64(mem_read(v, la, size), bits);
-    i64 upper = sext64(mem_read(v, (u32)(la + size), size), bits);
     i64 index = sext64(v->gpr[in->operand[0].reg], bits);
-    if (index < lower || index > upper)
+    if (index < sext64(mem_read(v, la, size), bits) ||
+        index > sext64(mem_read(v, (u32)(la + size), size), bits))
         cpu_raise(v, VEC_BR);
     vcpu_advance(v, in);
 }

@@ -175,20 +175,10 @@ static void op_arpl(struct vcpu *v, const struct insn *in)
 {
     sys_require_protected(v);
     unsigned rpl = sel_rpl((u16)operand_read(v, in, 1, 2));
-    struct rmw m = {0};
-    bool mem = operand_is_mem(in, 0);
-    if (mem)
-        rmw_open(v, in, 2, &m);
-    else
-        m.value = gpr_read(v, in->operand[0].reg, 2);
-    bool lower = sel_rpl((u16)m.value) < rpl;
-    if (lower) {
-        u64 value = (m.value & ~(u64)SEL_RPL) | rpl;
-        if (mem)
-            rmw_close(v, &m, value, 2);
-        else
-            gpr_write(v, in->operand[0].reg, value, 2);
-    }
+    u16 sel = (u16)operand_read(v, in, 0, 2);
+    bool lower = sel_rpl(sel) < rpl;
+    if (lower) /* else memory need not be writable */
+        operand_write(v, in, 0, (sel & ~(u64)SEL_RPL) | rpl, 2);
     answer(v, in, lower);
 }
 

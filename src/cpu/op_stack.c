@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * PUSH, POP and the instructions that build stack frames. Those with several accesses check all of
- * them before the first one takes effect.
+ * PUSH, POP and the instructions that build stack frames. Those with several accesses change no
+ * register before the last one, so a fault in between starts them again; what they have written
+ * below rSP until then stays, as on real CPUs.
  */
 #include "cpu/stack.h"
 
@@ -36,14 +37,12 @@ EXEC_BY_SIZE(op_pop);
 static void op_pusha(struct vcpu *v, const struct insn *in)
 {
     unsigned size = in->opsize;
-    u64 la[PUSHA_REGS];
-    for (unsigned i = 0; i < PUSHA_REGS; i++) {
-        la[i] = stack_la(v, v->gpr[REG_SP] - (i + 1) * size, size, ACCESS_WRITE);
-        mem_probe(v, la[i], size, ACCESS_WRITE);
+    u64 sp = v->gpr[REG_SP];
+    for (unsigned i = 0; i < PUSHA_REGS; i++) { /* encoding order is push order */
+        sp -= size;
+        mem_write(v, stack_la(v, sp, size, ACCESS_WRITE), v->gpr[i], size);
     }
-    for (unsigned i = 0; i < PUSHA_REGS; i++)
-        mem_write(v, la[i], v->gpr[i], size); /* encoding order is push order */
-    stack_set(v, REG_SP, v->gpr[REG_SP] - PUSHA_REGS * size);
+    stack_set(v, REG_SP, sp);
 }
 
 static void op_popa(struct vcpu *v, const struct insn *in)
@@ -60,9 +59,8 @@ static void op_popa(struct vcpu *v, const struct insn *in)
     stack_set(v, REG_SP, v->gpr[REG_SP] + PUSHA_REGS * size);
 }
 
-/* ENTER alloc, level. The frame pointers of the enclosing levels are copied one by one; nothing but
- * memory below rSP changes before the last access, so a fault restarts it whole. A write at the
- * final rSP must be allowed too (SDM 2A, ENTER). */
+/* ENTER alloc, level. The frame pointers of the enclosing levels are copied one by one. A write at
+ * the final rSP must be allowed too (SDM 2A, ENTER). */
 static void op_enter(struct vcpu *v, const struct insn *in)
 {
     unsigned size = in->opsize, level = in->imm2 & 0x1f;
@@ -80,7 +78,7 @@ static void op_enter(struct vcpu *v, const struct insn *in)
         mem_write(v, stack_la(v, sp, size, ACCESS_WRITE), frame, size);
     }
     sp -= alloc;
-    mem_probe(v, stack_la(v, sp, size, ACCESS_WRITE), size, ACCESS_WRITE);
+    mem_pointer(v, stack_la(v, sp, size, ACCESS_WRITE), size, ACCESS_WRITE);
     /* BP gets the operand size, SP the stack's. */
     gpr_write(v, REG_BP, frame & stack_mask(v), size);
     stack_set(v, REG_SP, sp);

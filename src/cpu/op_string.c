@@ -14,8 +14,9 @@
 #include "cpu/operand.h"
 #include "cpu/optable.h"
 
-/* One run: up to `n` elements; returns how many were done (at least 1). */
-typedef u64 (*run_fn)(struct vcpu *v, const struct insn *in, u64 n);
+/* One run: up to `n` elements; returns how many were done (at least 1). Comparisons leave their
+ * flags in *flags. */
+typedef u64 (*run_fn)(struct vcpu *v, const struct insn *in, u64 n, u16 *flags);
 
 ALWAYS_INLINE bool down(const struct vcpu *v)
 {
@@ -86,6 +87,8 @@ static struct span span_open(struct vcpu *v, const struct insn *in, unsigned s, 
     if (!k)
         return none;
     u64 below = down(v) ? (k - 1) * size : 0; /* the first element is the highest one then */
+    if (below)
+        mem_probe(v, la, size, access); /* and the one that a fault is reported for */
     u8 *hp = mem_pointer(v, la - below, (unsigned)(k * size), access);
     return hp ? (struct span){hp + below, k} : none;
 }
@@ -151,8 +154,9 @@ ALWAYS_INLINE u64 host_scas(unsigned size, bool is_down, bool equal, const void 
 
 /* ---- runs ---- */
 
-ALWAYS_INLINE u64 movs_run(struct vcpu *v, const struct insn *in, u64 n, unsigned size)
+ALWAYS_INLINE u64 movs_run(struct vcpu *v, const struct insn *in, u64 n, unsigned size, u16 *flags)
 {
+    (void)flags;
     u64 from = index_ea(v, in, REG_SI), to = index_ea(v, in, REG_DI);
     struct span s = {NULL, 0}, d = {NULL, 0};
     if (n > 1)
@@ -172,8 +176,9 @@ ALWAYS_INLINE u64 movs_run(struct vcpu *v, const struct insn *in, u64 n, unsigne
     return done;
 }
 
-ALWAYS_INLINE u64 stos_run(struct vcpu *v, const struct insn *in, u64 n, unsigned size)
+ALWAYS_INLINE u64 stos_run(struct vcpu *v, const struct insn *in, u64 n, unsigned size, u16 *flags)
 {
+    (void)flags;
     u64 to = index_ea(v, in, REG_DI);
     struct span d = {NULL, 0};
     if (n > 1)
@@ -190,8 +195,9 @@ ALWAYS_INLINE u64 stos_run(struct vcpu *v, const struct insn *in, u64 n, unsigne
 }
 
 /* Of a repeated load only the last element stays. */
-ALWAYS_INLINE u64 lods_run(struct vcpu *v, const struct insn *in, u64 n, unsigned size)
+ALWAYS_INLINE u64 lods_run(struct vcpu *v, const struct insn *in, u64 n, unsigned size, u16 *flags)
 {
+    (void)flags;
     u64 from = index_ea(v, in, REG_SI), done = 1, value;
     struct span s = {NULL, 0};
     if (n > 1)
@@ -208,28 +214,29 @@ ALWAYS_INLINE u64 lods_run(struct vcpu *v, const struct insn *in, u64 n, unsigne
     return done;
 }
 
-ALWAYS_INLINE u64 cmps_run(struct vcpu *v, const struct insn *in, u64 n, unsigned size)
+/* Of the two operands Intel's CPUs access that of rDI first, as faults tell. */
+ALWAYS_INLINE u64 cmps_run(struct vcpu *v, const struct insn *in, u64 n, unsigned size, u16 *flags)
 {
     u64 from = index_ea(v, in, REG_SI), to = index_ea(v, in, REG_DI), done = 1;
     struct span s = {NULL, 0}, d = {NULL, 0};
     if (n > 1)
-        s = span_open(v, in, in->seg, from, n, size, ACCESS_READ);
-    if (s.n)
-        d = span_open(v, in, SEG_ES, to, s.n, size, ACCESS_READ);
-    if (d.n) {
+        d = span_open(v, in, SEG_ES, to, n, size, ACCESS_READ);
+    if (d.n)
+        s = span_open(v, in, in->seg, from, d.n, size, ACCESS_READ);
+    if (s.n) {
         bool equal = in->prefixes & PFX_REP;
-        done = host_cmps(size, down(v), equal, s.hp, d.hp, d.n, &v->oszapc);
+        done = host_cmps(size, down(v), equal, s.hp, d.hp, s.n, flags);
     } else {
-        u64 a = mem_read(v, seg_linear(v, in->seg, from, size, ACCESS_READ), size);
         u64 b = mem_read(v, seg_linear(v, SEG_ES, to, size, ACCESS_READ), size);
-        alu_cmp(size, a, b, &v->oszapc);
+        u64 a = mem_read(v, seg_linear(v, in->seg, from, size, ACCESS_READ), size);
+        alu_cmp(size, a, b, flags);
     }
     index_step(v, in, REG_SI, done, size);
     index_step(v, in, REG_DI, done, size);
     return done;
 }
 
-ALWAYS_INLINE u64 scas_run(struct vcpu *v, const struct insn *in, u64 n, unsigned size)
+ALWAYS_INLINE u64 scas_run(struct vcpu *v, const struct insn *in, u64 n, unsigned size, u16 *flags)
 {
     u64 to = index_ea(v, in, REG_DI), done = 1;
     struct span d = {NULL, 0};
@@ -237,10 +244,10 @@ ALWAYS_INLINE u64 scas_run(struct vcpu *v, const struct insn *in, u64 n, unsigne
         d = span_open(v, in, SEG_ES, to, n, size, ACCESS_READ);
     if (d.n) {
         bool equal = in->prefixes & PFX_REP;
-        done = host_scas(size, down(v), equal, d.hp, v->gpr[REG_AX], d.n, &v->oszapc);
+        done = host_scas(size, down(v), equal, d.hp, v->gpr[REG_AX], d.n, flags);
     } else {
         u64 b = mem_read(v, seg_linear(v, SEG_ES, to, size, ACCESS_READ), size);
-        alu_cmp(size, v->gpr[REG_AX], b, &v->oszapc);
+        alu_cmp(size, v->gpr[REG_AX], b, flags);
     }
     index_step(v, in, REG_DI, done, size);
     return done;
@@ -254,39 +261,57 @@ bool op_string_continues(const struct vcpu *v)
 }
 
 /* CMPS and SCAS stop when ZF is not what the prefix wants. */
-static bool condition_ends(const struct vcpu *v, const struct insn *in)
+static bool condition_ends(const struct insn *in, u16 flags)
 {
     if (in->op != OP_CMPS && in->op != OP_SCAS)
         return false;
-    return flags_zf(v) != !!(in->prefixes & PFX_REP);
+    return !!(flags & OSZAPC_ZF) != !!(in->prefixes & PFX_REP);
 }
 
+/* 32-bit addresses in 64-bit mode: Intel's CPUs clear the upper halves first of all, whether there
+ * is anything to repeat or not. */
+static void cut_registers(struct vcpu *v, const struct insn *in)
+{
+    if (in->adsize != 4)
+        return;
+    index_add(v, in, REG_CX, 0);
+    if (in->op == OP_MOVS)
+        index_add(v, in, REG_SI, 0);
+    if (in->op == OP_MOVS || in->op == OP_STOS)
+        index_add(v, in, REG_DI, 0);
+}
+
+/* Flags change only when the instruction is over: a fault or an interrupt between two comparisons
+ * finds those from before it (SDM 2B, REP). */
 static void repeat(struct vcpu *v, const struct insn *in, run_fn run)
 {
+    cut_registers(v, in);
     u64 n = index_ea(v, in, REG_CX);
+    u16 flags = v->oszapc;
     while (n) {
-        u64 done = run(v, in, n);
+        u64 done = run(v, in, n, &flags);
         index_add(v, in, REG_CX, -done);
         n -= done;
-        if (condition_ends(v, in))
+        if (condition_ends(in, flags))
             break;
         if (n && !op_string_continues(v)) {
             v->shadow |= SHADOW_REP;
             return;
         }
     }
+    v->oszapc = flags;
     vcpu_advance(v, in);
 }
 
 /* For each instruction and size: alone, and repeated. */
 #define STRING_COLUMN(name, size)                                                                  \
-    static u64 name##_run_##size(struct vcpu *v, const struct insn *in, u64 n)                     \
+    static u64 name##_run_##size(struct vcpu *v, const struct insn *in, u64 n, u16 *flags)         \
     {                                                                                              \
-        return name##_run(v, in, n, size);                                                         \
+        return name##_run(v, in, n, size, flags);                                                  \
     }                                                                                              \
     static void name##_once_##size(struct vcpu *v, const struct insn *in)                          \
     {                                                                                              \
-        name##_run(v, in, 1, size);                                                                \
+        name##_run(v, in, 1, size, &v->oszapc);                                                    \
     }                                                                                              \
     static void name##_rep_##size(struct vcpu *v, const struct insn *in)                           \
     {                                                                                              \

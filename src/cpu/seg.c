@@ -202,7 +202,7 @@ bool seg_in_limit(const struct segment *s, u64 ea, u64 size)
         u64 top = s->attr & SEG_DB ? 0xffffffffu : 0xffffu;
         return ea > s->limit && last <= top;
     }
-    return last <= s->limit;
+    return last <= s->limit || s->limit == UINT32_MAX; /* wraps around */
 }
 
 /* The type allows the access (outside real and virtual-8086 mode). */

@@ -206,10 +206,13 @@ void vcpu_send_sipi(struct vcpu *v, u8 vector)
 
 /* ---- the mode word ---- */
 
-/* Offsets that need no look at the descriptor: see struct segment. */
+#define NO_LIMIT ((u64)1 << 63)
+
+/* Offsets that need no look at the descriptor: see struct segment. An access that wraps around at
+ * the end of a 4 GiB segment is none beyond its limit. */
 static void set_quick_limits(struct vcpu *v, struct segment *s)
 {
-    u64 end = (u64)s->limit + 1;
+    u64 end = s->limit == UINT32_MAX ? NO_LIMIT : (u64)s->limit + 1;
     bool code = s->attr & SEG_CODE;
     s->end[0] = s->end[1] = 0;
     if (s->unusable || (!code && (s->attr & SEG_EXPAND_DOWN)))
@@ -227,10 +230,9 @@ static void set_quick_limits(struct vcpu *v, struct segment *s)
 static bool is_flat(const struct vcpu *v)
 {
     static const u8 data[] = {SEG_DS, SEG_ES, SEG_SS};
-    const u64 all = GIB(4);
     for (unsigned i = 0; i < sizeof data; i++) {
         const struct segment *s = &v->seg[data[i]];
-        if (s->base || s->end[0] != all || s->end[1] != all)
+        if (s->base || s->end[0] != NO_LIMIT || s->end[1] != NO_LIMIT)
             return false;
     }
     return !v->seg[SEG_CS].base && v->seg[SEG_CS].limit == UINT32_MAX;
