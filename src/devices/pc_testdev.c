@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The test device that kvm-unit-tests expect on a PC (QEMU's pc-testdev): a port that remembers
- * what was written, at any width and as bytes; a port that asks for a page's host mapping to be
- * dropped, which has no meaning to a machine without nested paging and is accepted; ports that
- * drive interrupt lines; a block of memory behind register accesses; and an output port.
+ * The test device that kvm-unit-tests expect on a PC (QEMU's pc-testdev): a register of four bytes,
+ * at E0h for accesses of any width and again at E8h byte by byte; a port that asks for a page's
+ * host mapping to be dropped, which has no meaning to a machine without nested paging and is
+ * accepted; ports that drive interrupt lines; a block of memory behind register accesses; and an
+ * output port.
  */
 #include "devices/pc_testdev.h"
 
@@ -21,7 +22,6 @@ enum {
 
 struct pc_testdev {
     u32 word;
-    u8 bytes[4];
     u8 iomem[IOMEM_BYTES];
 
     struct irq_line lines[PC_TESTDEV_LINES];
@@ -43,18 +43,6 @@ static void word_write(void *opaque, u16 offset, u32 value, unsigned size)
     struct pc_testdev *t = opaque;
     u32 mask = (u32)mask64(size * 8) << (offset * 8);
     t->word = (t->word & ~mask) | (value << (offset * 8) & mask);
-}
-
-static u32 byte_read(void *opaque, u16 offset, unsigned size)
-{
-    (void)size;
-    return ((struct pc_testdev *)opaque)->bytes[offset];
-}
-
-static void byte_write(void *opaque, u16 offset, u32 value, unsigned size)
-{
-    (void)size;
-    ((struct pc_testdev *)opaque)->bytes[offset] = (u8)value;
 }
 
 static void irq_write(void *opaque, u16 offset, u32 value, unsigned size)
@@ -81,7 +69,7 @@ static void flush_write(void *opaque, u16 offset, u32 value, unsigned size)
 
 // clang-format off
 static const struct port_ops word_ops   = {.name = "pc-testdev", .read = word_read, .write = word_write, .max_size = 4};
-static const struct port_ops byte_ops   = {.name = "pc-testdev", .read = byte_read, .write = byte_write};
+static const struct port_ops byte_ops   = {.name = "pc-testdev", .read = word_read, .write = word_write};
 static const struct port_ops flush_ops  = {.name = "pc-testdev", .write = flush_write, .max_size = 4};
 static const struct port_ops irq_ops    = {.name = "pc-testdev", .write = irq_write};
 static const struct port_ops output_ops = {.name = "pc-testdev", .write = output_write};
@@ -104,7 +92,6 @@ static void pc_testdev_reset(void *dev)
 {
     struct pc_testdev *t = dev;
     t->word = 0;
-    memset(t->bytes, 0, sizeof t->bytes);
     memset(t->iomem, 0, sizeof t->iomem);
 }
 
@@ -119,7 +106,6 @@ static void pc_testdev_destroy(void *dev)
 
 static const struct state_field pc_testdev_state[] = {
     STATE_ROW(STATE_U32, pc_testdev, word, 1, 1),
-    STATE_ROW(STATE_U8, pc_testdev, bytes, 4, 1),
     STATE_ROW(STATE_BYTES, pc_testdev, iomem, IOMEM_BYTES, 1),
     STATE_END,
 };
