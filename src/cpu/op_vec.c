@@ -277,8 +277,7 @@ static void vec_gather(struct vcpu *v, const struct insn *in)
         if (selected && !gather_fast(v, in, ea, g, d)) {
             gather_commit(v, in, dest, mask);
             u64 la = seg_linear(v, in->seg, ea, g.element, ACCESS_READ);
-            fpu_check_alignment(v, la, g.element);
-            store_sized(d, mem_read(v, la, g.element), g.element);
+            mem_read_bytes(v, la, d, g.element); /* never #AC */
         }
         store_sized(m, 0, g.element);
     }

@@ -12,16 +12,19 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "cpu/decode.h"
+#include "cpu/optable.h"
 #include "insn_diff.h"
 #include "insn_gen.h"
 
-#define FAILURES_SHOWN 20
+#define SHOWN_OF_A_ROW 2 /* more failures of the same row of the opcode table are only counted */
 
 struct run {
     struct gen_options gen;
     u64 cases, seed;
     const char *keep;
     u64 failures;
+    u32 *row_failures;
 };
 
 static const struct {
@@ -64,7 +67,10 @@ static void keep_case(const struct run *run, const struct insn_case *c, u64 seed
 static void report(struct insn_diff *d, struct run *run, struct insn_case *c, u64 seed)
 {
     char text[4096] = "";
-    if (run->failures++ >= FAILURES_SHOWN)
+    struct insn in;
+    decode(c->code, sizeof c->code, c->mode, &in);
+    run->failures++;
+    if (run->row_failures[in.row]++ >= SHOWN_OF_A_ROW)
         return;
     insn_diff_shrink(d, c);
     insn_diff_run(d, c, text, sizeof text);
@@ -89,6 +95,15 @@ static void run_random(struct insn_diff *d, struct run *run)
             fprintf(stderr, "insn-diff: %llu cases, %llu failed\n", (unsigned long long)i + 1,
                     (unsigned long long)run->failures);
         }
+    }
+}
+
+static void print_rows(const struct run *run)
+{
+    for (unsigned row = 0; row < op_row_count(); row++) {
+        if (run->row_failures[row])
+            printf("%8u failed of %s (row %u)\n", run->row_failures[row],
+                   row ? op_row_at(row)->name : "invalid opcodes", row);
     }
 }
 
@@ -141,6 +156,7 @@ int main(int argc, char **argv)
         return 2;
     }
     run.gen.features = insn_diff_features(d);
+    run.row_failures = calloc(op_row_count(), sizeof *run.row_failures);
     if (optind < argc) {
         run.cases = 0;
         for (int i = optind; i < argc; i++)
@@ -148,6 +164,8 @@ int main(int argc, char **argv)
     } else
         run_random(d, &run);
     insn_diff_destroy(d);
+    print_rows(&run);
+    free(run.row_failures);
     printf("%llu cases, %llu failed\n", (unsigned long long)run.cases,
            (unsigned long long)run.failures);
     return run.failures != 0;

@@ -185,6 +185,20 @@ static bool wanted(const struct insn *in, const struct gen_options *o)
     return class_of(in) & o->classes && insn_gen_comparable(in);
 }
 
+/* The host may have AVX-512: EVEX, and the operations on mask registers, which are VEX-encoded. */
+static bool is_avx512(const u8 *code)
+{
+    unsigned at = 0;
+    while (at < 5 &&
+           (memchr(legacy_prefixes, code[at], sizeof legacy_prefixes) || (code[at] & 0xf0) == 0x40))
+        at++;
+    if (code[at] != 0xc4 && code[at] != 0xc5)
+        return code[at] == 0x62;
+    u8 opcode = code[at + (code[at] == 0xc4 ? 3 : 2)];
+    return (opcode >= 0x41 && opcode <= 0x4b) || (opcode >= 0x90 && opcode <= 0x99) ||
+           (opcode >= 0x30 && opcode <= 0x33) || opcode == 0xae;
+}
+
 /* ---- Values ---- */
 
 static u64 draw_integer(struct rng *r)
@@ -466,7 +480,8 @@ void insn_gen(u64 seed, const struct gen_options *o, struct insn_case *c)
         enum decode_status status = decode(c->code, INSN_MAX_BYTES, o->mode, &in);
         if (status == DECODE_OK && wanted(&in, o) && components_free(&in))
             break;
-        if (status == DECODE_INVALID && o->classes & GEN_BAD && one_in(&r, 64))
+        if (status == DECODE_INVALID && o->classes & GEN_BAD && one_in(&r, 64) &&
+            !is_avx512(c->code))
             break;
     }
     c->len = in.len;
