@@ -22,7 +22,8 @@
 #define FRAME_MS      16u /* between looks at a lively screen */
 #define IDLE_FRAME_MS 50u
 #define IDLE_AFTER_MS 1000u
-#define SMALLEST_SIDE 64 /* of a window, so that it can be found again */
+#define LIVELY_GAP_MS 150u /* a blinking cursor changes less often and is not life */
+#define SMALLEST_SIDE 64   /* of a window, so that it can be found again */
 
 struct sdl_window {
     struct console *console;
@@ -39,7 +40,8 @@ struct sdl_window {
     u8 held[HID_LAST + 1]; /* keys that are down in the guest */
     unsigned buttons;      /* enum pointer_button */
     Uint32 last_look, last_change;
-    int titled; /* what the title says: state and grab, -1 for nothing yet */
+    Uint32 last_life; /* last input, or change soon after another */
+    int titled;       /* what the title says: state and grab, -1 for nothing yet */
 };
 
 static void lock(const struct sdl_window *w)
@@ -283,6 +285,8 @@ static void look(struct sdl_window *w)
         follow_size(w);
     if (!changed)
         return;
+    if (w->last_look - w->last_change < LIVELY_GAP_MS)
+        w->last_life = w->last_look;
     w->last_change = w->last_look;
     show(w);
 }
@@ -332,14 +336,14 @@ static void handle(struct sdl_window *w, const SDL_Event *e)
     default: break;
     }
     if (e->type == SDL_KEYDOWN || e->type == SDL_MOUSEMOTION)
-        w->last_change = SDL_GetTicks(); /* an answer on the screen is likely */
+        w->last_life = SDL_GetTicks(); /* an answer on the screen is likely */
 }
 
 static void serve(struct sdl_window *w)
 {
     while (!console_quitting(w->console)) {
         Uint32 now = SDL_GetTicks();
-        Uint32 period = now - w->last_change < IDLE_AFTER_MS ? FRAME_MS : IDLE_FRAME_MS;
+        Uint32 period = now - w->last_life < IDLE_AFTER_MS ? FRAME_MS : IDLE_FRAME_MS;
         Uint32 since = now - w->last_look;
         SDL_Event e;
         if (since < period && SDL_WaitEventTimeout(&e, (int)(period - since))) {
@@ -394,6 +398,36 @@ static bool init_sdl(char *error, size_t n)
     return true;
 }
 
+/* True when this OpenGL draws on the CPU (Mesa's llvmpipe and such): SDL's own renderer does the
+ * little that is needed here for a fraction of the time. */
+static bool is_software_gl(SDL_Renderer *renderer)
+{
+    static const char *const software[] = {"llvmpipe", "softpipe", "swrast", "SWR", "Software"};
+    enum { GL_RENDERER = 0x1f01 };
+    SDL_RendererInfo info;
+    if (SDL_GetRendererInfo(renderer, &info) || strncmp(info.name, "opengl", 6))
+        return false;
+    const char *(*get_string)(unsigned) =
+        (const char *(*)(unsigned))SDL_GL_GetProcAddress("glGetString");
+    const char *name = get_string ? get_string(GL_RENDERER) : NULL;
+    for (size_t i = 0; name && i < ARRAY_LEN(software); i++) {
+        if (strstr(name, software[i]))
+            return true;
+    }
+    return false;
+}
+
+static SDL_Renderer *make_renderer(SDL_Window *window)
+{
+    SDL_Renderer *renderer = SDL_CreateRenderer(window, -1, 0);
+    if (renderer && !is_software_gl(renderer))
+        return renderer;
+    if (renderer)
+        SDL_DestroyRenderer(renderer);
+    SDL_SetHint(SDL_HINT_FRAMEBUFFER_ACCELERATION, "0");
+    return SDL_CreateRenderer(window, -1, SDL_RENDERER_SOFTWARE);
+}
+
 static bool open_window(struct sdl_window *w, char *error, size_t n)
 {
     w->own_width = 720;
@@ -401,11 +435,8 @@ static bool open_window(struct sdl_window *w, char *error, size_t n)
     w->window =
         SDL_CreateWindow("anello", SDL_WINDOWPOS_UNDEFINED, SDL_WINDOWPOS_UNDEFINED, w->own_width,
                          w->own_height, SDL_WINDOW_RESIZABLE | SDL_WINDOW_ALLOW_HIGHDPI);
-    if (w->window) {
-        w->renderer = SDL_CreateRenderer(w->window, -1, 0);
-        if (!w->renderer)
-            w->renderer = SDL_CreateRenderer(w->window, -1, SDL_RENDERER_SOFTWARE);
-    }
+    if (w->window)
+        w->renderer = make_renderer(w->window);
     if (!w->renderer) {
         snprintf(error, n, "cannot open a window (%s): use -display none or -nographic",
                  SDL_GetError());

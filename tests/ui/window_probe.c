@@ -4,11 +4,12 @@
  * stdout for every event that reaches the keyboard or the pointer. Commands come on stdin, from a
  * thread of their own as a machine's would:
  *
- *   size W H | state running|paused | paint | refreshes | quit
+ *   size W H | state running|paused | paint | blink | quit
  */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "ui/sdl.h"
 
@@ -19,8 +20,8 @@ struct probe {
     pthread_mutex_t lock;
     u32 pixels[LARGEST * LARGEST];
     struct surface surface;
-    bool changed;
-    unsigned refreshes;
+    bool changed, blinking;
+    i64 blinked; /* when, in ns */
 };
 
 static void paint(struct probe *p, unsigned width, unsigned height)
@@ -34,14 +35,31 @@ static void paint(struct probe *p, unsigned width, unsigned height)
     p->changed = true;
 }
 
+/* A cursor, as a VGA shows it: on and off for 16 frames each. */
+static void blink(struct probe *p, struct rect *dirty)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    i64 now = ts.tv_sec * NS_PER_SEC + ts.tv_nsec;
+    if (!p->blinking || now - p->blinked < NS_PER_SEC * 16 / 70)
+        return;
+    p->blinked = now;
+    *dirty = (struct rect){9, 13, 9, 2};
+    for (unsigned y = dirty->y; y < dirty->y + dirty->h; y++) {
+        for (unsigned x = dirty->x; x < dirty->x + dirty->w; x++)
+            p->pixels[y * p->surface.width + x] ^= 0xffffff;
+    }
+}
+
 static const struct surface *probe_refresh(void *opaque, struct rect *dirty)
 {
     struct probe *p = opaque;
     *dirty = (struct rect){0};
     if (p->changed)
         *dirty = (struct rect){0, 0, p->surface.width, p->surface.height};
+    else
+        blink(p, dirty);
     p->changed = false;
-    p->refreshes++;
     return &p->surface;
 }
 
@@ -86,8 +104,8 @@ static void obey(struct probe *p, const char *line)
         console_set_state(p->console, CONSOLE_PAUSED);
     else if (!strncmp(line, "state running", 13))
         console_set_state(p->console, CONSOLE_RUNNING);
-    else if (!strncmp(line, "refreshes", 9))
-        printf("refreshes %u\n", p->refreshes);
+    else if (!strncmp(line, "blink", 5))
+        p->blinking = true;
     else if (!strncmp(line, "quit", 4))
         console_quit(p->console);
     probe_unlock(p);
