@@ -32,7 +32,7 @@ enum opcode { OP_PUSH, OP_ADD, OP_XOR, OP_DUP, OP_SWAP, OP_ROTATE, OP_LOOP, OP_E
 
 static uint32_t interpret(const uint8_t *code, uint32_t loops)
 {
-    uint32_t stack[16];
+    uint32_t stack[16] = {0};
     uint32_t top = 0;
     uint32_t at = 0;
     stack[0] = 1;

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from guest import Failure, Guest
+from guest import Failure, Guest, Unavailable
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -312,7 +312,7 @@ def run(name, options):
     start = time.monotonic()
     try:
         function(context)
-    except Skip as reason:
+    except (Skip, Unavailable) as reason:
         print(f"SKIP {name}: {reason}")
         return SKIPPED
     except Failure as failure:

@@ -33,6 +33,10 @@ class Failure(Exception):
     """An expectation that did not come true; the message says which and what was seen."""
 
 
+class Unavailable(Exception):
+    """The machine refused an option because this version does not have the part."""
+
+
 class Guest:
     def __init__(self, binary, arguments, accel=None, patience=1.0):
         self.patience = patience
@@ -184,6 +188,10 @@ class Guest:
         except subprocess.TimeoutExpired:
             return
         self.reader.join(2)
+        with open(self.errors.name, encoding="utf-8") as file:
+            complaint = file.read().strip()
+        if status == 1 and "not available" in complaint:
+            raise Unavailable(complaint)
         self._fail(f"{why}: the machine ended with status {status}")
 
     def _wait(self, what, look, timeout):
