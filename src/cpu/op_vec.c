@@ -131,11 +131,21 @@ static void vec_maskmov_bytes(struct vcpu *v, const struct insn *in)
 
 /* ---- Element masks: VMASKMOVPS/PD, VPMASKMOVD/Q ---- */
 
-static bool there(struct vcpu *v, u64 la, unsigned size, enum access access)
+/* The host address of size bytes at ea in the operand's segment, if they are simply there; else
+ * NULL. Never raises: an address that is not allowed is in no TLB entry. */
+static void *plain_pointer(struct vcpu *v, const struct insn *in, u64 ea, unsigned size,
+                           enum access access)
 {
+    u64 la = ea;
+    if (v->mode & MODE_CS64 && in->seg >= SEG_FS)
+        la += v->seg[in->seg].base;
+    else if (!(v->mode & (MODE_CS64 | MODE_FLAT)) || in->seg > SEG_DS)
+        return NULL;
     const struct tlb_entry *e = tlb_entry(v, la, v->view);
-    return !(v->mode & MODE_AC) &&
-           (access == ACCESS_READ ? e->read : e->write) == ((la + size - 1) & ~PAGE_OFFSET_MASK);
+    u64 tag = access == ACCESS_READ ? e->read : e->write;
+    if (v->mode & MODE_AC || tag != ((la + size - 1) & ~PAGE_OFFSET_MASK))
+        return NULL;
+    return (void *)(uintptr_t)(la + e->addend);
 }
 
 static unsigned maskmov_element(const struct insn *in)
@@ -155,31 +165,39 @@ static u32 element_signs(struct vcpu *v, unsigned n, unsigned size, unsigned ele
     return signs;
 }
 
-static void maskmov_load_elements(struct vcpu *v, const struct insn *in, u64 la, unsigned size)
+/* The linear address of the element at `at` of an operand at ea; its own checks. */
+static u64 element_la(struct vcpu *v, const struct insn *in, u64 ea, unsigned at,
+                      enum access access)
+{
+    u64 element_ea = (ea + at) & mask64(in->adsize * 8);
+    return seg_linear(v, in->seg, element_ea, maskmov_element(in), access);
+}
+
+static void maskmov_load_elements(struct vcpu *v, const struct insn *in, u64 ea, unsigned size)
 {
     u8 value[YMM_BYTES] = {0};
     unsigned element = maskmov_element(in);
     u32 selected = element_signs(v, in->vex_v, size, element);
     for (unsigned at = 0; at < size; at += element) {
         if (selected >> at / element & 1)
-            mem_read_bytes(v, la + at, value + at, element);
+            mem_read_bytes(v, element_la(v, in, ea, at, ACCESS_READ), value + at, element);
     }
     fpu_run(v, fpu_stub_of(v, in), value);
 }
 
-static void maskmov_store_elements(struct vcpu *v, const struct insn *in, u64 la, unsigned size)
+static void maskmov_store_elements(struct vcpu *v, const struct insn *in, u64 ea, unsigned size)
 {
     u8 value[YMM_BYTES];
     unsigned element = maskmov_element(in);
     u32 selected = element_signs(v, in->vex_v, size, element);
     for (unsigned at = 0; at < size; at += element) {
         if (selected >> at / element & 1)
-            mem_probe(v, la + at, element, ACCESS_WRITE);
+            mem_probe(v, element_la(v, in, ea, at, ACCESS_WRITE), element, ACCESS_WRITE);
     }
     fpu_run(v, fpu_stub_of(v, in), value);
     for (unsigned at = 0; at < size; at += element) {
         if (selected >> at / element & 1)
-            mem_write_bytes(v, la + at, value + at, element);
+            mem_write_bytes(v, element_la(v, in, ea, at, ACCESS_WRITE), value + at, element);
     }
 }
 
@@ -188,13 +206,14 @@ static void vec_maskmov(struct vcpu *v, const struct insn *in)
     unsigned size = in->vex_l ? YMM_BYTES : XMM_BYTES;
     enum access access = in->operand[0].kind == OPD_MEM ? ACCESS_WRITE : ACCESS_READ;
     fpu_check(v, CHECK_AVX);
-    u64 la = fpu_operand_la(v, in, size, access);
-    if (LIKELY(there(v, la, size, access)))
-        fpu_run(v, fpu_stub_of(v, in), (void *)(uintptr_t)(la + tlb_entry(v, la, v->view)->addend));
+    u64 ea = ea_of(v, in);
+    void *hp = plain_pointer(v, in, ea, size, access);
+    if (LIKELY(hp != NULL))
+        fpu_run(v, fpu_stub_of(v, in), hp);
     else if (access == ACCESS_READ)
-        maskmov_load_elements(v, in, la, size);
+        maskmov_load_elements(v, in, ea, size);
     else
-        maskmov_store_elements(v, in, la, size);
+        maskmov_store_elements(v, in, ea, size);
 }
 
 /* ---- Gathers ---- */
@@ -246,21 +265,6 @@ static void gather_expand_mask(struct gather g, u8 mask[YMM_BYTES])
         store_sized(mask + at, mask[at + g.element - 1] >> 7 ? ~(u64)0 : 0, g.element);
 }
 
-/* An element that is simply there. Never raises: a wrong address is in no TLB entry. */
-static bool gather_fast(struct vcpu *v, const struct insn *in, u64 ea, struct gather g, u8 *to)
-{
-    u64 la = ea;
-    if (v->mode & MODE_CS64 && in->seg >= SEG_FS)
-        la += v->seg[in->seg].base;
-    else if (!(v->mode & (MODE_CS64 | MODE_FLAT)) || in->seg > SEG_DS)
-        return false;
-    if (!there(v, la, g.element, ACCESS_READ))
-        return false;
-    u64 value = load_sized((void *)(uintptr_t)(la + tlb_entry(v, la, v->view)->addend), g.element);
-    store_sized(to, value, g.element);
-    return true;
-}
-
 static void vec_gather(struct vcpu *v, const struct insn *in)
 {
     struct gather g = gather_shape(in);
@@ -274,7 +278,10 @@ static void vec_gather(struct vcpu *v, const struct insn *in)
         u8 *d = dest + i * g.element, *m = mask + i * g.element;
         bool selected = m[g.element - 1] >> 7;
         u64 ea = gather_ea(v, in, g, index, i);
-        if (selected && !gather_fast(v, in, ea, g, d)) {
+        const void *hp = selected ? plain_pointer(v, in, ea, g.element, ACCESS_READ) : NULL;
+        if (hp) {
+            store_sized(d, load_sized(hp, g.element), g.element);
+        } else if (selected) {
             gather_commit(v, in, dest, mask);
             u64 la = seg_linear(v, in->seg, ea, g.element, ACCESS_READ);
             mem_read_bytes(v, la, d, g.element); /* never #AC */

@@ -135,9 +135,19 @@ static bool is_split(const struct insn_case *c)
     return false;
 }
 
-static void compare_traps(struct report *r, const struct host_trap *h, const struct host_trap *g,
-                          bool split)
+static bool is_masked_move(const struct insn_case *c)
 {
+    struct insn in;
+    if (decode(c->code, sizeof c->code, c->mode, &in) != DECODE_OK)
+        return false;
+    return in.op == OP_VMASKMOVPS || in.op == OP_VMASKMOVPD || in.op == OP_VPMASKMOVD ||
+           in.op == OP_VPMASKMOVQ;
+}
+
+static void compare_traps(struct report *r, const struct insn_case *c, const struct host_trap *h,
+                          const struct host_trap *g, bool split)
+{
+    u64 cr2_mask = is_masked_move(c) ? ~PAGE_OFFSET_MASK : ~(u64)0;
     if (split && h->vector != VEC_DB && g->vector != VEC_DB)
         return;
     compare(r, "vector", h->vector, g->vector);
@@ -146,7 +156,7 @@ static void compare_traps(struct report *r, const struct host_trap *h, const str
     if (has_error_code(h->vector))
         compare(r, "error", h->error, g->error);
     if (h->vector == VEC_PF)
-        compare(r, "cr2", h->cr2, g->cr2);
+        compare(r, "cr2", h->cr2 & cr2_mask, g->cr2 & cr2_mask);
 }
 
 static void compare_vectors(struct report *r, const u8 *h, const u8 *g)
@@ -192,7 +202,9 @@ static unsigned changed_by_fault(const struct insn_case *c)
         return 0;
     if (op_row(&in)->cls == CLASS_MMX)
         return XSTATE_X87;
-    return in.op == OP_XRSTOR ? XSTATE_X87 | XSTATE_SSE | XSTATE_AVX : 0;
+    if (in.op == OP_XRSTOR)
+        return XSTATE_X87 | XSTATE_SSE | XSTATE_AVX;
+    return in.op == OP_VCVTPS2PH ? XSTATE_SSE : 0;
 }
 
 /* Nobody can see registers 8..15 without long mode: VZEROALL and VZEROUPPER need not keep them. */
@@ -223,11 +235,13 @@ static void compare_outcomes(struct report *r, const struct insn_case *c,
     unsigned changed = h->trap.vector == VEC_DB ? 0 : changed_by_fault(c);
     if (changed & XSTATE_AVX)
         memcpy(g->state.xsave, h->state.xsave, sizeof g->state.xsave);
+    if (changed & XSTATE_SSE)
+        memcpy(g->state.xsave + IMAGE_MXCSR, h->state.xsave + IMAGE_MXCSR, sizeof(u32));
     if (changed & XSTATE_X87) {
         memcpy(g->state.xsave, h->state.xsave, IMAGE_FOP);
         memcpy(g->state.xsave + IMAGE_ST, h->state.xsave + IMAGE_ST, IMAGE_XMM - IMAGE_ST);
     }
-    compare_traps(r, &h->trap, &g->trap, split);
+    compare_traps(r, c, &h->trap, &g->trap, split);
     for (unsigned i = 0; i < 16; i++)
         compare(r, gpr_name[i], h->state.gpr[i], g->state.gpr[i]);
     compare(r, "rip", h->state.rip, g->state.rip);
