@@ -4,15 +4,18 @@
  * 1 MiB and below 4 GiB, two 8259, an 8254, the debug console at E9h (our stdout) and the exit port
  * F4h. The same image runs under "qemu-system-x86_64 -bios IMAGE -debugcon stdio
  * -device isa-debug-exit,iobase=0xf4". Time is stepped: 1 us per 100 instructions, and HLT skips to
- * the next timer, so runs are the same every time.
+ * the next timer. Now and then a host timer stops the CPU wherever it is, even within a repeated
+ * instruction, and lets 100 us pass.
  *
  *     guest_run [-cpu MODEL] [-d int] IMAGE
  *
  * Exit status: the guest's (as isa-debug-exit gives it), 3 triple fault, 124 too long, 2 usage.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include "bus/physmem.h"
 #include "bus/ports.h"
@@ -26,6 +29,8 @@
 #define ROM_BYTES     KIB(64)
 #define SLICE         1000 /* instructions */
 #define SLICE_NS      10000
+#define STOP_NS       100000
+#define STOP_USEC     1000 /* of the host */
 #define LONGEST_RUN   UINT64_C(3000000000)
 #define PORT_DEBUGCON 0xe9
 #define PORT_EXIT     0xf4
@@ -178,11 +183,30 @@ static bool sleep_until_timer(struct board *b)
     return true;
 }
 
+static struct vcpu *stopped_cpu; /* for the signal handler only */
+
+static void on_alarm(int signal_number)
+{
+    (void)signal_number;
+    vcpu_event_set(stopped_cpu, EVENT_STOP);
+}
+
+static void stop_now_and_then(struct vcpu *v)
+{
+    const struct itimerval period = {{0, STOP_USEC}, {0, STOP_USEC}};
+    stopped_cpu = v;
+    signal(SIGALRM, on_alarm);
+    setitimer(ITIMER_REAL, &period, NULL);
+}
+
 static int board_run(struct board *b)
 {
+    stop_now_and_then(b->v);
     while (!b->done && b->v->instructions < LONGEST_RUN) {
+        u64 before = b->v->instructions;
         enum vcpu_exit why = interp_run_some(b->v, SLICE);
-        clock_step(b->clock, SLICE_NS);
+        bool stopped = why == VCPU_EXIT_STOP && b->v->instructions - before < SLICE;
+        clock_step(b->clock, stopped ? STOP_NS : SLICE_NS);
         if (why == VCPU_EXIT_SHUTDOWN) {
             printf("triple fault at %04x:%llx\n", b->v->seg[SEG_CS].sel,
                    (unsigned long long)b->v->rip);
