@@ -81,9 +81,8 @@ enum where {
     AT_STRING,
     AT_BASED,
     AT_RM,
-    AT_RVMW,
-    AT_RYMB,
-    AT_RYMW,
+    AT_RM_B, /* register of the form's size, or 1 byte of memory */
+    AT_RM_W,
     AT_MEM,
     AT_RMREG,
     AT_REG,
@@ -420,9 +419,8 @@ static void decode_operand(struct decoder *d, struct insn *in, struct operand *o
         set_memory(o, REG_NONE);
         implied_memory(d, in, form->reg);
         break;
-    case AT_RVMW:
-    case AT_RYMW: set_rm(d, in, o, form, 2); break;
-    case AT_RYMB: set_rm(d, in, o, form, 1); break;
+    case AT_RM_B: set_rm(d, in, o, form, 1); break;
+    case AT_RM_W: set_rm(d, in, o, form, 2); break;
     case AT_MEM:
         d->bad |= d->situation & SIT_MOD3;
         set_memory(o, REG_NONE);

@@ -199,7 +199,7 @@ _Static_assert((unsigned)ROW_COUNT <= (unsigned)INDEX_ROW, "a row number fits an
 #define OPCODE(byte) (OPTABLE_MAP << 8 | (byte))
 
 const struct op_row op_rows[ROW_COUNT + 1] = {
-    /* an empty row ends the last opcode */
+/* an empty row ends the last opcode */
 #include "cpu/optable_all.inc"
 };
 #undef ROW
