@@ -34,6 +34,17 @@ static void log_event(struct vcpu *v, const struct event *e)
                (unsigned long long)v->gpr[REG_SP], (unsigned long long)v->cr2);
 }
 
+static void remember(struct vcpu *v, const struct event *e)
+{
+    v->recent[v->recent_count++ % RECENT_EVENTS] =
+        (struct recent_event){.rip = e->return_ip,
+                              .cr2 = v->cr2,
+                              .error = e->has_error ? e->error : 0,
+                              .cs = v->seg[SEG_CS].sel,
+                              .vector = (u8)e->vector,
+                              .source = (u8)e->source};
+}
+
 /* What is pushed as flags. */
 static u64 flags_image(const struct vcpu *v, const struct event *e)
 {
@@ -256,6 +267,7 @@ void deliver(struct vcpu *v, const struct event *e)
 {
     if (log_on(v->log, LOG_INT))
         log_event(v, e);
+    remember(v, e);
     if (!(v->mode & MODE_PE)) {
         deliver_real(v, e);
         return;

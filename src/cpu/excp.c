@@ -12,6 +12,7 @@
 
 #include "cpu/debug.h"
 #include "cpu/deliver.h"
+#include "cpu/dump.h"
 #include "cpu/flags.h"
 #include "cpu/fpu.h"
 #include "cpu/mem.h"
@@ -95,8 +96,13 @@ static void log_shutdown(struct vcpu *v, unsigned vector)
     if (!log_on(v->log, LOG_INT | LOG_CPU_RESET))
         return;
     fpu_put_away(v);
+    char text[4096];
     log_printf(v->log, "cpu%u: triple fault (vector %u) at %04x:%llx\n", v->index, vector,
                v->seg[SEG_CS].sel, (unsigned long long)v->rip);
+    dump_registers(v, text, sizeof text);
+    log_printf(v->log, "%s", text);
+    dump_recent(v, text, sizeof text);
+    log_printf(v->log, "last events:\n%s", text);
 }
 
 bool excp_deliver_fault(struct vcpu *v)

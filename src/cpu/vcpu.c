@@ -162,6 +162,7 @@ void vcpu_reset(struct vcpu *v)
     reset_registers(v);
     v->cr0 = CR0_CD | CR0_NW | CR0_ET;
     v->xcr0 = 1;
+    v->recent_count = 0;
     v->sysenter_cs = v->sysenter_esp = v->sysenter_eip = 0;
     v->star = v->lstar = v->cstar = v->fmask = v->kernel_gs_base = v->tsc_aux = 0;
     v->pat = 0x0007040600070406; /* SDM 3A §11.12.4: WB WT UC- UC, twice */

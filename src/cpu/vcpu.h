@@ -269,6 +269,8 @@ enum mode_bits {                    /* the mode word: what translations and cach
                  MODE_FLAT_CS = 1 << 21, /* CS base 0 (limit may be anything) */
 };
 
+#define RECENT_EVENTS 16
+
 struct interp;
 struct uop;
 
@@ -351,6 +353,15 @@ struct vcpu {
     const struct uop *at;  /* what the interpreter is executing; NULL: rip is right as it stands */
     i64 budget;            /* instructions left in this run of the interpreter */
     void *engine;          /* translator's private state */
+
+    /* What was delivered last, oldest overwritten: told when the CPU shuts down (cpu/dump.h). */
+    struct recent_event {
+        u64 rip, cr2;
+        u32 error;
+        u16 cs;
+        u8 vector, source; /* enum int_source */
+    } recent[RECENT_EVENTS];
+    u32 recent_count; /* delivered since reset; the next goes to this index modulo RECENT_EVENTS */
 
     /* Counters */
     u64 instructions; /* executed by the interpreter */

@@ -45,7 +45,6 @@ enum pc_irq {
 #define VGA_SLOT           2
 #define PIT_IOAPIC_PIN     2 /* IRQ 0 comes in on pin 2: the MADT says so */
 #define VIDEO_MEMORY       MIB(16)
-#define A20_MASK           (~(u64)0 & ~((u64)1 << 20))
 #define TSC_CALIBRATION_NS (10 * 1000 * 1000)
 
 static const u16 serial_port[MAX_SERIALS] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
@@ -258,14 +257,8 @@ static i64 tsc_to_ns(void *opaque, u64 tsc)
 
 void pc_set_a20(struct machine *m, bool on)
 {
-    u64 mask = on ? ~(u64)0 : A20_MASK;
-    for (unsigned i = 0; i < m->cpu_count; i++) {
-        struct vcpu *v = m->cpus[i].v;
-        if (v->a20_mask != mask) {
-            v->a20_mask = mask;
-            vcpu_event_set(v, EVENT_FLUSH);
-        }
-    }
+    for (unsigned i = 0; i < m->cpu_count; i++)
+        vcpu_set_a20(m->cpus[i].v, on);
 }
 
 /* ---- wires ---- */

@@ -121,8 +121,6 @@ static void wait_for_event(struct cpu_thread *c)
 static void triple_fault(struct machine *m)
 {
     loop_lock(m->loop);
-    if (log_on(m->log, LOG_CPU_RESET | LOG_INT))
-        log_printf(m->log, "triple fault: the CPU shuts down\n");
     if (m->config->no_reboot)
         machine_quit(m, EXIT_TRIPLE_FAULT);
     else

@@ -173,7 +173,7 @@ static void command_screendump(struct session *s, int argc, char **args)
 static const struct command commands[] = {
     /* name             alias   usage (needed words first) */
     {"help",            "?",    "",                     "this list", command_help},
-    {"info",            NULL,   "registers|status|pic|pci|mtree|block|version", "show a part of the machine", command_info},
+    {"info",            NULL,   "registers|events|status|pic|pci|mtree|block|version", "show a part of the machine", command_info},
     {"x",               NULL,   "/FMT ADDR",            "memory at a linear address: /Nxbhwgdicos", command_x},
     {"xp",              NULL,   "/FMT ADDR",            "memory at a physical address", command_xp},
     {"memsave",         NULL,   "ADDR SIZE FILE",       "linear memory to a file", command_memsave},

@@ -2,8 +2,7 @@
  *
  * info ...: views of the machine.
  */
-#include <stdio.h>
-
+#include "cpu/dump.h"
 #include "cpu/flags.h"
 #include "devices/i8259.h"
 #include "devices/pci.h"
@@ -53,70 +52,23 @@ bool register_by_name(struct vcpu *v, const char *name, u64 *value)
     return false;
 }
 
-static void print_flags(struct session *s, u64 flags)
-{
-    static const struct {
-        u64 bit;
-        char letter;
-    } letters[] = {{FLAG_DF, 'D'}, {FLAG_OF, 'O'}, {FLAG_SF, 'S'}, {FLAG_ZF, 'Z'},
-                   {FLAG_AF, 'A'}, {FLAG_PF, 'P'}, {FLAG_CF, 'C'}};
-    char text[sizeof letters / sizeof letters[0] + 1] = "";
-    for (size_t i = 0; i < ARRAY_LEN(letters); i++)
-        text[i] = flags & letters[i].bit ? letters[i].letter : '-';
-    session_print(s, "[%s]", text);
-}
-
-static void print_general(struct session *s, struct vcpu *v)
-{
-    static const u8 order[] = {REG_AX, REG_BX, REG_CX, REG_DX, REG_SI, REG_DI, REG_BP, REG_SP,
-                               8,      9,      10,     11,     12,     13,     14,     15};
-    bool wide = vcpu_long_mode(v);
-    unsigned count = wide ? 16 : 8;
-    for (unsigned i = 0; i < count; i++) {
-        unsigned r = order[i];
-        char name[4];
-        snprintf(name, sizeof name, "%s", wide ? gpr64[r] : gpr32[r]);
-        for (char *p = name; *p; p++)
-            *p = (char)(*p >= 'a' ? *p - 'a' + 'A' : *p);
-        session_print(s, "%-3s=%0*llx%s", name, wide ? 16 : 8, (unsigned long long)v->gpr[r],
-                      i % 4 == 3 ? "\n" : " ");
-    }
-    session_print(s, "%s=%0*llx %s=%08llx ", wide ? "RIP" : "EIP", wide ? 16 : 8,
-                  (unsigned long long)v->rip, wide ? "RFL" : "EFL",
-                  (unsigned long long)flags_get(v));
-    print_flags(s, flags_get(v));
-    session_print(s, " CPL=%u A20=%d HLT=%d\n", v->cpl, v->a20_mask == ~(u64)0, v->halted);
-}
-
-static void print_segment(struct session *s, const char *name, const struct segment *seg)
-{
-    session_print(s, "%-3s=%04x %08llx %08x %04x%s\n", name, seg->sel,
-                  (unsigned long long)seg->base, seg->limit, seg->attr,
-                  seg->unusable ? " unusable" : "");
-}
-
 static void info_registers(struct session *s)
 {
+    char text[4096];
     machine_hold(s->m);
-    struct vcpu *v = machine_cpu(s->m, 0);
-    print_general(s, v);
-    static const char *const names[] = {"ES", "CS", "SS", "DS", "FS", "GS"};
-    for (unsigned i = 0; i < SEG_COUNT; i++)
-        print_segment(s, names[i], &v->seg[i]);
-    print_segment(s, "LDT", &v->ldtr);
-    print_segment(s, "TR", &v->tr);
-    session_print(s, "GDT=     %08llx %08x\nIDT=     %08llx %08x\n",
-                  (unsigned long long)v->gdtr.base, v->gdtr.limit, (unsigned long long)v->idtr.base,
-                  v->idtr.limit);
-    session_print(s, "CR0=%08llx CR2=%08llx CR3=%08llx CR4=%08llx\n", (unsigned long long)v->cr0,
-                  (unsigned long long)v->cr2, (unsigned long long)v->cr3,
-                  (unsigned long long)v->cr4);
-    for (unsigned i = 0; i < 8; i++) {
-        if (i != 4 && i != 5)
-            session_print(s, "DR%u=%08llx ", i, (unsigned long long)v->dr[i]);
-    }
-    session_print(s, "\nEFER=%016llx\n", (unsigned long long)v->efer);
+    dump_registers(machine_cpu(s->m, 0), text, sizeof text);
     machine_release(s->m);
+    session_print(s, "%s", text);
+}
+
+/* What was delivered last: how a guest came to where it is. */
+static void info_events(struct session *s)
+{
+    char text[4096];
+    machine_hold(s->m);
+    dump_recent(machine_cpu(s->m, 0), text, sizeof text);
+    machine_release(s->m);
+    session_print(s, "%s", text);
 }
 
 static void info_status(struct session *s)
@@ -221,6 +173,7 @@ void command_info(struct session *s, int argc, char **args)
         const char *name;
         void (*show)(struct session *s);
     } views[] = {{"registers", info_registers},
+                 {"events", info_events},
                  {"status", info_status},
                  {"pic", info_pic},
                  {"pci", info_pci},
@@ -233,5 +186,5 @@ void command_info(struct session *s, int argc, char **args)
             return;
         }
     }
-    session_print(s, "info what? registers, status, pic, pci, mtree, block or version\n");
+    session_print(s, "info what? registers, events, status, pic, pci, mtree, block or version\n");
 }
