@@ -196,8 +196,8 @@ static void machine_pauses_goes_on_and_resets(void **state)
     usleep(20000);
     assert_int_equal(counter(f), then);
     ask(f, "cont");
-    for (int i = 0; i < 200 && counter(f) == then; i++)
-        usleep(1000);
+    for (int i = 0; i < 2000 && counter(f) == then; i++)
+        usleep(5000);
     assert_int_not_equal(counter(f), then);
     ask(f, "system_reset");
     assert_non_null(strstr(ask(f, "info status"), "running"));
@@ -286,8 +286,8 @@ static void two_machines_run_in_one_process(void **state)
     assert_int_equal(pthread_create(&g->thread, NULL, run, g), 0);
     assert_int_equal(finish(g), 43);
     u16 then = counter(f);
-    for (int i = 0; i < 200 && counter(f) == then; i++)
-        usleep(1000);
+    for (int i = 0; i < 2000 && counter(f) == then; i++)
+        usleep(5000);
     assert_int_not_equal(counter(f), then);
     ask(f, "quit");
     assert_int_equal(finish(f), 0);
