@@ -136,13 +136,10 @@ static void vga_reset(void *dev)
     v->screen.redraw = true;
 }
 
-/* A snapshot comes from a file: indexes are brought into range before they are used. */
 static void vga_loaded(void *dev)
 {
     struct vga *v = dev;
-    v->dac_component %= 3;
-    v->seq_index &= 7;
-    v->gc_index &= 15;
+    vga_regs_loaded(v);
     vbe_loaded(v);
     vga_mem_update(v);
     v->screen.redraw = true;

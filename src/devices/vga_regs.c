@@ -270,3 +270,21 @@ void vga_regs_reset(struct vga *v)
     v->latch = 0;
     v->retrace_armed = 0;
 }
+
+/* A snapshot comes from a file: bits that no write could have set are dropped, so that the rest of
+ * the device may rely on what the ports let through. */
+void vga_regs_loaded(struct vga *v)
+{
+    v->enable &= 1;
+    v->seq_index &= 7;
+    v->gc_index &= 15;
+    v->crtc_index &= 0x3f;
+    v->attr_index &= ATTR_INDEX | ATTR_SOURCE;
+    v->dac_component %= 3;
+    for (unsigned i = 0; i < SEQ_COUNT; i++)
+        v->seq[i] &= seq_bits[i];
+    for (unsigned i = 0; i < GC_COUNT; i++)
+        v->gc[i] &= gc_bits[i];
+    for (unsigned i = 0; i < ATTR_COUNT; i++)
+        v->attr[i] &= attr_bits[i];
+}

@@ -51,7 +51,7 @@ enum vga_port {
     VGA_STATUS1 = 0x3da, /* write: feature control */
     VBE_PORT_INDEX = 0x1ce,
     VBE_PORT_DATA = 0x1cf,
-    VBE_PORT_COUNT = 3, /* the data register answers at 1D0h too, where it is aligned */
+    VBE_PORT_COUNT = 4, /* the data register answers at 1D0h too, where it is aligned */
 };
 
 /* ---- registers and their bits ---- */
@@ -313,6 +313,7 @@ struct vga {
 u8 vga_port_read(struct vga *v, u16 port);
 void vga_port_write(struct vga *v, u16 port, u8 value);
 void vga_regs_reset(struct vga *v);
+void vga_regs_loaded(struct vga *v);
 bool vga_is_graphics(const struct vga *v);
 
 /* ---- vga_timing.c ---- */

@@ -48,6 +48,17 @@ static void vbe_id_can_be_any_known_version(void **state)
     vga_rig_destroy(r);
 }
 
+static void vbe_data_answers_at_its_aligned_port_too(void **state)
+{
+    (void)state;
+    struct vga_rig *r = vga_rig_create(0);
+    io_bus_write(r->ports, 0x1ce, XRES, 2);
+    io_bus_write(r->ports, 0x1d0, 1280, 2);
+    assert_int_equal(io_bus_read(r->ports, 0x1d0, 2), 1280);
+    assert_int_equal(vbe_get(r, XRES), 1280);
+    vga_rig_destroy(r);
+}
+
 static void vbe_getcaps_gives_limits(void **state)
 {
     (void)state;
@@ -303,6 +314,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vbe_id_can_be_any_known_version),
+        cmocka_unit_test(vbe_data_answers_at_its_aligned_port_too),
         cmocka_unit_test(vbe_getcaps_gives_limits),
         cmocka_unit_test(vbe_depths_show_their_colors),
         cmocka_unit_test(vbe_8_bit_dac_is_not_expanded),

@@ -289,6 +289,40 @@ static void vga_state_survives_a_reload(void **state)
     vga_rig_destroy(r);
 }
 
+/* Fills every saved field with FFh, as a damaged snapshot would; booleans with 1. */
+static void damage(struct device d)
+{
+    static const u8 width[] = {[STATE_BOOL] = 1, [STATE_U8] = 1,  [STATE_U16] = 2,  [STATE_U32] = 4,
+                               [STATE_U64] = 8,  [STATE_I64] = 8, [STATE_BYTES] = 1};
+    for (const struct state_field *f = d.ops->state; f->name; f++) {
+        int fill = f->type == STATE_BOOL ? 1 : 0xff;
+        memset((u8 *)d.dev + f->offset, fill, (size_t)f->count * width[f->type]);
+    }
+}
+
+static void vga_damaged_snapshot_is_brought_into_range(void **state)
+{
+    (void)state;
+    struct vga_rig *r = vga_rig_create(KIB(256));
+    struct device d = vga_device(r->vga);
+    damage(d);
+    d.ops->loaded(d.dev);
+    refresh(r);
+    for (u8 index = 0; index < 9; index++) {
+        set_gc(r, index, 0xff);
+        peek(r, WINDOW);
+        poke(r, WINDOW, 1);
+    }
+    vbe_set(r, 4, 0); /* out of the VBE mode that it came up in */
+    refresh(r);
+    assert_non_null(r->picture->pixels);
+    for (unsigned i = 0; i < 6; i++) {
+        out8(r, 0x3c9, 0xff);
+        in8(r, 0x3c9);
+    }
+    vga_rig_destroy(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +340,7 @@ int main(void)
         cmocka_unit_test(vga_dac_change_recolors_the_picture),
         cmocka_unit_test(vga_color_select_extends_16_colors),
         cmocka_unit_test(vga_state_survives_a_reload),
+        cmocka_unit_test(vga_damaged_snapshot_is_brought_into_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
