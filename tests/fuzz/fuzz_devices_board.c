@@ -38,7 +38,7 @@ enum {
     CPUS = 2,
     ISA_IRQS = 16,
 };
-#define RAM_BYTES   MIB(1)
+#define RAM_BYTES   KIB(64)
 #define PM_BASE     0x600
 #define MAX_STEP_NS (INT64_C(1) << 27) /* 134 ms: thousands of the shortest timer periods */
 
@@ -269,15 +269,31 @@ static void build_rest(struct board *b)
     check(fw_cfg_add_file(fw, "etc/text", "some text", 9));
 }
 
+/* Ports and memory are made once for all inputs: they are large, and chips leave them as they found
+ * them. */
+static void open_spaces(struct board *b)
+{
+    static struct io_bus *ports;
+    static struct physmem *pm;
+    static const u8 zeroes[RAM_BYTES];
+    if (!ports) {
+        ports = io_bus_create(NULL);
+        pm = physmem_create(MIB(1), NULL);
+        check(ports && pm);
+        physmem_map_ram(pm, 0, RAM_BYTES, physmem_alloc(pm, RAM_BYTES, "ram"), 0, "ram");
+    }
+    physmem_write(pm, 0, zeroes, sizeof zeroes);
+    b->ports = ports;
+    b->pm = pm;
+}
+
 static struct board *build(void)
 {
     struct board *b = calloc(1, sizeof *b);
     check(b);
+    open_spaces(b);
     b->clock = clock_create_stepped();
-    b->ports = io_bus_create(NULL);
-    b->pm = physmem_create(RAM_BYTES, NULL);
-    check(b->clock && b->ports && b->pm);
-    physmem_map_ram(b->pm, 0, RAM_BYTES, physmem_alloc(b->pm, RAM_BYTES, "ram"), 0, "ram");
+    check(b->clock);
     build_interrupts(b);
     build_timers(b);
     build_input(b);
@@ -291,8 +307,6 @@ static void demolish(struct board *b)
         b->devices[i].ops->destroy(b->devices[i].dev);
     check(clock_next_deadline(b->clock) == CLOCK_NEVER); /* nobody left a timer behind */
     apic_bus_destroy(b->apics);
-    physmem_destroy(b->pm);
-    io_bus_destroy(b->ports);
     clock_destroy(b->clock);
     free(b);
 }
