@@ -854,7 +854,7 @@ bool options_parse(struct machine_config *config, int argc, char **argv, bool *h
 void options_print_help(FILE *out)
 {
     fputs("usage: anello [run] [OPTIONS] [DISK]\n"
-          "       anello disasm|image|capabilities|bench --help\n\n"
+          "       anello disasm|capabilities --help\n\n"
           "Runs an unmodified x86 operating system by binary translation. Options work with one\n"
           "dash or two; where QEMU has an option of the same name, it means the same here.\n\n",
           out);

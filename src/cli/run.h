@@ -7,7 +7,5 @@
 int run_command(int argc, char **argv);
 int capabilities_command(int argc, char **argv);
 int disasm_command(int argc, char **argv);
-int image_command(int argc, char **argv);
-int bench_command(int argc, char **argv);
 
 #endif

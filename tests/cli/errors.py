@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Wrong usage and host errors: one line on stderr that says what to do, exit status 1, no file
+changed.
+
+usage: errors.py ANELLO
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+ANELLO = sys.argv[1]
+
+# Arguments, and what the line must contain.
+ERRORS = [
+    (["--frobnicate"], "--help"),
+    (["-accel", "interp", "-display", "none", "-m"], "SIZE"),
+    (["-m", "lots"], "-m 512M"),
+    (["-m", "16K"], "between"),
+    (["-hda", "{dir}/absent.img"], "absent.img"),
+    (["-hda", "{dir}"], "directory"),
+    (["-cdrom", "{dir}/absent.iso"], "absent.iso"),
+    (["-kernel", "{dir}/absent"], "absent"),
+    (["-kernel", "{dir}/text"], "neither a Linux bzImage nor a multiboot kernel"),
+    (["-kernel", "{dir}/cut"], "cut off"),
+    (["-append", "x"], "-kernel"),
+    (["-accel", "warp"], "interp"),
+    (["-accel", "kvm"], "kvm"),
+    (["-cpu", "z80"], "pentium"),
+    (["-smp", "4"], "-smp 1"),
+    (["-nic", "user"], "-nic none"),
+    (["-fda", "x"], "-hda"),
+    (["-gdb", "tcp::1"], "gdb"),
+    (["-rtc", "base=soon"], "utc"),
+    (["-serial", "tcp:1"], "stdio"),
+    (["-monitor", "unix:/nonexistent/m,server"], "/nonexistent/m"),
+    (["-D", "/nonexistent/t", "-d", "int"], "/nonexistent/t"),
+    (["-d", "everything"], "in_asm"),
+    (["-config", "{dir}/bad.ini"], "bad.ini:2"),
+    (["-display", "sdl"], "-display none"),
+    (["-drive", "file={dir}/text,format=cow"], "cow"),
+    (["image", "info", "x"], "docs/status.md"),
+]
+
+
+def make_files(folder):
+    with open(os.path.join(folder, "text"), "w", encoding="ascii") as f:
+        f.write("not a kernel\n" * 1000)
+    header = bytearray(2048)
+    header[0x1f1] = 60  # more setup sectors than there are bytes
+    header[0x1fe:0x200] = b"\x55\xaa"
+    header[0x202:0x206] = b"HdrS"
+    header[0x206:0x208] = b"\x0f\x02"
+    header[0x211] = 1
+    with open(os.path.join(folder, "cut"), "wb") as f:
+        f.write(header)
+    with open(os.path.join(folder, "bad.ini"), "w", encoding="ascii") as f:
+        f.write("[machine]\ncolour = red\n")
+
+
+def snapshot(folder):
+    return {name: os.stat(os.path.join(folder, name)).st_mtime_ns for name in os.listdir(folder)}
+
+
+def check(arguments, expected, folder):
+    arguments = [a.format(dir=folder) for a in arguments]
+    command = [ANELLO, *arguments]
+    if "-accel" not in arguments and arguments[0] != "image":
+        command += ["-accel", "interp"]
+    if "-display" not in arguments and arguments[0] != "image":
+        command += ["-display", "none"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                            timeout=60, env=environment, check=False)
+    lines = result.stderr.splitlines()
+    if result.returncode != 1:
+        return f"status {result.returncode} instead of 1"
+    if len(lines) != 1 or not lines[0].startswith("anello: "):
+        return f"not one line: {result.stderr!r}"
+    if expected not in lines[0]:
+        return f"{expected!r} is not in {lines[0]!r}"
+    return None
+
+
+def check_capabilities():
+    result = subprocess.run([ANELLO, "capabilities"], capture_output=True, text=True, timeout=60,
+                            check=True)
+    engines = {e["name"]: e for e in json.loads(result.stdout)["engines"]}
+    if set(engines) != {"bt", "interp", "kvm", "check"} or not engines["interp"]["available"]:
+        return "capabilities do not name the engines"
+    if any(not e["available"] and not e["reason"] for e in engines.values()):
+        return "an engine is not available without a reason"
+    return None
+
+
+def main():
+    failures = 0
+    with tempfile.TemporaryDirectory() as folder:
+        make_files(folder)
+        before = snapshot(folder)
+        for arguments, expected in ERRORS:
+            problem = check(arguments, expected, folder)
+            if problem:
+                failures += 1
+                print(f"{' '.join(arguments)}: {problem}")
+        if snapshot(folder) != before:
+            failures += 1
+            print("a file was changed")
+    problem = check_capabilities()
+    if problem:
+        failures += 1
+        print(problem)
+    print(f"{len(ERRORS) + 2 - failures} passed, {failures} failed")
+    return 1 if failures else 0
+
+
+sys.exit(main())
