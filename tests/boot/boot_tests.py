@@ -12,6 +12,7 @@ The binary may as well be qemu-system-i386: the expectations have been proved th
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -339,6 +340,8 @@ def main():
     unknown = [name for name in names if name not in TESTS]
     if unknown or not names:
         parser.error(f"unknown test {unknown[0]}" if unknown else "no test named; try --list")
+    # Stopped from outside, the machine under test must not outlive the test.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     results = [run(name, options) for name in names]
     if len(results) > 1:
         print(f"{results.count(0)} passed, {results.count(1)} failed, "
