@@ -713,7 +713,8 @@ static bool build_tables(struct machine *m, char *error, size_t n)
                                .pm_base = ACPI_PM_DEFAULT_BASE,
                                .sci_irq = IRQ_SCI,
                                .low_ram = low,
-                               .hpet = true};
+                               .hpet = true,
+                               .serial_ports = 2};
     struct smbios_config smbios = {.cpus = m->cpu_count, .ram = low + high, .low_ram = low};
     if (!fw_items_add(m->fw_cfg, &items) || !acpi_add_tables(m->fw_cfg, &acpi) ||
         !smbios_add_tables(m->fw_cfg, &smbios))
