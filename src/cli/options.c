@@ -401,6 +401,18 @@ static bool set_debugcon(struct ctx *ctx, const char *v)
     return true;
 }
 
+/* QEMU's way to say where the debug console is: SeaBIOS writes its messages to port 402h. */
+static bool set_global(struct ctx *ctx, const char *v)
+{
+    static const char property[] = "isa-debugcon.iobase=";
+    unsigned long port;
+    if (strncmp(v, property, sizeof property - 1) ||
+        !parse_unsigned(v + sizeof property - 1, 0xffff, &port))
+        return refuse(ctx, "-global knows isa-debugcon.iobase=PORT, not '%s'", v);
+    ctx->config->debugcon_port = (u16)port;
+    return true;
+}
+
 static bool set_display(struct ctx *ctx, const char *v)
 {
     if (!strcmp(v, "none"))
@@ -619,7 +631,8 @@ static const struct option options[] = {
     {"nic",          "net",       "none",           "network", set_nic},
     {"serial",       NULL,        "DEV",            "serial port: stdio, file:PATH, unix:PATH[,server,nowait], pty, none; repeatable", set_serial},
     {"parallel",     NULL,        "DEV",            "parallel port", set_parallel},
-    {"debugcon",     NULL,        "DEV",            "debug console at port 402h", set_debugcon},
+    {"debugcon",     NULL,        "DEV",            "debug console at port E9h", set_debugcon},
+    {"global",       NULL,        "isa-debugcon.iobase=PORT", "where the debug console is; SeaBIOS uses 0x402", set_global},
     {"display",      NULL,        "sdl|none",       "where the screen is shown", set_display},
     {"vnc",          NULL,        "HOST:N",         "show the screen by VNC", set_vnc},
     {"vga",          NULL,        "std",            "display adapter", set_vga},

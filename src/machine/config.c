@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #define DEFAULT_RAM     MIB(512)
+#define DEBUGCON_PORT   0xe9  /* as Bochs has it, and QEMU's default */
 #define DEBUG_EXIT_PORT 0x501 /* QEMU's default for isa-debug-exit */
 
 void config_init(struct machine_config *c)
@@ -12,6 +13,7 @@ void config_init(struct machine_config *c)
         .ram_bytes = DEFAULT_RAM,
         .cpus = 1,
         .accel = ACCEL_BT,
+        .debugcon_port = DEBUGCON_PORT,
         .debug_exit_iobase = DEBUG_EXIT_PORT,
         .debug_exit_iosize = 2,
     };

@@ -45,6 +45,7 @@ struct machine_config {
     char *serial[MAX_SERIALS];
     unsigned serials;
     char *debugcon;
+    u16 debugcon_port;
     char *monitor;
     enum display_kind display;
     bool display_given;

@@ -529,9 +529,9 @@ static bool build_debug(struct machine *m, char *error, size_t n)
         m->debugcon_chr = chardev_open(c->debugcon, m->loop, error, n);
         if (!m->debugcon_chr)
             return false;
+        machine_add_device(
+            m, debugcon_device(debugcon_create(m->ports, c->debugcon_port, m->debugcon_chr)));
     }
-    machine_add_device(
-        m, debugcon_device(debugcon_create(m->ports, DEBUGCON_SEABIOS_PORT, m->debugcon_chr)));
     if (c->debug_exit) {
         unsigned size = c->debug_exit_iosize;
         if (size != 1 && size != 2 && size != 4) {
