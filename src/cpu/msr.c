@@ -328,7 +328,7 @@ bool msr_read(struct vcpu *v, u32 msr, u64 *value)
     if (read_known(v, msr, value))
         return true;
     fpu_put_away(v);
-    log_unsupported(v->log, "rdmsr", msr, "RDMSR %x at %llx: no such register\n", msr,
+    log_unsupported(v->log, "rdmsr", msr, "RDMSR %x at %llx: no such register", msr,
                     (unsigned long long)v->rip);
     return false;
 }
@@ -338,7 +338,7 @@ bool msr_write(struct vcpu *v, u32 msr, u64 value)
     if (write_known(v, msr, value))
         return true;
     fpu_put_away(v);
-    log_unsupported(v->log, "wrmsr", msr, "WRMSR %x <- %llx at %llx: refused\n", msr,
+    log_unsupported(v->log, "wrmsr", msr, "WRMSR %x <- %llx at %llx: refused", msr,
                     (unsigned long long)value, (unsigned long long)v->rip);
     return false;
 }
