@@ -217,6 +217,18 @@ static int host_zero(struct file *f, u64 offset, u64 bytes)
     return write_zeros(f, offset, bytes);
 }
 
+static void host_discard(struct file *f, u64 offset, u64 bytes)
+{
+    int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    int ignored = fallocate(host(f)->fd, mode, (off_t)offset, (off_t)bytes);
+    (void)ignored;
+}
+
+static int host_reserve(struct file *f, u64 offset, u64 bytes)
+{
+    return host(f)->device ? 0 : -posix_fallocate(host(f)->fd, (off_t)offset, (off_t)bytes);
+}
+
 static u64 host_allocated(struct file *f)
 {
     struct stat st;
@@ -262,6 +274,8 @@ static const struct file_ops host_ops = {
     .write = host_write,
     .flush = host_flush,
     .zero = host_zero,
+    .discard = host_discard,
+    .reserve = host_reserve,
     .truncate = host_truncate,
     .size = host_size,
     .allocated = host_allocated,

@@ -24,6 +24,11 @@ struct file_ops {
     /* The range reads as zeros afterwards, and its space is given back where the host can; the
      * file keeps its size, growing when the range lies beyond. */
     int (*zero)(struct file *f, u64 offset, u64 bytes);
+    /* Nobody needs the range any more: a hint, whose bytes are undefined afterwards. */
+    void (*discard)(struct file *f, u64 offset, u64 bytes);
+    /* Takes the space for the range on the host now, growing the file; its bytes stay as they are.
+     */
+    int (*reserve)(struct file *f, u64 offset, u64 bytes);
     int (*truncate)(struct file *f, u64 bytes);
     u64 (*size)(struct file *f);
     /* Bytes that the file really takes on the host. */
@@ -56,6 +61,16 @@ static inline int file_flush(struct file *f)
 static inline int file_zero(struct file *f, u64 offset, u64 bytes)
 {
     return f->ops->zero(f, offset, bytes);
+}
+
+static inline void file_discard(struct file *f, u64 offset, u64 bytes)
+{
+    f->ops->discard(f, offset, bytes);
+}
+
+static inline int file_reserve(struct file *f, u64 offset, u64 bytes)
+{
+    return f->ops->reserve(f, offset, bytes);
 }
 
 static inline int file_truncate(struct file *f, u64 bytes)

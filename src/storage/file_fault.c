@@ -26,6 +26,9 @@ struct fault_file {
     struct change *changes, **end;
     unsigned change_count;
     struct fault_plan plan;
+    unsigned crash_at; /* calls until the power fails on the side; 0: it does not */
+    u64 crash_seed;
+    struct file *crashed;
 };
 
 static struct fault_file *fault(const struct file *f)
@@ -97,6 +100,14 @@ static bool planned(struct fault_file *f, unsigned *at)
     return true;
 }
 
+static void count_to_crash(struct fault_file *f)
+{
+    if (f->crash_at && !--f->crash_at) {
+        file_close(f->crashed);
+        f->crashed = fault_file_after_crash(&f->file, f->crash_seed);
+    }
+}
+
 /* ---- operations ---- */
 
 static int fault_read(struct file *file, u64 offset, void *data, u64 bytes)
@@ -119,6 +130,7 @@ static int fault_read(struct file *file, u64 offset, void *data, u64 bytes)
 /* Lock held. */
 static int write_locked(struct fault_file *f, u64 offset, const u8 *data, u64 bytes)
 {
+    count_to_crash(f);
     if (planned(f, &f->plan.fail_write_at))
         return f->plan.error;
     if (f->plan.space_limit && offset + bytes > f->plan.space_limit)
@@ -146,10 +158,28 @@ static int fault_zero(struct file *file, u64 offset, u64 bytes)
     return error;
 }
 
+/* Discarded bytes turn into something that is neither the old data nor zeros. */
+static void fault_discard(struct file *file, u64 offset, u64 bytes)
+{
+    struct fault_file *f = fault(file);
+    u64 size = file_size(file);
+    bytes = offset >= size ? 0 : bytes < size - offset ? bytes : size - offset;
+    u8 *junk = malloc(bytes + 1);
+    if (!junk)
+        return;
+    memset(junk, 0xdc, bytes);
+    pthread_mutex_lock(&f->lock);
+    if (bytes && put(&f->seen, offset, junk, bytes))
+        remember(f, offset, junk, bytes);
+    pthread_mutex_unlock(&f->lock);
+    free(junk);
+}
+
 static int fault_truncate(struct file *file, u64 bytes)
 {
     struct fault_file *f = fault(file);
     pthread_mutex_lock(&f->lock);
+    count_to_crash(f);
     int error = planned(f, &f->plan.fail_write_at) ? f->plan.error : 0;
     if (!error && f->plan.space_limit && bytes > f->plan.space_limit)
         error = -ENOSPC;
@@ -161,10 +191,17 @@ static int fault_truncate(struct file *file, u64 bytes)
     return error;
 }
 
+static int fault_reserve(struct file *file, u64 offset, u64 bytes)
+{
+    u64 size = file_size(file);
+    return offset + bytes > size ? fault_truncate(file, offset + bytes) : 0;
+}
+
 static int fault_flush(struct file *file)
 {
     struct fault_file *f = fault(file);
     pthread_mutex_lock(&f->lock);
+    count_to_crash(f);
     int error = planned(f, &f->plan.fail_flush_at) ? f->plan.error : 0;
     if (!error && !resize(&f->stable, f->seen.size))
         error = -ENOMEM;
@@ -196,6 +233,7 @@ static void fault_close(struct file *file)
 {
     struct fault_file *f = fault(file);
     forget_changes(f);
+    file_close(f->crashed);
     free(f->seen.at);
     free(f->stable.at);
     pthread_mutex_destroy(&f->lock);
@@ -207,6 +245,8 @@ static const struct file_ops fault_ops = {
     .write = fault_write,
     .flush = fault_flush,
     .zero = fault_zero,
+    .discard = fault_discard,
+    .reserve = fault_reserve,
     .truncate = fault_truncate,
     .size = fault_size,
     .allocated = fault_size,
@@ -232,6 +272,20 @@ struct file *fault_file_create(void)
 void fault_file_plan(struct file *f, const struct fault_plan *plan)
 {
     fault(f)->plan = *plan;
+}
+
+void fault_file_crash_at(struct file *file, unsigned nth, u64 seed)
+{
+    fault(file)->crash_at = nth;
+    fault(file)->crash_seed = seed;
+}
+
+struct file *fault_file_crashed(struct file *file)
+{
+    struct fault_file *f = fault(file);
+    struct file *crashed = f->crashed;
+    f->crashed = NULL;
+    return crashed;
 }
 
 const u8 *fault_file_bytes(const struct file *f)

@@ -21,6 +21,61 @@ struct image_options {
     bool read_only;
     unsigned file_flags; /* FILE_DIRECT, FILE_SYNC, FILE_UNSAFE, FILE_NO_LOCK */
     unsigned depth;      /* of the backing chain so far */
+    bool no_backing;     /* leave the backing image alone */
+    bool no_repair;      /* do not repair on opening */
+};
+
+/* How a run of guest bytes is stored. */
+enum image_extent_type { EXTENT_BACKING, EXTENT_ZERO, EXTENT_DATA };
+
+struct image_extent {
+    enum image_extent_type type;
+    u64 bytes;
+};
+
+struct image_snapshot {
+    char *id, *name;
+    u64 vm_state_bytes, disk_bytes;
+    u32 seconds, nanoseconds; /* since 1970 */
+    u64 vm_clock;             /* ns */
+};
+
+enum image_repair { REPAIR_LEAKS = 1 << 0, REPAIR_ERRORS = 1 << 1 };
+
+struct image_check {
+    u64 errors, leaks, errors_fixed, leaks_fixed;
+    u64 total_clusters, allocated_clusters, compressed_clusters, fragmented_clusters;
+    u64 end_offset;                              /* of the last cluster in use */
+    void (*say)(void *opaque, const char *line); /* hears of each finding; may be NULL */
+    void *opaque;
+};
+
+/* A new image. What a format does not know it refuses, if it was said. */
+struct image_create {
+    u64 bytes;
+    const char *backing, *backing_format; /* NULL: none */
+    u64 cluster_bytes;                    /* 0: the format's default */
+    const char *preallocation;            /* NULL: off */
+    const char *compat;                   /* qcow2: "0.10", "1.1" */
+    u32 refcount_bits;                    /* qcow2; 0: 16 */
+    bool lazy_refcounts;                  /* qcow2 */
+    const char *compression;              /* qcow2: zlib, zstd */
+    const char *subformat;                /* vmdk */
+    bool is_static;                       /* vdi */
+};
+
+#define IMAGE_INFO_LINES 16
+
+/* What a format tells beyond the common: lines "key: value"; numbers and truth values are marked so
+ * that they need no quotes in JSON. */
+struct image_info {
+    u64 cluster_bytes; /* 0: none */
+    bool dirty, compressed;
+    struct {
+        char key[32], value[96];
+        bool bare;
+    } lines[IMAGE_INFO_LINES];
+    u32 count;
 };
 
 struct image_format {
@@ -42,6 +97,24 @@ struct image_format {
     int (*zero)(struct image *image, u64 offset, u64 bytes);
     /* The guest does not need the range any more; NULL: nothing happens. */
     int (*discard)(struct image *image, u64 offset, u64 bytes);
+
+    /* For tools; each may be NULL. */
+    /* The run at offset, at most `bytes`. NULL: all of it is data. */
+    int (*extent)(struct image *image, u64 offset, u64 bytes, struct image_extent *extent);
+    /* One cluster (or less, at the end), to be stored compressed. */
+    int (*write_compressed)(struct image *image, u64 offset, const void *data, u64 bytes);
+    int (*create)(const char *path, const struct image_create *options, char *error, size_t n);
+    int (*check)(struct image *image, unsigned repair, struct image_check *result);
+    int (*resize)(struct image *image, u64 bytes, char *error, size_t n);
+    int (*rebase)(struct image *image, const char *backing, const char *format, char *error,
+                  size_t n);
+    /* Forgets all data of this image, so that its backing image shows through. */
+    int (*empty)(struct image *image);
+    int (*snapshot_list)(struct image *image, struct image_snapshot **list, u32 *count);
+    int (*snapshot_create)(struct image *image, const char *name, char *error, size_t n);
+    int (*snapshot_apply)(struct image *image, const char *name, char *error, size_t n);
+    int (*snapshot_delete)(struct image *image, const char *name, char *error, size_t n);
+    void (*info)(struct image *image, struct image_info *info);
 };
 
 struct image {
@@ -52,12 +125,14 @@ struct image {
     bool probed; /* the format was not given but found */
     struct file *file;
     struct image *backing; /* NULL without */
+    char *backing_path;    /* as the header says it; NULL without */
+    char *backing_format;  /* NULL: not said */
     void *state;           /* the format's own */
 };
 
 /* The formats, in the order of probing; ends with NULL. */
 extern const struct image_format *const image_formats[];
-extern const struct image_format raw_format;
+extern const struct image_format raw_format, qcow2_format;
 
 /* NULL when the name is not known. */
 const struct image_format *image_format_by_name(const char *name);
@@ -77,6 +152,17 @@ int image_write(struct image *image, u64 offset, const void *data, u64 bytes);
 int image_flush(struct image *image);
 int image_zero(struct image *image, u64 offset, u64 bytes);
 int image_discard(struct image *image, u64 offset, u64 bytes);
+/* The run at offset in this image alone, not in those below. */
+int image_extent(struct image *image, u64 offset, u64 bytes, struct image_extent *extent);
+
+/* The path of a backing file that `image_path` names: relative ones start at its folder. To be
+ * freed; NULL: out of memory. */
+char *image_relative_path(const char *image_path, const char *name);
+/* Opens image->backing_path for reading, for a format's `open`. 0, or -errno with a message. */
+int image_open_backing(struct image *image, const struct image_options *options, char *error,
+                       size_t n);
+void image_info_line(struct image_info *info, bool bare, const char *key, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
 
 /* An image over `base` that keeps all writes in a temporary file and loses them at the end. Takes
  * base over, also on failure. */

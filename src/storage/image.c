@@ -3,6 +3,7 @@
  * Opening images: which format, and the calls that go through it.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,7 +12,7 @@
 #define CHAIN_MAX    64 /* images on top of each other: a loop is caught here */
 #define SECTOR_BYTES 512
 
-const struct image_format *const image_formats[] = {&raw_format, NULL};
+const struct image_format *const image_formats[] = {&qcow2_format, &raw_format, NULL};
 
 /* Formats that are recognised only to say so. */
 static const struct {
@@ -20,7 +21,7 @@ static const struct {
     const char *magic;
     u32 length;
 } foreign[] = {
-    {"qcow2", 0, "QFI\xfb", 4},
+    {"qcow (old)", 0, "QFI\xfb", 4},
     {"vmdk", 0, "KDMV", 4},
     {"vmdk", 0, "COWD", 4},
     {"vmdk", 0, "# Disk DescriptorFile", 21},
@@ -130,8 +131,54 @@ void image_close(struct image *image)
         image->format->close(image);
     image_close(image->backing);
     file_close(image->file);
+    free(image->backing_path);
+    free(image->backing_format);
     free(image->path);
     free(image);
+}
+
+/* ---- backing images ---- */
+
+char *image_relative_path(const char *image_path, const char *name)
+{
+    const char *slash = strrchr(image_path, '/');
+    if (*name == '/' || !slash)
+        return strdup(name);
+    char *path = NULL;
+    if (asprintf(&path, "%.*s/%s", (int)(slash - image_path), image_path, name) < 0)
+        return NULL;
+    return path;
+}
+
+int image_open_backing(struct image *image, const struct image_options *options, char *error,
+                       size_t n)
+{
+    if (options->no_backing)
+        return 0;
+    char *path = image_relative_path(image->path, image->backing_path);
+    struct image_options below = {.format = image->backing_format,
+                                  .read_only = true,
+                                  .file_flags = options->file_flags,
+                                  .depth = options->depth + 1};
+    image->backing = path ? image_open(path, &below, error, n) : NULL;
+    free(path);
+    if (image->backing)
+        return 0;
+    size_t used = strlen(error);
+    snprintf(error + used, n - used, " (the backing file of %s)", image->path);
+    return -ENOENT;
+}
+
+void image_info_line(struct image_info *info, bool bare, const char *key, const char *fmt, ...)
+{
+    if (info->count == IMAGE_INFO_LINES)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    snprintf(info->lines[info->count].key, sizeof info->lines[0].key, "%s", key);
+    vsnprintf(info->lines[info->count].value, sizeof info->lines[0].value, fmt, ap);
+    va_end(ap);
+    info->lines[info->count++].bare = bare;
 }
 
 /* ---- calls ---- */
@@ -195,4 +242,14 @@ int image_discard(struct image *image, u64 offset, u64 bytes)
     if (image->read_only)
         return -EROFS;
     return bytes && image->format->discard ? image->format->discard(image, offset, bytes) : 0;
+}
+
+int image_extent(struct image *image, u64 offset, u64 bytes, struct image_extent *extent)
+{
+    if (!in_range(image, offset, bytes) || !bytes)
+        return -EINVAL;
+    if (image->format->extent)
+        return image->format->extent(image, offset, bytes, extent);
+    *extent = (struct image_extent){EXTENT_DATA, bytes};
+    return 0;
 }

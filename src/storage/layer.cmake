@@ -1,1 +1,2 @@
-target_link_libraries(anello_storage ${scope} ZLIB::ZLIB)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+target_link_libraries(anello_storage ${scope} ZLIB::ZLIB PkgConfig::ZSTD)

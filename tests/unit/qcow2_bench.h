@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Images in memory, and a model of what a disk may hold after a power failure: for each sector the
+ * values that were written since it was last known to be stable.
+ */
+#ifndef ANELLO_TESTS_QCOW2_BENCH_H
+#define ANELLO_TESTS_QCOW2_BENCH_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "storage/file_fault.h"
+#include "storage/format.h"
+
+#define SECTOR 512u
+
+static inline u64 next_random(u64 *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+static inline void temporary_path(char *path, size_t n, const char *suffix)
+{
+    snprintf(path, n, "/tmp/anello-image-XXXXXX%s", suffix);
+    int fd = mkstemps(path, (int)strlen(suffix));
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+/* Copies a file of the host into one in memory, all of it stable. */
+static inline struct file *load_file(const char *path)
+{
+    char error[256];
+    struct file *from = file_open(path, 0, error, sizeof error), *to = fault_file_create();
+    assert_non_null(from);
+    u64 bytes = file_size(from);
+    u8 *data = malloc(bytes + 1);
+    assert_int_equal(file_read(from, 0, data, bytes), 0);
+    assert_int_equal(file_write(to, 0, data, bytes), 0);
+    assert_int_equal(file_flush(to), 0);
+    free(data);
+    file_close(from);
+    return to;
+}
+
+/* A new qcow2 image in memory. */
+static inline struct file *create_in_memory(const struct image_create *options)
+{
+    char path[64], error[256] = "";
+    temporary_path(path, sizeof path, ".qcow2");
+    int failed = image_format_by_name("qcow2")->create(path, options, error, sizeof error);
+    if (failed)
+        print_error("%s\n", error);
+    assert_int_equal(failed, 0);
+    struct file *file = load_file(path);
+    unlink(path);
+    return file;
+}
+
+static inline struct image *open_file(struct file *file, const struct image_options *options)
+{
+    char error[512] = "";
+    struct image *image = image_open_file(file, "memory.qcow2", options, error, sizeof error);
+    if (!image)
+        print_error("%s\n", error);
+    assert_non_null(image);
+    return image;
+}
+
+static inline void say_line(void *opaque, const char *line)
+{
+    (void)opaque;
+    print_error("check: %s\n", line);
+}
+
+/* Checks without repair; the number of errors. */
+static inline u64 errors_of(struct image *image, u64 *leaks)
+{
+    struct image_check result = {.say = NULL};
+    assert_int_equal(image->format->check(image, 0, &result), 0);
+    if (result.errors) { /* once more, loudly */
+        struct image_check again = {.say = say_line};
+        image->format->check(image, 0, &again);
+    }
+    if (leaks)
+        *leaks = result.leaks;
+    return result.errors;
+}
+
+/* ---- the model ---- */
+
+#define HISTORY 64
+
+/* Sequence numbers; 0: zeros, 1: what the backing image has. */
+struct sector_model {
+    u32 values[HISTORY]; /* [0] was stable at the last flush, the others were written since */
+    u8 count;
+};
+
+struct model {
+    u64 sectors;
+    struct sector_model *sector;
+    u32 sequence;
+};
+
+static inline struct model model_create(u64 bytes, u32 initial)
+{
+    struct model m = {.sectors = bytes / SECTOR, .sequence = 1};
+    m.sector = calloc(m.sectors, sizeof *m.sector);
+    for (u64 i = 0; i < m.sectors; i++)
+        m.sector[i] = (struct sector_model){.values = {initial}, .count = 1};
+    return m;
+}
+
+static inline void model_write(struct model *m, u64 sector, u64 count, u32 value)
+{
+    for (u64 i = sector; i < sector + count; i++) {
+        struct sector_model *s = &m->sector[i];
+        assert_true(s->count < HISTORY);
+        s->values[s->count++] = value;
+    }
+}
+
+static inline void model_flush(struct model *m)
+{
+    for (u64 i = 0; i < m->sectors; i++) {
+        struct sector_model *s = &m->sector[i];
+        s->values[0] = s->values[s->count - 1];
+        s->count = 1;
+    }
+}
+
+static inline void fill_sector(u8 *data, u64 sector, u32 value)
+{
+    memset(data, 0, SECTOR);
+    for (unsigned at = 0; value && at < SECTOR; at += 8) {
+        store32(data + at, value);
+        store32(data + at + 4, (u32)sector * 2654435761u + at);
+    }
+}
+
+static inline bool sector_is(const u8 *data, u64 sector, u32 value)
+{
+    u8 want[SECTOR];
+    fill_sector(want, sector, value);
+    return !memcmp(data, want, SECTOR);
+}
+
+/* Every sector holds its last value, or (after a crash) any that it may hold. */
+static inline void model_verify(const struct model *m, struct image *image, bool crashed)
+{
+    u64 bytes = m->sectors * SECTOR;
+    u8 *data = malloc(bytes);
+    assert_int_equal(image_read(image, 0, data, bytes), 0);
+    for (u64 i = 0; i < m->sectors; i++) {
+        const struct sector_model *s = &m->sector[i];
+        bool good = sector_is(data + i * SECTOR, i, s->values[s->count - 1]);
+        for (unsigned v = 0; crashed && !good && v < s->count; v++)
+            good = sector_is(data + i * SECTOR, i, s->values[v]);
+        if (!good)
+            print_error("sector %llu: found %u, last written %u, stable %u\n",
+                        (unsigned long long)i, load32(data + i * SECTOR), s->values[s->count - 1],
+                        s->values[0]);
+        assert_true(good);
+    }
+    free(data);
+}
+
+/* If the power has failed on the side, looks at what is left. */
+static inline void model_inspect(const struct model *m, struct file *watched)
+{
+    struct file *after = watched ? fault_file_crashed(watched) : NULL;
+    struct image_options look = {.format = "qcow2", .read_only = true};
+    if (!after)
+        return;
+    struct image *found = open_file(after, &look);
+    assert_int_equal(errors_of(found, NULL), 0);
+    model_verify(m, found, true);
+    image_close(found);
+}
+
+/* How many of the sectors have room in their history. */
+static inline u64 with_room(const struct model *m, u64 sector, u64 count)
+{
+    for (u64 i = 0; i < count; i++) {
+        if (m->sector[sector + i].count >= HISTORY - 1)
+            return i;
+    }
+    return count;
+}
+
+/* One random operation of a guest on the image, and on the model. `watched`: the image's file,
+ * where the power may fail on the side; or NULL. */
+static inline void random_step(struct model *m, struct image *image, u64 *random,
+                               struct file *watched)
+{
+    u64 sector = next_random(random) % m->sectors;
+    u64 most = next_random(random) % 8 ? 16 : 300;
+    u64 count = 1 + next_random(random) % most;
+    if (count > m->sectors - sector)
+        count = m->sectors - sector;
+    count = with_room(m, sector, count);
+    if (!count || next_random(random) % 30 == 0) {
+        assert_int_equal(image_flush(image), 0);
+        model_inspect(m, watched);
+        model_flush(m);
+        return;
+    }
+    if (next_random(random) % 10 == 0) {
+        model_write(m, sector, count, 0);
+        assert_int_equal(image_zero(image, sector * SECTOR, count * SECTOR), 0);
+    } else {
+        u8 *data = malloc(count * SECTOR);
+        m->sequence++;
+        for (u64 i = 0; i < count; i++)
+            fill_sector(data + i * SECTOR, sector + i, m->sequence);
+        model_write(m, sector, count, m->sequence);
+        assert_int_equal(image_write(image, sector * SECTOR, data, count * SECTOR), 0);
+        free(data);
+    }
+    model_inspect(m, watched);
+}
+
+#endif

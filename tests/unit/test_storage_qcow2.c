@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * qcow2 against a model: random writes, reopening, crashes, snapshots, resizing, hostile headers.
+ */
+#include "qcow2_bench.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "storage/qcow2.h"
+
+static const struct image_options writable = {.format = "qcow2"};
+
+/* ---- random writes ---- */
+
+struct shape {
+    u64 bytes, cluster;
+    u32 refcount_bits;
+    const char *compat;
+};
+
+static const struct shape shapes[] = {
+    {MIB(2), 512, 16, "1.1"},   {MIB(4), KIB(4), 16, "1.1"}, {MIB(4), KIB(64), 16, "1.1"},
+    {MIB(4), MIB(1), 1, "1.1"}, {MIB(1), 512, 64, "1.1"},    {MIB(4), KIB(8), 16, "0.10"},
+    {MIB(2), KIB(2), 2, "1.1"},
+};
+
+static void random_writes(const struct shape *shape, u64 seed)
+{
+    struct image_create create = {.bytes = shape->bytes,
+                                  .cluster_bytes = shape->cluster,
+                                  .refcount_bits = shape->refcount_bits,
+                                  .compat = shape->compat};
+    struct model m = model_create(shape->bytes, 0);
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    for (int i = 0; i < 300; i++)
+        random_step(&m, image, &seed, NULL);
+    model_verify(&m, image, false);
+    assert_int_equal(image_flush(image), 0);
+    assert_int_equal(image_flush(image), 0); /* counts what the first one released */
+    struct file *after = fault_file_after_crash(file, 0);
+    image_close(image);
+    u64 leaks;
+    image = open_file(after, &writable);
+    assert_int_equal(errors_of(image, &leaks), 0);
+    assert_int_equal(leaks, 0);
+    model_verify(&m, image, false);
+    image_close(image);
+    free(m.sector);
+}
+
+static void qcow2_keeps_random_writes_in_every_shape(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
+        for (u64 seed = 1; seed <= 4; seed++)
+            random_writes(&shapes[i], seed * 77777);
+    }
+}
+
+/* ---- crashes ---- */
+
+static struct file *make_backing(u64 bytes, char *path, size_t n)
+{
+    temporary_path(path, n, ".raw");
+    FILE *f = fopen(path, "wb");
+    u8 sector[SECTOR];
+    for (u64 i = 0; i < bytes / SECTOR; i++) {
+        fill_sector(sector, i, 1);
+        assert_int_equal(fwrite(sector, SECTOR, 1, f), 1);
+    }
+    fclose(f);
+    return NULL;
+}
+
+/* Power fails again and again at random moments; each time what was flushed must be there, and
+ * the tables must be right. */
+static void crash_often(const struct shape *shape, const char *backing, u64 seed)
+{
+    struct image_create create = {.bytes = shape->bytes,
+                                  .cluster_bytes = shape->cluster,
+                                  .refcount_bits = shape->refcount_bits,
+                                  .compat = shape->compat,
+                                  .backing = backing,
+                                  .backing_format = backing ? "raw" : NULL};
+    struct model m = model_create(shape->bytes, backing ? 1 : 0);
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    for (int i = 0; i < 500; i++) {
+        if (next_random(&seed) % 3 == 0)
+            fault_file_crash_at(file, 1 + (unsigned)(next_random(&seed) % 16), next_random(&seed));
+        random_step(&m, image, &seed, file);
+    }
+    image_close(image);
+    free(m.sector);
+}
+
+static void qcow2_power_failure_loses_nothing_flushed(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+        crash_often(&shapes[i], NULL, 4711 + i);
+}
+
+static void qcow2_power_failure_over_a_backing_file_loses_nothing_flushed(void **state)
+{
+    (void)state;
+    char path[64];
+    make_backing(MIB(4), path, sizeof path);
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+        crash_often(&shapes[i], path, 815 + i);
+    unlink(path);
+}
+
+/* Writing goes on with the image that a crash has left. */
+static void qcow2_goes_on_after_each_crash(void **state)
+{
+    (void)state;
+    u64 seed = 99;
+    struct image_create create = {.bytes = MIB(4), .cluster_bytes = KIB(4)};
+    struct model m = model_create(create.bytes, 0);
+    struct file *file = create_in_memory(&create);
+    for (int crash = 0; crash < 25; crash++) {
+        struct image *image = open_file(file, &writable);
+        for (int i = 0; i < 40; i++)
+            random_step(&m, image, &seed, NULL);
+        struct file *after = fault_file_after_crash(file, next_random(&seed));
+        image_close(image);
+        file = after;
+        struct file *copy = fault_file_after_crash(file, 0);
+        image = open_file(copy, &writable);
+        assert_int_equal(errors_of(image, NULL), 0);
+        model_verify(&m, image, true);
+        /* From here on the disk is what was found. */
+        u8 *data = malloc(create.bytes);
+        assert_int_equal(image_read(image, 0, data, create.bytes), 0);
+        for (u64 s = 0; s < m.sectors; s++)
+            m.sector[s] = (struct sector_model){.values = {load32(data + s * SECTOR)}, .count = 1};
+        free(data);
+        image_close(image);
+    }
+    file_close(file);
+    free(m.sector);
+}
+
+/* ---- the host fails ---- */
+
+static void qcow2_full_host_loses_nothing_and_goes_on(void **state)
+{
+    (void)state;
+    struct image_create create = {.bytes = MIB(4), .cluster_bytes = KIB(4)};
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    u8 data[KIB(64)];
+    memset(data, 0x5a, sizeof data);
+    fault_file_plan(file, &(struct fault_plan){.space_limit = KIB(600)});
+    u64 at = 0;
+    int error = 0;
+    for (; at < create.bytes && !error; at += error ? 0 : sizeof data)
+        error = image_write(image, at, data, sizeof data);
+    assert_int_equal(error, -ENOSPC);
+    error = image_flush(image);
+    assert_true(error == 0 || error == -ENOSPC);
+    fault_file_plan(file, &(struct fault_plan){0});
+    for (; at < create.bytes; at += sizeof data)
+        assert_int_equal(image_write(image, at, data, sizeof data), 0);
+    assert_int_equal(image_flush(image), 0);
+    struct file *after = fault_file_after_crash(file, 0);
+    image_close(image);
+    image = open_file(after, &writable);
+    assert_int_equal(errors_of(image, NULL), 0);
+    u8 *all = malloc(create.bytes);
+    assert_int_equal(image_read(image, 0, all, create.bytes), 0);
+    for (u64 i = 0; i < create.bytes; i++)
+        assert_int_equal(all[i], 0x5a);
+    free(all);
+    image_close(image);
+}
+
+/* Any write or flush may fail once; afterwards the image is whole. */
+static void qcow2_host_errors_leave_the_image_whole(void **state)
+{
+    (void)state;
+    for (unsigned nth = 1; nth < 60; nth++) {
+        struct image_create create = {.bytes = MIB(1), .cluster_bytes = 512};
+        struct file *file = create_in_memory(&create);
+        struct image *image = open_file(file, &writable);
+        u8 data[3000];
+        memset(data, (int)nth, sizeof data);
+        fault_file_plan(file, &(struct fault_plan){.fail_write_at = nth,
+                                                   .fail_flush_at = nth % 5 + 1,
+                                                   .error = -EIO});
+        for (u64 at = 0; at < MIB(1); at += 50000) {
+            int error = image_write(image, at, data, sizeof data);
+            assert_true(!error || error == -EIO);
+            error = image_flush(image);
+            assert_true(!error || error == -EIO);
+        }
+        fault_file_plan(file, &(struct fault_plan){0});
+        assert_int_equal(image_flush(image), 0);
+        struct file *after = fault_file_after_crash(file, 0);
+        image_close(image);
+        image = open_file(after, &writable);
+        assert_int_equal(errors_of(image, NULL), 0);
+        image_close(image);
+    }
+}
+
+/* ---- many threads ---- */
+
+struct hammer {
+    struct image *image;
+    unsigned id;
+    bool failed;
+};
+
+enum { HAMMERS = 4, HAMMER_STEP = 3 * SECTOR };
+
+/* Each thread owns every fourth piece, so neighbours share clusters. */
+static void *hammer(void *opaque)
+{
+    struct hammer *h = opaque;
+    u64 seed = 1000 + h->id, pieces = MIB(2) / HAMMER_STEP / HAMMERS;
+    u8 data[HAMMER_STEP], got[HAMMER_STEP];
+    for (unsigned round = 0; round < 400; round++) {
+        u64 at = (next_random(&seed) % pieces * HAMMERS + h->id) * HAMMER_STEP;
+        memset(data, (int)(round + h->id), sizeof data);
+        h->failed |= image_write(h->image, at, data, sizeof data) != 0;
+        h->failed |= image_read(h->image, at, got, sizeof got) != 0;
+        h->failed |= memcmp(data, got, sizeof got) != 0;
+        if (round % 50 == 0)
+            h->failed |= image_flush(h->image) != 0;
+        if (round % 70 == 0)
+            h->failed |= image_zero(h->image, at, sizeof data) != 0;
+    }
+    return NULL;
+}
+
+static void qcow2_threads_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    struct image_create create = {.bytes = MIB(2), .cluster_bytes = KIB(4)};
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    struct hammer h[HAMMERS];
+    pthread_t threads[HAMMERS];
+    for (unsigned i = 0; i < HAMMERS; i++) {
+        h[i] = (struct hammer){.image = image, .id = i};
+        pthread_create(&threads[i], NULL, hammer, &h[i]);
+    }
+    for (unsigned i = 0; i < HAMMERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_false(h[i].failed);
+    }
+    image_flush(image);
+    image_flush(image);
+    struct file *after = fault_file_after_crash(file, 0);
+    image_close(image);
+    u64 leaks;
+    image = open_file(after, &writable);
+    assert_int_equal(errors_of(image, &leaks), 0);
+    assert_int_equal(leaks, 0);
+    image_close(image);
+}
+
+/* ---- snapshots ---- */
+
+static void qcow2_snapshots_keep_their_time(void **state)
+{
+    (void)state;
+    char error[256];
+    u64 seed = 31337, leaks;
+    struct image_create create = {.bytes = MIB(2), .cluster_bytes = KIB(4)};
+    struct model now = model_create(create.bytes, 0), then;
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    for (int i = 0; i < 100; i++)
+        random_step(&now, image, &seed, NULL);
+    assert_int_equal(image->format->snapshot_create(image, "one", error, sizeof error), 0);
+    then = now;
+    then.sector = malloc(now.sectors * sizeof *now.sector);
+    memcpy(then.sector, now.sector, now.sectors * sizeof *now.sector);
+    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    for (int i = 0; i < 100; i++)
+        random_step(&now, image, &seed, NULL);
+    model_verify(&now, image, false);
+    assert_int_equal(image->format->snapshot_create(image, "two", error, sizeof error), 0);
+    assert_int_equal(image->format->snapshot_create(image, "two", error, sizeof error), -EEXIST);
+    image_flush(image);
+    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    assert_int_equal(image->format->snapshot_apply(image, "one", error, sizeof error), 0);
+    model_verify(&then, image, false);
+    image_flush(image);
+    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    for (int i = 0; i < 50; i++)
+        random_step(&then, image, &seed, NULL);
+    model_verify(&then, image, false);
+    assert_int_equal(image->format->snapshot_apply(image, "two", error, sizeof error), 0);
+    model_verify(&now, image, false);
+    assert_int_equal(image->format->snapshot_delete(image, "one", error, sizeof error), 0);
+    model_verify(&now, image, false);
+    struct image_snapshot *list;
+    u32 count;
+    assert_int_equal(image->format->snapshot_list(image, &list, &count), 0);
+    assert_int_equal(count, 1);
+    assert_string_equal(list[0].name, "two");
+    assert_int_equal(list[0].disk_bytes, create.bytes);
+    free(list[0].id);
+    free(list[0].name);
+    free(list);
+    assert_int_equal(image->format->snapshot_delete(image, "two", error, sizeof error), 0);
+    assert_int_equal(image->format->snapshot_delete(image, "two", error, sizeof error), -ENOENT);
+    model_verify(&now, image, false);
+    image_flush(image);
+    image_flush(image);
+    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    image_close(image);
+    free(now.sector);
+    free(then.sector);
+}
+
+/* ---- resizing ---- */
+
+static void qcow2_grows_and_shrinks(void **state)
+{
+    (void)state;
+    char error[256];
+    u8 data[SECTOR], got[SECTOR];
+    struct image_create create = {.bytes = MIB(1), .cluster_bytes = 512};
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    memset(data, 0xab, sizeof data);
+    image_write(image, 0, data, SECTOR);
+    image_write(image, MIB(1) - SECTOR, data, SECTOR);
+    assert_int_equal(image->format->resize(image, MIB(64), error, sizeof error), 0);
+    assert_int_equal(image->size, MIB(64));
+    image_write(image, MIB(64) - SECTOR, data, SECTOR);
+    image_read(image, MIB(1) - SECTOR, got, SECTOR);
+    assert_memory_equal(got, data, SECTOR);
+    assert_int_equal(image->format->resize(image, KIB(512), error, sizeof error), 0);
+    assert_int_equal(image->format->resize(image, MIB(2), error, sizeof error), 0);
+    image_read(image, MIB(1) - SECTOR, got, SECTOR);
+    assert_int_equal(got[0], 0);
+    image_read(image, 0, got, SECTOR);
+    assert_memory_equal(got, data, SECTOR);
+    u64 leaks;
+    image_flush(image);
+    image_flush(image);
+    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    image_close(image);
+}
+
+/* ---- compressed clusters ---- */
+
+static void compressed_round_trip(const char *compression)
+{
+    struct image_create create = {
+        .bytes = MIB(1), .cluster_bytes = KIB(16), .compression = compression};
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    u64 seed = 5;
+    u8 *model = calloc(1, MIB(1)), *got = malloc(MIB(1));
+    for (u64 at = 0; at < MIB(1); at += KIB(16)) {
+        for (u64 i = 0; i < KIB(16); i++) /* every fourth one cannot be compressed */
+            model[at + i] = at >> 14 & 3 ? (u8)(i >> 5) : (u8)next_random(&seed);
+        assert_int_equal(image->format->write_compressed(image, at, model + at, KIB(16)), 0);
+    }
+    image_read(image, 0, got, MIB(1));
+    assert_memory_equal(got, model, MIB(1));
+    for (int i = 0; i < 40; i++) { /* the guest writes over them */
+        u64 at = next_random(&seed) % (MIB(1) - 5000);
+        memset(model + at, i, 5000);
+        assert_int_equal(image_write(image, at, model + at, 5000), 0);
+    }
+    assert_int_equal(image_flush(image), 0);
+    image_read(image, 0, got, MIB(1));
+    assert_memory_equal(got, model, MIB(1));
+    image_flush(image);
+    u64 leaks;
+    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    image_close(image);
+    free(model);
+    free(got);
+}
+
+static void qcow2_compressed_clusters_read_back_and_can_be_overwritten(void **state)
+{
+    (void)state;
+    compressed_round_trip("zlib");
+    compressed_round_trip("zstd");
+}
+
+/* ---- damage ---- */
+
+static void qcow2_write_into_metadata_is_refused_and_marks_the_image(void **state)
+{
+    (void)state;
+    struct image_create create = {.bytes = MIB(1), .cluster_bytes = KIB(4)};
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    u8 data[512] = {1}, entry[8];
+    assert_int_equal(image_write(image, 0, data, sizeof data), 0);
+    assert_int_equal(image_flush(image), 0);
+    struct file *copy = fault_file_after_crash(file, 0);
+    image_close(image);
+    /* Point the first L2 entry to the refcount table. */
+    u8 header[104], l1[8];
+    file_read(copy, 0, header, sizeof header);
+    file_read(copy, get_be64(header + 40), l1, 8);
+    put_be64(entry, KIB(4) | QCOW2_COPIED);
+    file_write(copy, get_be64(l1) & QCOW2_OFFSET, entry, 8);
+    image = open_file(copy, &writable);
+    assert_int_equal(image_write(image, 0, data, sizeof data), -EIO);
+    assert_int_equal(image_write(image, KIB(64), data, sizeof data), -EIO);
+    file_read(copy, 72, entry, 8);
+    assert_int_equal(get_be64(entry) & QCOW2_CORRUPT, QCOW2_CORRUPT);
+    u8 before[8] = {0}, after[8];
+    put_be64(before, 2 * KIB(4));
+    file_read(copy, KIB(4), after, 8);
+    assert_memory_equal(before, after, 8); /* the table is unharmed */
+    struct file *again = fault_file_after_crash(copy, 0);
+    image_close(image);
+    char error[256];
+    assert_null(image_open_file(again, "x", &writable, error, sizeof error));
+    assert_non_null(strstr(error, "marked corrupt"));
+}
+
+static void qcow2_check_finds_and_repairs_wrong_counts(void **state)
+{
+    (void)state;
+    struct image_create create = {.bytes = MIB(1), .cluster_bytes = KIB(4)};
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    u8 data[KIB(64)] = {1};
+    image_write(image, 0, data, sizeof data);
+    image_flush(image);
+    struct file *copy = fault_file_after_crash(file, 0);
+    image_close(image);
+    u8 count[2];
+    put_be16(count, 0); /* an error: used, but free */
+    file_write(copy, 2 * KIB(4) + 2 * 8, count, 2);
+    put_be16(count, 3); /* a leak */
+    file_write(copy, 2 * KIB(4) + 2 * 100, count, 2);
+    file_truncate(copy, 200 * KIB(4));
+    struct image_options look = {.format = "qcow2", .no_repair = true};
+    image = open_file(copy, &look);
+    struct image_check r = {0};
+    assert_int_equal(image->format->check(image, 0, &r), 0);
+    assert_int_equal(r.errors, 2); /* the count, and the flag that follows from it */
+    assert_int_equal(r.leaks, 1);
+    r = (struct image_check){0};
+    assert_int_equal(image->format->check(image, REPAIR_LEAKS | REPAIR_ERRORS, &r), 0);
+    assert_int_equal(r.errors, r.errors_fixed);
+    assert_int_equal(r.leaks_fixed, 1);
+    u64 leaks;
+    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    image_close(image);
+}
+
+static void qcow2_check_rebuilds_lost_refcounts(void **state)
+{
+    (void)state;
+    struct image_create create = {.bytes = MIB(2), .cluster_bytes = KIB(4)};
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    struct model m = model_create(create.bytes, 0);
+    u64 seed = 8;
+    for (int i = 0; i < 60; i++)
+        random_step(&m, image, &seed, NULL);
+    image_flush(image);
+    struct file *copy = fault_file_after_crash(file, 0);
+    image_close(image);
+    u8 entry[8];
+    put_be64(entry, 0x123); /* misaligned */
+    file_write(copy, KIB(4), entry, 8);
+    file_write(copy, 72 + 7, "\1", 1); /* the dirty bit: repaired on opening */
+    image = open_file(copy, &writable);
+    u64 leaks;
+    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    model_verify(&m, image, false);
+    for (int i = 0; i < 60; i++)
+        random_step(&m, image, &seed, NULL);
+    model_verify(&m, image, false);
+    image_close(image);
+    free(m.sector);
+}
+
+/* CVE-2014-0145 and its kin: sizes and counts that overflow. */
+static void qcow2_impossible_headers_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        u32 at, bytes;
+        u64 value;
+    } lies[] = {
+        {4, 4, 1},
+        {4, 4, 4},
+        {20, 4, 8},
+        {20, 4, 22},
+        {20, 4, 0xffffffff},
+        {24, 8, UINT64_MAX},
+        {24, 8, INT64_MAX},
+        {32, 4, 1},
+        {36, 4, 0},
+        {36, 4, 0xffffffff},
+        {36, 4, 0x20000000},
+        {40, 8, 0},
+        {40, 8, 0x1001},
+        {40, 8, UINT64_MAX - 4095},
+        {48, 8, 0},
+        {48, 8, 7},
+        {56, 4, 0},
+        {56, 4, 0x80000000},
+        {60, 4, 0xffffffff},
+        {60, 4, 1},
+        {72, 8, 4},
+        {72, 8, 16},
+        {72, 8, 0x10000000000},
+        {96, 4, 7},
+        {100, 4, 0xffffffff},
+        {100, 4, 8},
+        {8, 8, 0xfffffff0},
+        {16, 4, 0xffffffff},
+    };
+    struct image_create create = {.bytes = MIB(1), .backing = "base.raw", .backing_format = "raw"};
+    for (size_t i = 0; i < ARRAY_LEN(lies); i++) {
+        struct file *file = create_in_memory(&create);
+        u8 field[8];
+        put_be64(field, lies[i].value << (64 - 8 * lies[i].bytes));
+        file_write(file, lies[i].at, field, lies[i].bytes);
+        char error[256] = "";
+        struct image_options options = {.format = "qcow2", .no_backing = true};
+        struct image *image = image_open_file(file, "liar", &options, error, sizeof error);
+        if (image)
+            print_error("field %u = %llx was believed\n", lies[i].at,
+                        (unsigned long long)lies[i].value);
+        assert_null(image);
+        assert_true(strlen(error) > 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(qcow2_keeps_random_writes_in_every_shape),
+        cmocka_unit_test(qcow2_power_failure_loses_nothing_flushed),
+        cmocka_unit_test(qcow2_power_failure_over_a_backing_file_loses_nothing_flushed),
+        cmocka_unit_test(qcow2_goes_on_after_each_crash),
+        cmocka_unit_test(qcow2_full_host_loses_nothing_and_goes_on),
+        cmocka_unit_test(qcow2_host_errors_leave_the_image_whole),
+        cmocka_unit_test(qcow2_threads_do_not_disturb_each_other),
+        cmocka_unit_test(qcow2_snapshots_keep_their_time),
+        cmocka_unit_test(qcow2_grows_and_shrinks),
+        cmocka_unit_test(qcow2_compressed_clusters_read_back_and_can_be_overwritten),
+        cmocka_unit_test(qcow2_write_into_metadata_is_refused_and_marks_the_image),
+        cmocka_unit_test(qcow2_check_finds_and_repairs_wrong_counts),
+        cmocka_unit_test(qcow2_check_rebuilds_lost_refcounts),
+        cmocka_unit_test(qcow2_impossible_headers_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
