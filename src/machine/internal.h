@@ -60,6 +60,7 @@ struct machine {
     struct i8259 *pic;
     struct i8254 *pit;
     struct i8237 *dma;
+    struct ferr *ferr;
     struct mc146818 *rtc;
     struct ps2kbd *kbd;
     struct ps2mouse *mouse;

@@ -13,6 +13,7 @@
 #include "cpu/interp.h"
 #include "devices/debug_exit.h"
 #include "devices/debugcon.h"
+#include "devices/ferr.h"
 #include "devices/hpet.h"
 #include "devices/pc_testdev.h"
 #include "devices/piix4_pm.h"
@@ -184,8 +185,7 @@ static void hook_ferr(void *opaque)
 {
     struct cpu_thread *c = opaque;
     loop_lock(c->m->loop);
-    struct irq_line line = piix3_irq_input(c->m->piix3, IRQ_FPU);
-    irq_pulse(&line);
+    ferr_assert(c->m->ferr);
     loop_unlock(c->m->loop);
 }
 
@@ -482,6 +482,8 @@ static void build_input(struct machine *m)
     machine_add_device(m, i8042_device(i8042_create(m->ports, &lines, m->clock, ps2kbd_port(m->kbd),
                                                     ps2mouse_port(m->mouse))));
     machine_add_device(m, port92_device(port92_create(m->ports, a20, reset)));
+    m->ferr = ferr_create(m->ports, isa(m, IRQ_FPU));
+    machine_add_device(m, ferr_device(m->ferr));
 }
 
 static void build_power(struct machine *m)
