@@ -245,8 +245,8 @@ def vesa_menu_is_up(guest):
 
 
 def installer_picture_settles(guest):
-    """The installer draws on an 800x600 frame buffer: a blue ground with a grey dialog that,
-    unlike the progress before it, stays as it is."""
+    """The installer draws on a frame buffer: a blue ground with a grey dialog that, unlike the
+    progress before it, stays as it is."""
     deadline = time.monotonic() + 500 * guest.patience
     last = None
     since = time.monotonic()
@@ -263,7 +263,7 @@ def installer_picture_settles(guest):
 
 def is_dialog(picture):
     width, height, pixels = picture
-    if (width, height) != (800, 600):
+    if width < 800 or height < 600:
         return False
     sample = [pixels[at:at + 3] for at in range(0, len(pixels), 3 * SAMPLE_STEP)]
     blue = sum(p[2] > 120 and p[0] < 80 and p[1] < 80 for p in sample)
