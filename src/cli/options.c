@@ -7,36 +7,16 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "cli/option.h"
 #include "machine/engine.h"
 
-#define MIN_RAM     MIB(1)
-#define MAX_RAM     GIB(64)
-#define CONFIG_LINE 4096
+#define MIN_RAM MIB(1)
+#define MAX_RAM GIB(64)
 
-struct ctx {
-    struct machine_config *config;
-    const char *folder; /* of the configuration file being read; NULL on the command line */
-    bool cli_serial, cli_screenshot,
-        cli_type; /* first one on the command line replaces the file's */
-    char *error;
-    size_t n;
-};
-
-struct option {
-    const char *name;  /* without dashes */
-    const char *alias; /* NULL: none */
-    const char *arg;   /* NULL: a flag */
-    const char *help;
-    bool (*set)(struct ctx *ctx, const char *value);
-};
-
-static bool refuse(struct ctx *ctx, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static bool refuse(struct ctx *ctx, const char *fmt, ...)
+bool option_refuse(struct ctx *ctx, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -129,7 +109,7 @@ static bool next_pair(char **cursor, char **key, char **value)
     return true;
 }
 
-static bool is_on(const char *v)
+bool option_is_on(const char *v)
 {
     return !v || !strcmp(v, "on") || !strcmp(v, "yes") || !strcmp(v, "true");
 }
@@ -142,9 +122,10 @@ static bool set_memory(struct ctx *ctx, const char *v)
     snprintf(text, sizeof text, "%s", !strncmp(v, "size=", 5) ? v + 5 : v);
     u64 bytes = parse_size(text);
     if (!bytes)
-        return refuse(ctx, "'%s' is not a memory size: write for example -m 512M or -m 2G", v);
+        return option_refuse(ctx, "'%s' is not a memory size: write for example -m 512M or -m 2G",
+                             v);
     if (bytes < MIN_RAM || bytes > MAX_RAM)
-        return refuse(ctx, "memory must be between 1M and 64G, not '%s'", v);
+        return option_refuse(ctx, "memory must be between 1M and 64G, not '%s'", v);
     ctx->config->ram_bytes = align_up(bytes, PAGE_BYTES);
     return true;
 }
@@ -155,9 +136,10 @@ static bool set_smp(struct ctx *ctx, const char *v)
     char text[64];
     snprintf(text, sizeof text, "%s", !strncmp(v, "cpus=", 5) ? v + 5 : v);
     if (!parse_unsigned(text, 255, &n) || n == 0)
-        return refuse(ctx, "'%s' is not a number of CPUs", v);
+        return option_refuse(ctx, "'%s' is not a number of CPUs", v);
     if (n > 1)
-        return refuse(ctx, "machines with more than one CPU are not available yet: use -smp 1");
+        return option_refuse(ctx,
+                             "machines with more than one CPU are not available yet: use -smp 1");
     ctx->config->cpus = (unsigned)n;
     return true;
 }
@@ -168,10 +150,10 @@ static bool set_accel(struct ctx *ctx, const char *v)
     snprintf(name, sizeof name, "%.*s", (int)strcspn(v, ","), v);
     enum accel accel;
     if (!engine_parse(name, &accel))
-        return refuse(ctx, "unknown engine '%s': use bt, interp, kvm or check", name);
+        return option_refuse(ctx, "unknown engine '%s': use bt, interp, kvm or check", name);
     const char *reason = engine_unavailable(accel);
     if (reason)
-        return refuse(ctx, "-accel %s cannot run here: %s", name, reason);
+        return option_refuse(ctx, "-accel %s cannot run here: %s", name, reason);
     ctx->config->accel = accel;
     ctx->config->accel_given = true;
     return true;
@@ -192,13 +174,13 @@ static bool set_machine(struct ctx *ctx, const char *v)
         if (type && (!strcmp(type, "pc") || !strcmp(type, "i440fx")))
             config_set(&ctx->config->board, "pc");
         else if (type && !strcmp(type, "q35"))
-            ok = refuse(ctx, "the q35 board is not available yet: use -machine pc");
+            ok = option_refuse(ctx, "the q35 board is not available yet: use -machine pc");
         else if (type)
-            ok = refuse(ctx, "unknown machine '%s': use pc", type);
+            ok = option_refuse(ctx, "unknown machine '%s': use pc", type);
         else if (!strcmp(key, "accel") && value)
             ok = set_accel(ctx, value);
         else
-            ok = refuse(ctx, "unknown machine property '%s'", key);
+            ok = option_refuse(ctx, "unknown machine property '%s'", key);
     }
     free(copy);
     return ok;
@@ -261,7 +243,7 @@ static bool set_cdrom(struct ctx *ctx, const char *v)
 static bool set_floppy(struct ctx *ctx, const char *v)
 {
     (void)v;
-    return refuse(ctx, "floppy drives are not available yet: use -hda or -cdrom");
+    return option_refuse(ctx, "floppy drives are not available yet: use -hda or -cdrom");
 }
 
 /* Where a -drive without index goes: CDs to hdc if free, then the first free place. */
@@ -286,26 +268,27 @@ static bool drive_property(struct ctx *ctx, struct drive_config *d, long *index,
         config_set(&d->format, value);
     } else if (!strcmp(key, "media") && value) {
         if (strcmp(value, "disk") && strcmp(value, "cdrom"))
-            return refuse(ctx, "drive media is disk or cdrom, not '%s'", value);
+            return option_refuse(ctx, "drive media is disk or cdrom, not '%s'", value);
         d->is_cd = !strcmp(value, "cdrom");
     } else if (!strcmp(key, "cache") && value) {
         config_set(&d->cache, value);
     } else if (!strcmp(key, "index") && value) {
         if (!parse_unsigned(value, MAX_DRIVES - 1, &number))
-            return refuse(ctx, "drive index must be 0 to 3, not '%s'", value);
+            return option_refuse(ctx, "drive index must be 0 to 3, not '%s'", value);
         *index = (long)number;
     } else if (!strcmp(key, "if") && value) {
         if (strcmp(value, "ide"))
-            return refuse(ctx, "drives of kind if=%s are not available yet: use if=ide", value);
+            return option_refuse(ctx, "drives of kind if=%s are not available yet: use if=ide",
+                                 value);
     } else if (!strcmp(key, "snapshot")) {
-        d->snapshot = is_on(value);
+        d->snapshot = option_is_on(value);
     } else if (!strcmp(key, "readonly") || !strcmp(key, "read-only")) {
-        d->read_only = is_on(value);
+        d->read_only = option_is_on(value);
     } else if (strcmp(key, "id") && strcmp(key, "aio")) {
-        return refuse(ctx,
-                      "unknown drive property '%s': file, format, media, index, if, cache, "
-                      "snapshot and readonly are known",
-                      key);
+        return option_refuse(ctx,
+                             "unknown drive property '%s': file, format, media, index, if, cache, "
+                             "snapshot and readonly are known",
+                             key);
     }
     return true;
 }
@@ -322,9 +305,9 @@ static bool set_drive(struct ctx *ctx, const char *v)
     if (ok && index < 0)
         index = free_place(ctx->config, d.is_cd);
     if (ok && index < 0)
-        ok = refuse(ctx, "all four IDE places are taken");
+        ok = option_refuse(ctx, "all four IDE places are taken");
     if (ok && !d.path && !d.is_cd)
-        ok = refuse(ctx, "-drive needs file=PATH");
+        ok = option_refuse(ctx, "-drive needs file=PATH");
     if (!ok) {
         free(d.path);
         free(d.format);
@@ -341,7 +324,7 @@ static bool set_drive(struct ctx *ctx, const char *v)
 
 static bool set_snapshot(struct ctx *ctx, const char *v)
 {
-    ctx->config->snapshot = is_on(v);
+    ctx->config->snapshot = option_is_on(v);
     return true;
 }
 
@@ -356,11 +339,12 @@ static bool set_boot(struct ctx *ctx, const char *v)
         else if (!strcmp(key, "order") || !strcmp(key, "once"))
             order = value;
         else if (!strcmp(key, "menu"))
-            ctx->config->boot_menu = is_on(value);
+            ctx->config->boot_menu = option_is_on(value);
         else if (strcmp(key, "strict") && strcmp(key, "splash-time"))
-            ok = refuse(ctx, "unknown boot property '%s': order and menu are known", key);
+            ok = option_refuse(ctx, "unknown boot property '%s': order and menu are known", key);
         if (order && order[strspn(order, "acdn")])
-            ok = refuse(ctx, "boot order is made of the letters a, c, d and n, not '%s'", order);
+            ok = option_refuse(ctx, "boot order is made of the letters a, c, d and n, not '%s'",
+                               order);
         else if (order)
             config_set(&ctx->config->boot_order, order);
     }
@@ -372,7 +356,7 @@ static bool set_nic(struct ctx *ctx, const char *v)
 {
     if (!strcmp(v, "none"))
         return true;
-    return refuse(ctx, "networking is not available yet: use -nic none");
+    return option_refuse(ctx, "networking is not available yet: use -nic none");
 }
 
 static bool set_serial(struct ctx *ctx, const char *v)
@@ -383,7 +367,7 @@ static bool set_serial(struct ctx *ctx, const char *v)
         c->serials = 0;
     }
     if (c->serials == MAX_SERIALS)
-        return refuse(ctx, "at most %d serial ports", MAX_SERIALS);
+        return option_refuse(ctx, "at most %d serial ports", MAX_SERIALS);
     config_set(&c->serial[c->serials++], v);
     return true;
 }
@@ -392,7 +376,7 @@ static bool set_parallel(struct ctx *ctx, const char *v)
 {
     if (!strcmp(v, "none"))
         return true;
-    return refuse(ctx, "parallel ports are not available yet: use -parallel none");
+    return option_refuse(ctx, "parallel ports are not available yet: use -parallel none");
 }
 
 static bool set_debugcon(struct ctx *ctx, const char *v)
@@ -408,7 +392,7 @@ static bool set_global(struct ctx *ctx, const char *v)
     unsigned long port;
     if (strncmp(v, property, sizeof property - 1) ||
         !parse_unsigned(v + sizeof property - 1, 0xffff, &port))
-        return refuse(ctx, "-global knows isa-debugcon.iobase=PORT, not '%s'", v);
+        return option_refuse(ctx, "-global knows isa-debugcon.iobase=PORT, not '%s'", v);
     ctx->config->debugcon_port = (u16)port;
     return true;
 }
@@ -420,9 +404,9 @@ static bool set_display(struct ctx *ctx, const char *v)
     else if (!strncmp(v, "sdl", 3) && (!v[3] || v[3] == ','))
         ctx->config->display = DISPLAY_SDL;
     else if (!strncmp(v, "vnc", 3))
-        return refuse(ctx, "VNC displays are not available yet: use -display sdl or none");
+        return option_refuse(ctx, "VNC displays are not available yet: use -display sdl or none");
     else
-        return refuse(ctx, "unknown display '%s': use sdl or none", v);
+        return option_refuse(ctx, "unknown display '%s': use sdl or none", v);
     ctx->config->display_given = true;
     return true;
 }
@@ -430,19 +414,19 @@ static bool set_display(struct ctx *ctx, const char *v)
 static bool set_vnc(struct ctx *ctx, const char *v)
 {
     (void)v;
-    return refuse(ctx, "VNC displays are not available yet: use -display sdl or none");
+    return option_refuse(ctx, "VNC displays are not available yet: use -display sdl or none");
 }
 
 static bool set_vga(struct ctx *ctx, const char *v)
 {
     if (!strcmp(v, "std"))
         return true;
-    return refuse(ctx, "unknown display adapter '%s': use -vga std", v);
+    return option_refuse(ctx, "unknown display adapter '%s': use -vga std", v);
 }
 
 static bool set_nographic(struct ctx *ctx, const char *v)
 {
-    ctx->config->nographic = is_on(v);
+    ctx->config->nographic = option_is_on(v);
     ctx->config->display = DISPLAY_NONE;
     ctx->config->display_given = true;
     return true;
@@ -455,13 +439,13 @@ static bool device_debug_exit(struct ctx *ctx, char *cursor)
     ctx->config->debug_exit = true;
     while (next_pair(&cursor, &key, &value)) {
         if (!value || !parse_unsigned(value, 0xffff, &number))
-            return refuse(ctx, "isa-debug-exit takes iobase=PORT and iosize=BYTES");
+            return option_refuse(ctx, "isa-debug-exit takes iobase=PORT and iosize=BYTES");
         if (!strcmp(key, "iobase"))
             ctx->config->debug_exit_iobase = (unsigned)number;
         else if (!strcmp(key, "iosize"))
             ctx->config->debug_exit_iosize = (unsigned)number;
         else
-            return refuse(ctx, "isa-debug-exit has no property '%s'", key);
+            return option_refuse(ctx, "isa-debug-exit has no property '%s'", key);
     }
     return true;
 }
@@ -471,41 +455,42 @@ static bool set_device(struct ctx *ctx, const char *v)
     char *copy = strdup(v), *cursor = copy, *key, *value;
     bool ok;
     if (!next_pair(&cursor, &key, &value) || value)
-        ok = refuse(ctx, "-device needs a device name first");
+        ok = option_refuse(ctx, "-device needs a device name first");
     else if (!strcmp(key, "isa-debug-exit"))
         ok = device_debug_exit(ctx, cursor);
     else if (!strcmp(key, "pc-testdev") || !strcmp(key, "testdev"))
         ok = ctx->config->testdev = true;
     else
-        ok = refuse(ctx, "device '%s' is not available: isa-debug-exit and pc-testdev are", key);
+        ok = option_refuse(ctx, "device '%s' is not available: isa-debug-exit and pc-testdev are",
+                           key);
     free(copy);
     return ok;
 }
 
 static bool set_no_reboot(struct ctx *ctx, const char *v)
 {
-    ctx->config->no_reboot = is_on(v);
+    ctx->config->no_reboot = option_is_on(v);
     return true;
 }
 static bool set_no_shutdown(struct ctx *ctx, const char *v)
 {
-    ctx->config->no_shutdown = is_on(v);
+    ctx->config->no_shutdown = option_is_on(v);
     return true;
 }
 static bool set_paused(struct ctx *ctx, const char *v)
 {
-    ctx->config->start_paused = is_on(v);
+    ctx->config->start_paused = option_is_on(v);
     return true;
 }
 static bool set_gdb(struct ctx *ctx, const char *v)
 {
     (void)v;
-    return refuse(ctx, "the gdb server is not available yet: use -monitor and -d");
+    return option_refuse(ctx, "the gdb server is not available yet: use -monitor and -d");
 }
 static bool set_qmp(struct ctx *ctx, const char *v)
 {
     (void)v;
-    return refuse(ctx, "QMP is not available yet: use -monitor");
+    return option_refuse(ctx, "QMP is not available yet: use -monitor");
 }
 static bool set_monitor(struct ctx *ctx, const char *v)
 {
@@ -520,7 +505,8 @@ static bool set_rtc(struct ctx *ctx, const char *v)
         if (!strcmp(key, "base") && value)
             config_set(&ctx->config->rtc_base, value);
         else if (strcmp(key, "clock") && strcmp(key, "driftfix"))
-            ok = refuse(ctx, "unknown rtc property '%s': use base=utc|localtime|DATETIME", key);
+            ok = option_refuse(ctx, "unknown rtc property '%s': use base=utc|localtime|DATETIME",
+                               key);
     }
     free(copy);
     return ok;
@@ -548,7 +534,7 @@ static bool set_trace_file(struct ctx *ctx, const char *v)
 static bool set_timeout(struct ctx *ctx, const char *v)
 {
     if (!parse_seconds(v, &ctx->config->timeout) || ctx->config->timeout <= 0)
-        return refuse(ctx, "--timeout needs a number of seconds, not '%s'", v);
+        return option_refuse(ctx, "--timeout needs a number of seconds, not '%s'", v);
     return true;
 }
 
@@ -557,7 +543,7 @@ static bool set_injection(struct ctx *ctx, struct injection *list, unsigned *cou
                           double without, bool is_path)
 {
     if (*count == MAX_INJECTIONS)
-        return refuse(ctx, "at most %d of these", MAX_INJECTIONS);
+        return option_refuse(ctx, "at most %d of these", MAX_INJECTIONS);
     struct injection *i = &list[(*count)++];
     char *copy = strdup(v), *at = strrchr(copy, '@');
     i->at = without;
@@ -603,8 +589,6 @@ static bool set_nothing(struct ctx *ctx, const char *v)
     (void)v;
     return true;
 }
-
-static bool read_config(struct ctx *ctx, const char *path);
 
 // clang-format off
 static const struct option options[] = {
@@ -654,166 +638,20 @@ static const struct option options[] = {
     {"screenshot",   NULL,        "FILE.png[@SECONDS]", "write the screen at that time, or at the end", set_screenshot},
     {"type",         NULL,        "TEXT[@SECONDS]", "type on the guest's keyboard; \\n, <f1>, <ctrl-alt-del>", set_type},
     {"stats",        NULL,        "FILE.json",      "write counters at the end", set_stats},
-    {"config",       NULL,        "FILE",           "read options from an INI file; the command line wins", read_config},
+    {"config",       NULL,        "FILE",           "read options from an INI file; the command line wins", option_read_config},
     {"nodefaults",   NULL,        NULL,             "accepted for compatibility: there are no hidden defaults", set_nothing},
     {"no-user-config", NULL,      NULL,             "accepted for compatibility: there is no such file", set_nothing},
     {"no-hpet",      NULL,        NULL,             "accepted for compatibility", set_nothing},
 };
 // clang-format on
 
-static const struct option *find_option(const char *name)
+const struct option *option_find(const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(options); i++) {
         if (!strcmp(options[i].name, name) || (options[i].alias && !strcmp(options[i].alias, name)))
             return &options[i];
     }
     return NULL;
-}
-
-/* ---- configuration files ---- */
-
-static char *trim(char *s)
-{
-    while (isspace((unsigned char)*s))
-        s++;
-    char *end = s + strlen(s);
-    while (end > s && isspace((unsigned char)end[-1]))
-        end--;
-    *end = '\0';
-    return s;
-}
-
-struct ini {
-    struct ctx *ctx;
-    const char *path;
-    unsigned line;
-    const struct option *section; /* NULL: keys are options themselves */
-    unsigned section_line;
-    char gathered[CONFIG_LINE]; /* k=v,… of a section that is one option */
-};
-
-static bool ini_error(struct ini *ini, unsigned line, const char *what)
-{
-    char copy[512];
-    snprintf(copy, sizeof copy, "%s", what);
-    return refuse(ini->ctx, "%s:%u: %s", ini->path, line, copy);
-}
-
-static bool ini_end_section(struct ini *ini)
-{
-    bool ok = true;
-    if (ini->section && !ini->section->set(ini->ctx, ini->gathered))
-        ok = ini_error(ini, ini->section_line, ini->ctx->error);
-    ini->section = NULL;
-    ini->gathered[0] = '\0';
-    return ok;
-}
-
-static bool ini_section(struct ini *ini, char *name)
-{
-    char what[256];
-    if (!ini_end_section(ini))
-        return false;
-    if (!strcmp(name, "machine") || !strcmp(name, "options"))
-        return true;
-    ini->section = find_option(name);
-    ini->section_line = ini->line;
-    if (ini->section && ini->section->arg && ini->section->set != read_config)
-        return true;
-    ini->section = NULL;
-    snprintf(what, sizeof what,
-             "unknown section [%s]: use [machine] or the name of an option that "
-             "takes properties, such as [drive]",
-             name);
-    return ini_error(ini, ini->line, what);
-}
-
-/* Adds k=v to the section's properties; commas of the value are doubled. */
-static bool ini_gather(struct ini *ini, const char *key, const char *value)
-{
-    char *out = ini->gathered + strlen(ini->gathered), *end = ini->gathered + CONFIG_LINE - 2;
-    if (out != ini->gathered)
-        *out++ = ',';
-    for (; *key && out < end; key++)
-        *out++ = *key;
-    if (out < end)
-        *out++ = '=';
-    for (; *value && out < end; value++) {
-        if (*value == ',')
-            *out++ = ',';
-        *out++ = *value;
-    }
-    *out = '\0';
-    return out < end || ini_error(ini, ini->line, "section is too long");
-}
-
-static bool ini_key(struct ini *ini, char *key, char *value)
-{
-    char what[256];
-    if (ini->section)
-        return ini_gather(ini, key, value);
-    const struct option *o = find_option(key);
-    if (!o || o->set == read_config) {
-        snprintf(what, sizeof what, "unknown key '%s': keys are named as the options of --help",
-                 key);
-        return ini_error(ini, ini->line, what);
-    }
-    if (!o->arg && !is_on(value))
-        return true;
-    if (!o->set(ini->ctx, o->arg ? value : NULL))
-        return ini_error(ini, ini->line, ini->ctx->error);
-    return true;
-}
-
-static bool ini_line(struct ini *ini, char *text)
-{
-    char *line = trim(text);
-    size_t len = strlen(line);
-    if (!len || *line == '#' || *line == ';')
-        return true;
-    if (*line == '[') {
-        if (line[len - 1] != ']')
-            return ini_error(ini, ini->line, "a section ends with ]");
-        line[len - 1] = '\0';
-        return ini_section(ini, trim(line + 1));
-    }
-    char *equals = strchr(line, '=');
-    if (!equals)
-        return ini_error(ini, ini->line, "expected KEY = VALUE");
-    *equals = '\0';
-    char *value = trim(equals + 1);
-    size_t vlen = strlen(value);
-    if (vlen >= 2 && value[0] == '"' && value[vlen - 1] == '"') {
-        value[vlen - 1] = '\0';
-        value++;
-    }
-    return ini_key(ini, trim(line), value);
-}
-
-static bool read_config(struct ctx *ctx, const char *path)
-{
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return refuse(ctx, "cannot read configuration '%s': %s", path, strerror(errno));
-    char *folder_copy = strdup(path);
-    ctx->folder = dirname(folder_copy);
-    struct ini ini = {.ctx = ctx, .path = path};
-    char line[CONFIG_LINE];
-    bool ok = true;
-    while (ok && fgets(line, sizeof line, f)) {
-        ini.line++;
-        if (strlen(line) == sizeof line - 1)
-            ok = ini_error(&ini, ini.line, "line is too long");
-        else
-            ok = ini_line(&ini, line);
-    }
-    if (ok && ferror(f))
-        ok = refuse(ctx, "cannot read configuration '%s': %s", path, strerror(errno));
-    ok = ok && ini_end_section(&ini);
-    fclose(f);
-    free(folder_copy);
-    ctx->folder = NULL;
-    return ok;
 }
 
 /* ---- the command line ---- */
@@ -830,18 +668,18 @@ static bool take_option(struct ctx *ctx, int argc, char **argv, int *i, bool con
     const char *text = word + (word[1] == '-' ? 2 : 1);
     const char *equals = word[1] == '-' ? strchr(text, '=') : NULL;
     snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - text) : (int)sizeof name - 1, text);
-    const struct option *o = find_option(name);
+    const struct option *o = option_find(name);
     if (!o)
-        return refuse(ctx, "unknown option '%s': 'anello --help' lists them", word);
+        return option_refuse(ctx, "unknown option '%s': 'anello --help' lists them", word);
     const char *value = equals ? equals + 1 : NULL;
     if (o->arg && !value) {
         if (*i + 1 >= argc)
-            return refuse(ctx, "option '%s' needs %s", word, o->arg);
+            return option_refuse(ctx, "option '%s' needs %s", word, o->arg);
         value = argv[++*i];
     } else if (!o->arg && value) {
-        return refuse(ctx, "option '%s' takes no value", word);
+        return option_refuse(ctx, "option '%s' takes no value", word);
     }
-    return (o->set == read_config) == configs ? o->set(ctx, value) : true;
+    return (o->set == option_read_config) == configs ? o->set(ctx, value) : true;
 }
 
 bool options_parse(struct machine_config *config, int argc, char **argv, bool *help, char *error,
