@@ -105,6 +105,8 @@ const struct uop *uop_leave(struct vcpu *v, const struct uop *u)
 
 const struct uop *uop_stale(struct vcpu *v, const struct uop *u)
 {
+    if (uop_block(u)->mode & MODE_SINGLE) /* it has overwritten itself */
+        return uop_leave(v, u);
     v->rip = uop_rip(v, u);
     return uop_jump(v, u->at);
 }
