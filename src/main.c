@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/image.h"
 #include "cli/run.h"
 
 static const struct {
@@ -14,10 +15,11 @@ static const struct {
 } commands[] = {
     {"run", run_command},
     {"capabilities", capabilities_command},
+    {"image", image_command},
 };
 
 /* Commands of the interface that this version does not have. */
-static const char *const absent[] = {"image", "bench"};
+static const char *const absent[] = {"bench"};
 
 static bool is_absent(const char *name)
 {

@@ -62,6 +62,49 @@ static int raw_zero(struct image *image, u64 offset, u64 bytes)
     return file_zero(image->file, offset, bytes);
 }
 
+static int raw_create(const char *path, const struct image_create *options, char *error, size_t n)
+{
+    const char *mode = options->preallocation ? options->preallocation : "off";
+    bool falloc = !strcmp(mode, "falloc"), full = !strcmp(mode, "full");
+    if (options->backing || options->cluster_bytes || options->compression ||
+        (!falloc && !full && strcmp(mode, "off"))) {
+        snprintf(error, n, "%s: a raw image has no such option; it knows size and preallocation",
+                 path);
+        return -EINVAL;
+    }
+    struct file *file = file_open(path, FILE_WRITABLE | FILE_CREATE, error, n);
+    if (!file)
+        return -EIO;
+    int failed = file_truncate(file, align_up(options->bytes, SECTOR_BYTES));
+    if (!failed && (falloc || full) && options->bytes)
+        failed = file_reserve(file, 0, options->bytes);
+    if (!failed)
+        failed = file_flush(file);
+    if (failed)
+        snprintf(error, n, "%s: %s", path, strerror(-failed));
+    file_close(file);
+    return failed;
+}
+
+static int raw_resize(struct image *image, u64 bytes, char *error, size_t n)
+{
+    int failed = file_truncate(image->file, align_up(bytes, SECTOR_BYTES));
+    if (failed)
+        snprintf(error, n, "%s: cannot change its size: %s", image->path, strerror(-failed));
+    else
+        image->size = align_up(bytes, SECTOR_BYTES);
+    return failed;
+}
+
+static int raw_extent(struct image *image, u64 offset, u64 bytes, struct image_extent *extent)
+{
+    u64 run;
+    bool data = file_extent(image->file, offset, &run) > 0;
+    *extent =
+        (struct image_extent){data ? EXTENT_DATA : EXTENT_ZERO, run && run < bytes ? run : bytes};
+    return 0;
+}
+
 const struct image_format raw_format = {
     .name = "raw",
     .description = "the disk's bytes and nothing else",
@@ -71,4 +114,7 @@ const struct image_format raw_format = {
     .flush = raw_flush,
     .zero = raw_zero,
     .discard = raw_zero,
+    .extent = raw_extent,
+    .create = raw_create,
+    .resize = raw_resize,
 };

@@ -42,7 +42,9 @@ ERRORS = [
     (["-config", "{dir}/bad.ini"], "bad.ini:2"),
     (["-display", "sdl"], "-display none"),
     (["-drive", "file={dir}/text,format=cow"], "cow"),
-    (["image", "info", "x"], "docs/status.md"),
+    (["image", "info", "x"], "anello image create"),
+    (["image", "rebase", "x"], "docs/status.md"),
+    (["image", "paint", "x"], "usage: anello image"),
 ]
 
 

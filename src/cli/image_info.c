@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * `anello image info` and `check`: what is told about an image, for people and as JSON with the
+ * keys that qemu-img uses.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/image.h"
+
+#define MESSAGE_BYTES 1024
+
+enum check_exit { CHECK_CLEAN = 0, CHECK_FAILED = 1, CHECK_ERRORS = 2, CHECK_LEAKS = 3 };
+
+static void put_json(const char *text)
+{
+    putchar('"');
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            printf("\\%c", *text);
+        else if ((u8)*text < 0x20)
+            printf("\\u%04x", (u8)*text);
+        else
+            putchar(*text);
+    }
+    putchar('"');
+}
+
+static void json_text(const char *key, const char *value)
+{
+    printf("    \"%s\": ", key);
+    put_json(value);
+    puts(",");
+}
+
+static void json_number(const char *key, u64 value, const char *end)
+{
+    printf("    \"%s\": %llu%s\n", key, (unsigned long long)value, end);
+}
+
+/* ---- info ---- */
+
+static void show_json(struct image *image, const struct image_info *info)
+{
+    puts("{");
+    json_text("filename", image->path);
+    json_text("format", image->format->name);
+    json_number("virtual-size", image->size, ",");
+    json_number("actual-size", file_allocated(image->file), ",");
+    if (info->cluster_bytes)
+        json_number("cluster-size", info->cluster_bytes, ",");
+    if (image->backing_path)
+        json_text("backing-filename", image->backing_path);
+    if (image->backing_format)
+        json_text("backing-filename-format", image->backing_format);
+    if (info->count) {
+        printf("    \"format-specific\": {\n        \"type\": \"%s\",\n        \"data\": {\n",
+               image->format->name);
+        for (u32 i = 0; i < info->count; i++) {
+            char key[sizeof info->lines[0].key];
+            snprintf(key, sizeof key, "%s", info->lines[i].key);
+            for (char *c = key; *c; c++)
+                *c = *c == ' ' ? '-' : *c;
+            printf("            \"%s\": ", key);
+            if (info->lines[i].bare)
+                fputs(info->lines[i].value, stdout);
+            else
+                put_json(info->lines[i].value);
+            puts(i + 1 < info->count ? "," : "");
+        }
+        puts("        }\n    },");
+    }
+    printf("    \"dirty-flag\": %s\n}\n", info->dirty ? "true" : "false");
+}
+
+static void put_size(const char *label, u64 bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double value = (double)bytes;
+    unsigned unit = 0;
+    for (; value >= 1024; value /= 1024)
+        unit++;
+    printf("%s: %.3g %s", label, value, units[unit]);
+}
+
+static void show_text(struct image *image, const struct image_info *info)
+{
+    printf("image: %s\nfile format: %s\n", image->path, image->format->name);
+    put_size("virtual size", image->size);
+    printf(" (%llu bytes)\n", (unsigned long long)image->size);
+    put_size("disk size", file_allocated(image->file));
+    putchar('\n');
+    if (info->cluster_bytes)
+        printf("cluster_size: %llu\n", (unsigned long long)info->cluster_bytes);
+    if (image->backing_path)
+        printf("backing file: %s\n", image->backing_path);
+    if (image->backing_format)
+        printf("backing file format: %s\n", image->backing_format);
+    if (info->count)
+        puts("Format specific information:");
+    for (u32 i = 0; i < info->count; i++)
+        printf("    %s: %s\n", info->lines[i].key, info->lines[i].value);
+}
+
+int image_show(const struct image_arguments *a)
+{
+    char error[MESSAGE_BYTES] = "";
+    struct image_info info = {0};
+    struct image_options o = {.format = a->format, .read_only = true, .no_backing = true};
+    struct image *image = image_open(a->names[0], &o, error, sizeof error);
+    if (!image)
+        return image_fail("%s", error);
+    if (image->format->info)
+        image->format->info(image, &info);
+    if (a->json)
+        show_json(image, &info);
+    else
+        show_text(image, &info);
+    image_close(image);
+    return 0;
+}
+
+/* ---- check ---- */
+
+static void say_finding(void *opaque, const char *line)
+{
+    (void)opaque;
+    fprintf(stderr, "%s\n", line);
+}
+
+static void check_json(const struct image *image, const struct image_check *r)
+{
+    puts("{");
+    json_text("filename", image->path);
+    json_text("format", image->format->name);
+    json_number("check-errors", 0, ",");
+    json_number("image-end-offset", r->end_offset, ",");
+    json_number("total-clusters", r->total_clusters, ",");
+    json_number("allocated-clusters", r->allocated_clusters, ",");
+    json_number("compressed-clusters", r->compressed_clusters, ",");
+    json_number("fragmented-clusters", r->fragmented_clusters, ",");
+    json_number("corruptions", r->errors - r->errors_fixed, ",");
+    json_number("corruptions-fixed", r->errors_fixed, ",");
+    json_number("leaks", r->leaks - r->leaks_fixed, ",");
+    json_number("leaks-fixed", r->leaks_fixed, "");
+    puts("}");
+}
+
+static void check_text(const struct image_check *r)
+{
+    u64 errors = r->errors - r->errors_fixed, leaks = r->leaks - r->leaks_fixed;
+    if (r->errors_fixed || r->leaks_fixed)
+        printf("Repaired %llu errors and %llu leaked clusters.\n",
+               (unsigned long long)r->errors_fixed, (unsigned long long)r->leaks_fixed);
+    if (errors)
+        printf("%llu errors were found on the image.\n", (unsigned long long)errors);
+    if (leaks)
+        printf("%llu leaked clusters were found on the image; they waste space and do no harm.\n",
+               (unsigned long long)leaks);
+    if (!errors && !leaks)
+        puts("No errors were found on the image.");
+    printf("%llu/%llu clusters allocated, %llu fragmented, %llu compressed\n",
+           (unsigned long long)r->allocated_clusters, (unsigned long long)r->total_clusters,
+           (unsigned long long)r->fragmented_clusters, (unsigned long long)r->compressed_clusters);
+}
+
+static int report(const struct image_arguments *a, const struct image *image,
+                  const struct image_check *r)
+{
+    if (a->json)
+        check_json(image, r);
+    else
+        check_text(r);
+    if (r->errors > r->errors_fixed)
+        return CHECK_ERRORS;
+    return r->leaks > r->leaks_fixed ? CHECK_LEAKS : CHECK_CLEAN;
+}
+
+int image_run_check(const struct image_arguments *a)
+{
+    char error[MESSAGE_BYTES] = "";
+    struct image_check r = {.say = say_finding};
+    unsigned repair = 0;
+    if (a->repair && !strcmp(a->repair, "all"))
+        repair = REPAIR_LEAKS | REPAIR_ERRORS;
+    else if (a->repair && !strcmp(a->repair, "leaks"))
+        repair = REPAIR_LEAKS;
+    else if (a->repair)
+        return image_fail("-r %s: leaks or all", a->repair);
+    struct image_options o = {
+        .format = a->format, .read_only = !repair, .no_backing = true, .no_repair = true};
+    struct image *image = image_open(a->names[0], &o, error, sizeof error);
+    if (!image)
+        return image_fail("%s", error);
+    int failed = image->format->check ? image->format->check(image, repair, &r) : 0;
+    if (!image->format->check)
+        failed =
+            image_fail("%s: a %s image has nothing to check", a->names[0], image->format->name);
+    else
+        failed = failed ? image_fail("%s: cannot be checked: %s", a->names[0], strerror(-failed))
+                        : report(a, image, &r);
+    image_close(image);
+    return failed;
+}

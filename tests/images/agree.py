@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Images that one of anello and qemu-img has written, read and checked by the other.
+
+usage: agree.py ANELLO
+"""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ANELLO = os.path.abspath(sys.argv[1])
+MIB = 1 << 20
+
+
+def run(*command, status=0):
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != status:
+        sys.exit(f"{' '.join(command)}: exit {result.returncode}\n{result.stdout}{result.stderr}")
+    return result.stdout
+
+
+def anello(*arguments, status=0):
+    return run(ANELLO, "image", *arguments, status=status)
+
+
+def qemu(*arguments):
+    return run("qemu-img", *arguments)
+
+
+def write_disk(path, size, seed):
+    """Random data, text that compresses well, and holes."""
+    rng = random.Random(seed)
+    with open(path, "wb") as f:
+        f.truncate(size)
+        for _ in range(40):
+            f.seek(rng.randrange(size) & ~511)
+            length = min(rng.randrange(1, 200000), size - f.tell())
+            f.write(rng.randbytes(length) if rng.random() < 0.5 else b"anello " * (length // 7))
+        f.truncate(size)
+
+
+def compare(a, b):
+    qemu("compare", a, b)
+
+
+def qemu_writes_anello_reads():
+    options = ["", "cluster_size=512", "cluster_size=2M", "compat=0.10", "refcount_bits=1",
+               "refcount_bits=64,cluster_size=4k", "compression_type=zstd", "lazy_refcounts=on",
+               "preallocation=metadata"]
+    for i, option in enumerate(options):
+        for compressed in ([], ["-c"]):
+            write_disk("disk.raw", 8 * MIB + 512 * i, i)
+            extra = ["-o", option] if option else []
+            if compressed and "preallocation" in option:
+                continue
+            qemu("convert", "-f", "raw", "-O", "qcow2", *extra, *compressed, "disk.raw", "q.qcow2")
+            anello("check", "q.qcow2")
+            anello("convert", "q.qcow2", "back.raw")
+            with open("disk.raw", "rb") as f, open("back.raw", "rb") as g:
+                assert f.read() == g.read(), option
+
+
+def anello_writes_qemu_reads():
+    options = ["", "cluster_size=512", "cluster_size=1M", "compat=0.10", "refcount_bits=1",
+               "refcount_bits=64,cluster_size=1k", "compression_type=zstd",
+               "preallocation=metadata", "preallocation=full"]
+    for i, option in enumerate(options):
+        for compressed in ([], ["-c"]):
+            write_disk("disk.raw", 8 * MIB + 512 * i, i)
+            extra = ["-o", option] if option else []
+            if compressed and "preallocation" in option:
+                continue
+            anello("convert", "-f", "raw", "-O", "qcow2", *extra, *compressed, "disk.raw",
+                   "a.qcow2")
+            qemu("check", "-f", "qcow2", "a.qcow2")
+            compare("disk.raw", "a.qcow2")
+
+
+def both_write_one_image_in_turn():
+    anello("create", "-f", "qcow2", "-o", "cluster_size=4k", "turn.qcow2", "8M")
+    with open("model.raw", "wb") as f:
+        f.truncate(8 * MIB)
+    rng = random.Random(7)
+    for turn in range(6):
+        name = f"snap{turn}"
+        for _ in range(10):
+            at, length, byte = rng.randrange(8 * MIB - 70000), rng.randrange(1, 70000), \
+                rng.randrange(256)
+            run("qemu-io", "-f", "qcow2", "-c", f"write -P {byte} {at} {length}", "turn.qcow2")
+            with open("model.raw", "r+b") as f:
+                f.seek(at)
+                f.write(bytes([byte]) * length)
+        anello("check", "turn.qcow2")
+        anello("snapshot", "-c", name, "turn.qcow2")
+        qemu("check", "-f", "qcow2", "turn.qcow2")
+        compare("model.raw", "turn.qcow2")
+        shutil.copy("model.raw", name + ".raw")
+    anello("snapshot", "-a", "snap2", "turn.qcow2")
+    qemu("check", "-f", "qcow2", "turn.qcow2")
+    compare("snap2.raw", "turn.qcow2")
+    qemu("snapshot", "-a", "snap4", "turn.qcow2")
+    anello("check", "turn.qcow2")
+    anello("convert", "turn.qcow2", "back.raw")
+    compare("snap4.raw", "back.raw")
+    for turn in range(6):
+        anello("snapshot", "-d", f"snap{turn}", "turn.qcow2")
+        qemu("check", "-f", "qcow2", "turn.qcow2")
+    compare("snap4.raw", "turn.qcow2")
+    assert "snap" not in qemu("snapshot", "-l", "turn.qcow2")
+
+
+def backing_chains_agree():
+    write_disk("base.raw", 4 * MIB, 3)
+    anello("create", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "mid.qcow2")
+    run("qemu-io", "-f", "qcow2", "-c", "write -P 17 100000 300000", "mid.qcow2")
+    anello("create", "-f", "qcow2", "-b", "mid.qcow2", "-F", "qcow2", "top.qcow2", "6M")
+    run("qemu-io", "-f", "qcow2", "-c", "write -P 18 5000000 100000", "-c", "write -z 65536 65536",
+        "top.qcow2")
+    anello("check", "top.qcow2")
+    qemu("convert", "-O", "raw", "top.qcow2", "theirs.raw")
+    anello("convert", "top.qcow2", "ours.raw")
+    compare("theirs.raw", "ours.raw")
+    info = json.loads(anello("info", "--output", "json", "top.qcow2"))
+    assert info["backing-filename"] == "mid.qcow2" and info["virtual-size"] == 6 * MIB
+    theirs = json.loads(qemu("info", "--output", "json", "top.qcow2"))
+    assert theirs["virtual-size"] == info["virtual-size"]
+    assert theirs["cluster-size"] == info["cluster-size"]
+    assert theirs["format-specific"] == info["format-specific"], info["format-specific"]
+
+
+def sizes_change():
+    write_disk("disk.raw", 4 * MIB, 9)
+    anello("convert", "-O", "qcow2", "-o", "cluster_size=512", "disk.raw", "r.qcow2")
+    anello("resize", "r.qcow2", "+60M")
+    qemu("check", "r.qcow2")
+    anello("resize", "r.qcow2", "2M", status=1)
+    anello("resize", "--shrink", "r.qcow2", "-62M")
+    qemu("check", "r.qcow2")
+    with open("disk.raw", "r+b") as f:
+        f.truncate(2 * MIB)
+    compare("disk.raw", "r.qcow2")
+
+
+def main():
+    if not shutil.which("qemu-img") or not shutil.which("qemu-io"):
+        print("qemu-img is not installed: scripts/setup")
+        sys.exit(77)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for test in (qemu_writes_anello_reads, anello_writes_qemu_reads,
+                     both_write_one_image_in_turn, backing_chains_agree, sizes_change):
+            print(test.__name__.replace("_", " "), flush=True)
+            test()
+
+
+if __name__ == "__main__":
+    main()
