@@ -324,7 +324,7 @@ static void explain_open(const char *path, bool writable, int why, char *error, 
 {
     switch (why) {
     case ENOENT:
-        snprintf(error, n, "%s: no such file; truncate -s 10G FILE makes an empty disk", path);
+        snprintf(error, n, "%s: no such file; \"anello image create\" makes an empty disk", path);
         break;
     case EACCES:
     case EPERM:

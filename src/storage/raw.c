@@ -20,7 +20,8 @@ static int raw_open(struct image *image, const struct image_options *options, ch
     (void)options;
     u64 bytes = file_size(image->file);
     if (!bytes) {
-        snprintf(error, n, "%s: is empty; \"truncate -s 10G FILE\" gives it a size", image->path);
+        snprintf(error, n, "%s: is empty; \"anello image create\" makes one with a size",
+                 image->path);
         return -EINVAL;
     }
     image->size = align_up(bytes, SECTOR_BYTES); /* the end of an odd one reads as zeros */

@@ -130,7 +130,7 @@ static void block_open_says_what_is_wrong(void **state)
     struct bench *t = *state;
     char path[128];
     snprintf(path, sizeof path, "%s/none.img", t->folder);
-    expect_refusal(t, path, "truncate -s");
+    expect_refusal(t, path, "anello image create");
     expect_refusal(t, t->folder, "is a directory");
     expect_refusal(t, "/dev/null", "is a special file");
     assert_int_equal(truncate(t->path, 0), 0);
