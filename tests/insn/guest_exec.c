@@ -248,7 +248,7 @@ void guest_exec_code(struct guest_exec *g, unsigned offset, const u8 *bytes, uns
 
 /* ---- One instruction ---- */
 
-static void load_state(struct guest_exec *g, const struct host_state *s)
+void guest_exec_enter(struct guest_exec *g, const struct host_state *s)
 {
     struct vcpu *v = g->v;
     memcpy(v->gpr, s->gpr, sizeof v->gpr);
@@ -297,7 +297,7 @@ struct host_trap guest_exec(struct guest_exec *g, struct host_state *s)
 {
     struct vcpu *v = g->v;
     struct host_trap t = {0};
-    load_state(g, s);
+    guest_exec_enter(g, s);
     for (unsigned steps = 0; v->cpl == 3 && steps < 4; steps++)
         interp_step(v);
     fpu_put_away(v);

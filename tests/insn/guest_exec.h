@@ -22,6 +22,9 @@ u8 *guest_exec_data(struct guest_exec *g);
 /* Puts code at CASE_CODE + offset. */
 void guest_exec_code(struct guest_exec *g, unsigned offset, const u8 *bytes, unsigned len);
 
+/* Only loads the state, in ring 3 with the trap flag set. */
+void guest_exec_enter(struct guest_exec *g, const struct host_state *s);
+
 struct host_trap guest_exec(struct guest_exec *g, struct host_state *s);
 
 #endif

@@ -202,9 +202,7 @@ static unsigned changed_by_fault(const struct insn_case *c)
         return 0;
     if (op_row(&in)->cls == CLASS_MMX)
         return XSTATE_X87;
-    if (in.op == OP_XRSTOR)
-        return XSTATE_X87 | XSTATE_SSE | XSTATE_AVX;
-    return in.op == OP_VCVTPS2PH ? XSTATE_SSE : 0;
+    return in.op == OP_XRSTOR ? XSTATE_X87 | XSTATE_SSE | XSTATE_AVX : 0;
 }
 
 /* Nobody can see registers 8..15 without long mode: VZEROALL and VZEROUPPER need not keep them. */
@@ -235,8 +233,6 @@ static void compare_outcomes(struct report *r, const struct insn_case *c,
     unsigned changed = h->trap.vector == VEC_DB ? 0 : changed_by_fault(c);
     if (changed & XSTATE_AVX)
         memcpy(g->state.xsave, h->state.xsave, sizeof g->state.xsave);
-    if (changed & XSTATE_SSE)
-        memcpy(g->state.xsave + IMAGE_MXCSR, h->state.xsave + IMAGE_MXCSR, sizeof(u32));
     if (changed & XSTATE_X87) {
         memcpy(g->state.xsave, h->state.xsave, IMAGE_FOP);
         memcpy(g->state.xsave + IMAGE_ST, h->state.xsave + IMAGE_ST, IMAGE_XMM - IMAGE_ST);
