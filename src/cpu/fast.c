@@ -33,5 +33,7 @@ uop_fn fast_select(const struct vcpu *v, const struct insn *in, u64 next, struct
         fn = fast_alu_select(v, in, u);
     if (!fn)
         fn = fast_flow_select(v, in, next, u);
+    if (!fn)
+        fn = fast_fpu_select(v, in, next, u);
     return fn;
 }

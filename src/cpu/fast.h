@@ -133,5 +133,6 @@ static inline bool fast_is_imm(const struct insn *in, unsigned k)
 uop_fn fast_alu_select(const struct vcpu *v, const struct insn *in, struct uop *u);
 uop_fn fast_move_select(const struct vcpu *v, const struct insn *in, struct uop *u);
 uop_fn fast_flow_select(const struct vcpu *v, const struct insn *in, u64 next, struct uop *u);
+uop_fn fast_fpu_select(const struct vcpu *v, const struct insn *in, u64 next, struct uop *u);
 
 #endif

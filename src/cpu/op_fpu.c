@@ -13,15 +13,6 @@ enum {
     MODRM_REG_SHIFT = 3,
 };
 
-static bool has_mem(const struct insn *in)
-{
-    for (unsigned k = 0; k < in->operands; k++) {
-        if (in->operand[k].kind == OPD_MEM)
-            return true;
-    }
-    return false;
-}
-
 /* A general register that the encoding names, or NULL. */
 static const struct operand *gpr_operand(const struct insn *in)
 {
@@ -193,83 +184,106 @@ static void check_aligned(struct vcpu *v, const struct insn *in, unsigned size)
         cpu_raise_error(v, VEC_GP, 0);
 }
 
-enum operand_use { USE_NONE, USE_READ, USE_WRITE, USE_READ_ALIGNED, USE_WRITE_ALIGNED };
-
-static inline __attribute__((always_inline)) void run(struct vcpu *v, const struct insn *in,
-                                                      enum fpu_check check, enum operand_use use)
+static inline __attribute__((always_inline)) void
+run(struct vcpu *v, const struct insn *in, enum fpu_check check, enum fpu_use use, bool aligned)
 {
     struct fpu_operand op = {.hp = NULL};
     unsigned size = 0;
     fpu_check(v, check);
     if (use != USE_NONE) {
-        enum access access =
-            use == USE_WRITE || use == USE_WRITE_ALIGNED ? ACCESS_WRITE : ACCESS_READ;
+        enum access access = use == USE_WRITE ? ACCESS_WRITE : ACCESS_READ;
         size = fpu_operand_size(in);
-        if (use == USE_READ_ALIGNED || use == USE_WRITE_ALIGNED)
+        if (aligned)
             check_aligned(v, in, size);
         u64 la = fpu_operand_la(v, in, size, access);
         fpu_operand_open_la(v, &op, la, size, access);
     }
-    if ((check == CHECK_MMX || check == CHECK_SSE_MMX) && UNLIKELY(v->fpu_unmasked))
+    if (fpu_sees_x87(check) && UNLIKELY(v->fpu_unmasked))
         fpu_run_watched(v, fpu_stub_of(v, in), op.hp);
     else
         fpu_run(v, fpu_stub_of(v, in), op.hp);
-    if (use == USE_WRITE || use == USE_WRITE_ALIGNED)
+    if (use == USE_WRITE)
         fpu_operand_write_back(v, &op, size);
 }
 
-#define GENERIC(name, check, use)                                                                  \
+#define GENERIC(name, check, use, aligned)                                                         \
     static void name(struct vcpu *v, const struct insn *in)                                        \
     {                                                                                              \
-        run(v, in, check, use);                                                                    \
+        run(v, in, check, use, aligned);                                                           \
     }
-GENERIC(mmx_reg, CHECK_MMX, USE_NONE)
-GENERIC(mmx_load, CHECK_MMX, USE_READ)
-GENERIC(mmx_store, CHECK_MMX, USE_WRITE)
-GENERIC(sse_reg, CHECK_SSE, USE_NONE)
-GENERIC(sse_load, CHECK_SSE, USE_READ)
-GENERIC(sse_store, CHECK_SSE, USE_WRITE)
-GENERIC(sse_load_aligned, CHECK_SSE, USE_READ_ALIGNED)
-GENERIC(sse_store_aligned, CHECK_SSE, USE_WRITE_ALIGNED)
-GENERIC(sse_mmx_reg, CHECK_SSE_MMX, USE_NONE)
-GENERIC(sse_mmx_load, CHECK_SSE_MMX, USE_READ)
-GENERIC(sse_mmx_load_aligned, CHECK_SSE_MMX, USE_READ_ALIGNED)
-GENERIC(avx_reg, CHECK_AVX, USE_NONE)
-GENERIC(avx_load, CHECK_AVX, USE_READ)
-GENERIC(avx_store, CHECK_AVX, USE_WRITE)
-GENERIC(avx_load_aligned, CHECK_AVX, USE_READ_ALIGNED)
-GENERIC(avx_store_aligned, CHECK_AVX, USE_WRITE_ALIGNED)
+GENERIC(mmx_reg, CHECK_MMX, USE_NONE, false)
+GENERIC(mmx_load, CHECK_MMX, USE_READ, false)
+GENERIC(mmx_store, CHECK_MMX, USE_WRITE, false)
+GENERIC(sse_reg, CHECK_SSE, USE_NONE, false)
+GENERIC(sse_load, CHECK_SSE, USE_READ, false)
+GENERIC(sse_store, CHECK_SSE, USE_WRITE, false)
+GENERIC(sse_load_aligned, CHECK_SSE, USE_READ, true)
+GENERIC(sse_store_aligned, CHECK_SSE, USE_WRITE, true)
+GENERIC(sse_mmx_reg, CHECK_SSE_MMX, USE_NONE, false)
+GENERIC(sse_mmx_load, CHECK_SSE_MMX, USE_READ, false)
+GENERIC(sse_mmx_load_aligned, CHECK_SSE_MMX, USE_READ, true)
+GENERIC(avx_reg, CHECK_AVX, USE_NONE, false)
+GENERIC(avx_load, CHECK_AVX, USE_READ, false)
+GENERIC(avx_store, CHECK_AVX, USE_WRITE, false)
+GENERIC(avx_load_aligned, CHECK_AVX, USE_READ, true)
+GENERIC(avx_store_aligned, CHECK_AVX, USE_WRITE, true)
 #undef GENERIC
 
-static const exec_fn generic[][5] = {
-    [CHECK_MMX] = {mmx_reg, mmx_load, mmx_store, mmx_load, mmx_store},
-    [CHECK_SSE] = {sse_reg, sse_load, sse_store, sse_load_aligned, sse_store_aligned},
-    [CHECK_SSE_MMX] = {sse_mmx_reg, sse_mmx_load, NULL, sse_mmx_load_aligned, NULL},
-    [CHECK_AVX] = {avx_reg, avx_load, avx_store, avx_load_aligned, avx_store_aligned},
+static const exec_fn generic[][2][3] = {
+    [CHECK_X87] = {{op_x87_reg, op_x87_load, op_x87_store}},
+    [CHECK_MMX] = {{mmx_reg, mmx_load, mmx_store}},
+    [CHECK_SSE] = {{sse_reg, sse_load, sse_store}, {sse_reg, sse_load_aligned, sse_store_aligned}},
+    [CHECK_SSE_MMX] = {{sse_mmx_reg, sse_mmx_load}, {sse_mmx_reg, sse_mmx_load_aligned}},
+    [CHECK_AVX] = {{avx_reg, avx_load, avx_store}, {avx_reg, avx_load_aligned, avx_store_aligned}},
 };
 
-static enum operand_use use_of(const struct insn *in)
-{
-    bool aligned = op_row(in)->attr & ATTR_ALIGN;
-    for (unsigned k = 0; k < in->operands; k++) {
-        if (in->operand[k].kind == OPD_MEM && in->operand[k].access & OPD_W)
-            return aligned ? USE_WRITE_ALIGNED : USE_WRITE;
-    }
-    if (!has_mem(in))
-        return USE_NONE;
-    return aligned ? USE_READ_ALIGNED : USE_READ;
-}
+/* ---- Selection ---- */
 
 static enum fpu_check check_of(const struct insn *in)
 {
     bool mmx = false;
     switch (op_row(in)->cls) {
-    case CLASS_AVX: return CHECK_AVX;
+    case CLASS_X87: return CHECK_X87;
     case CLASS_MMX: return CHECK_MMX;
+    case CLASS_AVX: return CHECK_AVX;
     }
     for (unsigned k = 0; k < in->operands; k++)
         mmx |= in->operand[k].kind == OPD_MMX;
     return mmx ? CHECK_SSE_MMX : CHECK_SSE;
+}
+
+static bool is_ours(const struct insn *in)
+{
+    switch (op_row(in)->cls) {
+    case CLASS_X87:
+    case CLASS_MMX:
+    case CLASS_SSE:
+    case CLASS_AVX: return true;
+    default: return false;
+    }
+}
+
+static exec_fn special(const struct vcpu *v, const struct insn *in)
+{
+    exec_fn fn = op_xsave_select(in);
+    if (!fn && is_ours(in))
+        fn = op_row(in)->cls == CLASS_X87 ? op_x87_select(in) : op_vec_select(v, in);
+    return fn;
+}
+
+bool op_fpu_plan(const struct vcpu *v, const struct insn *in, struct fpu_plan *plan)
+{
+    if (!is_ours(in) || special(v, in))
+        return false;
+    *plan = (struct fpu_plan){.check = (u8)check_of(in), .use = USE_NONE, .align = 1};
+    for (unsigned k = 0; k < in->operands; k++) {
+        if (in->operand[k].kind != OPD_MEM)
+            continue;
+        plan->use = in->operand[k].access & OPD_W ? USE_WRITE : USE_READ;
+        plan->size = (u8)in->operand[k].size;
+        plan->align = op_row(in)->attr & ATTR_ALIGN ? plan->size : 1;
+    }
+    return true;
 }
 
 static void undefined(struct vcpu *v, const struct insn *in)
@@ -280,22 +294,16 @@ static void undefined(struct vcpu *v, const struct insn *in)
 
 exec_fn op_fpu_select(struct vcpu *v, struct insn *in)
 {
-    const struct op_row *row = op_row(in);
-    exec_fn fn = op_xsave_select(in);
-    if (!fn && row->cls != CLASS_X87 && row->cls != CLASS_MMX && row->cls != CLASS_SSE &&
-        row->cls != CLASS_AVX)
+    struct fpu_plan plan;
+    exec_fn fn = special(v, in);
+    if (!fn && !is_ours(in))
         return NULL;
     /* The guest's CPUID shows nothing that the host lacks: no stub raises #UD on the host. */
-    if (!feature_shown(v->feature, row->feature))
+    if (!feature_shown(v->feature, op_row(in)->feature))
         return undefined;
-    if (fn)
-        return fn;
-    if (row->cls == CLASS_X87)
-        fn = op_x87_select(in);
-    else
-        fn = op_vec_select(v, in);
-    if (!fn)
-        fn = generic[check_of(in)][use_of(in)];
-    in->stub = (u16)fpu_stub_find(v->stubs, fpu_stub_encode(in));
+    if (!fn && op_fpu_plan(v, in, &plan))
+        fn = generic[plan.check][plan.align > 1][plan.use];
+    if (is_ours(in))
+        in->stub = (u16)fpu_stub_find(v->stubs, fpu_stub_encode(in));
     return fn;
 }

@@ -15,10 +15,14 @@
 #include "cpu/optable.h"
 
 /* Instructions that need more than their stub; NULL: not one of these. */
-exec_fn op_x87_select(const struct insn *in); /* control instructions */
-exec_fn op_vec_select(const struct vcpu *v,
-                      const struct insn *in);   /* masked moves, gathers, MXCSR */
-exec_fn op_xsave_select(const struct insn *in); /* FXSAVE, XSAVE and relatives */
+exec_fn op_x87_select(const struct insn *in);                       /* control instructions */
+exec_fn op_vec_select(const struct vcpu *v, const struct insn *in); /* masks, gathers, MXCSR */
+exec_fn op_xsave_select(const struct insn *in);                     /* FXSAVE, XSAVE, ... */
+
+/* x87 arithmetic, by its memory operand. */
+void op_x87_reg(struct vcpu *v, const struct insn *in);
+void op_x87_load(struct vcpu *v, const struct insn *in);
+void op_x87_store(struct vcpu *v, const struct insn *in);
 
 /* What must be true before an instruction executes. */
 enum fpu_check {
@@ -40,31 +44,43 @@ static inline void fpu_check_pending(struct vcpu *v)
         fpu_check_pending_slow(v);
 }
 
+/* Bits of the mode word that a check looks at, and what they must be. */
+struct fpu_need {
+    u32 looks_at, wants;
+};
+static inline struct fpu_need fpu_need(enum fpu_check check)
+{
+    const u32 avx = MODE_OSXSAVE | MODE_AVX | MODE_PE;
+    switch (check) {
+    case CHECK_SSE:
+    case CHECK_SSE_MMX: return (struct fpu_need){MODE_EM | MODE_TS | MODE_OSFXSR, MODE_OSFXSR};
+    case CHECK_AVX: return (struct fpu_need){avx | MODE_VM | MODE_TS, avx};
+    default: return (struct fpu_need){MODE_EM | MODE_TS, 0};
+    }
+}
+
+static inline bool fpu_allowed(u32 mode, enum fpu_check check)
+{
+    struct fpu_need need = fpu_need(check);
+    return (mode & need.looks_at) == need.wants;
+}
+
+/* #UD comes before #NM. */
+static inline unsigned fpu_denied(u32 mode, enum fpu_check check)
+{
+    return check == CHECK_X87 || fpu_allowed(mode & ~(u32)MODE_TS, check) ? VEC_NM : VEC_UD;
+}
+
+static inline bool fpu_sees_x87(enum fpu_check check)
+{
+    return check == CHECK_X87 || check == CHECK_MMX || check == CHECK_SSE_MMX;
+}
+
 static inline void fpu_check(struct vcpu *v, enum fpu_check check)
 {
-    u32 mode = v->mode;
-    switch (check) {
-    case CHECK_X87:
-        if (UNLIKELY(mode & (MODE_EM | MODE_TS)))
-            cpu_raise(v, VEC_NM);
-        break;
-    case CHECK_MMX:
-        if (UNLIKELY(mode & (MODE_EM | MODE_TS)))
-            cpu_raise(v, mode & MODE_EM ? VEC_UD : VEC_NM);
-        break;
-    case CHECK_SSE:
-    case CHECK_SSE_MMX:
-        if (UNLIKELY((mode & (MODE_EM | MODE_TS | MODE_OSFXSR)) != MODE_OSFXSR))
-            cpu_raise(v, mode & MODE_EM || !(mode & MODE_OSFXSR) ? VEC_UD : VEC_NM);
-        break;
-    case CHECK_AVX: {
-        const u32 ready = MODE_OSXSAVE | MODE_AVX | MODE_PE;
-        if (UNLIKELY((mode & (ready | MODE_VM | MODE_TS)) != ready))
-            cpu_raise(v, (mode & (ready | MODE_VM)) == ready ? VEC_NM : VEC_UD);
-        break;
-    }
-    }
-    if (check == CHECK_X87 || check == CHECK_MMX || check == CHECK_SSE_MMX)
+    if (UNLIKELY(!fpu_allowed(v->mode, check)))
+        cpu_raise(v, fpu_denied(v->mode, check));
+    if (fpu_sees_x87(check))
         fpu_check_pending(v);
 }
 
@@ -149,6 +165,20 @@ static FPU_ASM_INLINE void fpu_run(struct vcpu *v, stub_fn *stub, void *operand)
     stub(operand, v);
     fpu_leave(v);
 }
+
+/* ---- Instructions that are no more than their stub ---- */
+
+enum fpu_use { USE_NONE, USE_READ, USE_WRITE };
+
+struct fpu_plan {
+    u8 check; /* enum fpu_check */
+    u8 use;   /* enum fpu_use: of the memory operand */
+    u8 size;  /* of the memory operand */
+    u8 align; /* it must be a multiple of this */
+};
+
+/* False: the instruction is not one of these, or not ours at all. */
+bool op_fpu_plan(const struct vcpu *v, const struct insn *in, struct fpu_plan *plan);
 
 /* ---- For op_x87.c ---- */
 

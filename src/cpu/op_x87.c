@@ -165,7 +165,7 @@ static inline void track_operand(struct vcpu *v, const struct insn *in, u64 ea)
     v->fpu_ds = v->seg[in->seg].sel;
 }
 
-static void x87_reg(struct vcpu *v, const struct insn *in)
+void op_x87_reg(struct vcpu *v, const struct insn *in)
 {
     fpu_check(v, CHECK_X87);
     if (UNLIKELY(v->fpu_unmasked))
@@ -175,7 +175,7 @@ static void x87_reg(struct vcpu *v, const struct insn *in)
     track_insn(v, in);
 }
 
-static void x87_load(struct vcpu *v, const struct insn *in)
+void op_x87_load(struct vcpu *v, const struct insn *in)
 {
     struct fpu_operand op;
     fpu_check(v, CHECK_X87);
@@ -220,7 +220,7 @@ static bool stores(struct vcpu *v, stub_fn *stub)
     return !(found & ~fcw & ~X87_PE);
 }
 
-static void x87_store(struct vcpu *v, const struct insn *in)
+void op_x87_store(struct vcpu *v, const struct insn *in)
 {
     struct fpu_operand op;
     fpu_check(v, CHECK_X87);
@@ -481,10 +481,6 @@ exec_fn op_x87_select(const struct insn *in)
     case OP_FLDENV: return x87_fldenv;
     case OP_FNSAVE: return x87_fnsave;
     case OP_FRSTOR: return x87_frstor;
+    default: return NULL;
     }
-    for (unsigned k = 0; k < in->operands; k++) {
-        if (in->operand[k].kind == OPD_MEM)
-            return in->operand[k].access & OPD_W ? x87_store : x87_load;
-    }
-    return x87_reg;
 }
