@@ -37,6 +37,8 @@ enum {
     SEL_USER_CS64 = 0x33,
     SEL_TSS = 0x40,
     VECTORS = 32,
+
+    OPCODE_HLT = 0xf4,
 };
 
 #define PTE_P  ((u64)1)
@@ -137,6 +139,7 @@ static void make_idt(struct guest_exec *g)
         u64 low = (handler & 0xffff) | (u64)SEL_KERNEL_CS << 16 | interrupt_gate |
                   (handler & 0xffff0000) << 32;
         *entry(g, KERNEL_PA + IDT_AT, g->long_mode ? 2 * n : n) = low;
+        g->ram[KERNEL_PA + HANDLERS_AT + n * HANDLER_STEP] = OPCODE_HLT;
     }
 }
 
@@ -259,6 +262,7 @@ void guest_exec_enter(struct guest_exec *g, const struct host_state *s)
     v->rip = s->rip;
     set_segments(g);
     v->cpl = 3;
+    v->halted = false;
     v->shadow = 0;
     v->pending_db = 0;
     v->delivering = -1;
@@ -293,18 +297,36 @@ static void read_frame(struct guest_exec *g, struct host_state *s, struct host_t
     s->gpr[REG_SP] = load_sized(frame + 3 * size, size);
 }
 
-struct host_trap guest_exec(struct guest_exec *g, struct host_state *s)
+static struct host_trap outcome(struct guest_exec *g, struct host_state *s)
 {
     struct vcpu *v = g->v;
-    struct host_trap t = {0};
-    guest_exec_enter(g, s);
-    for (unsigned steps = 0; v->cpl == 3 && steps < 4; steps++)
-        interp_step(v);
+    struct host_trap t = {.cr2 = v->cr2};
     fpu_put_away(v);
     memcpy(s->gpr, v->gpr, sizeof s->gpr);
     memcpy(s->xsave, v->fpu.bytes, sizeof s->xsave);
-    t.vector = (unsigned)(v->rip - CASE_KERNEL - HANDLERS_AT) / HANDLER_STEP;
-    t.cr2 = v->cr2;
+    t.vector =
+        (unsigned)(v->rip - CASE_KERNEL - HANDLERS_AT) / HANDLER_STEP; /* HLT is done or not */
     read_frame(g, s, &t);
+    return t;
+}
+
+struct host_trap guest_exec(struct guest_exec *g, struct host_state *s)
+{
+    guest_exec_enter(g, s);
+    for (unsigned steps = 0; g->v->cpl == 3 && steps < 4; steps++)
+        interp_step(g->v);
+    return outcome(g, s);
+}
+
+struct host_trap guest_exec_block(struct guest_exec *g, unsigned len, struct host_state *s)
+{
+    u64 end = s->rip + len;
+    guest_exec_enter(g, s);
+    g->v->rflags &= ~(u64)FLAG_TF;
+    vcpu_mode_changed(g->v);
+    interp_run(g->v); /* the handlers are HLT */
+    struct host_trap t = outcome(g, s);
+    if (t.vector == VEC_GP && s->rip == end)
+        t.vector = VEC_DB;
     return t;
 }

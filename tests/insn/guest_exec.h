@@ -25,6 +25,12 @@ void guest_exec_code(struct guest_exec *g, unsigned offset, const u8 *bytes, uns
 /* Only loads the state, in ring 3 with the trap flag set. */
 void guest_exec_enter(struct guest_exec *g, const struct host_state *s);
 
+/* Steps one instruction, as with the host: by the general handlers. */
 struct host_trap guest_exec(struct guest_exec *g, struct host_state *s);
+
+/* Runs the instruction, of `len` bytes, as part of a block: by the fast handlers. It must be
+ * followed by HLT, whose #GP ends the run; that is reported as #DB, like the end of a step. Not for
+ * branches. */
+struct host_trap guest_exec_block(struct guest_exec *g, unsigned len, struct host_state *s);
 
 #endif

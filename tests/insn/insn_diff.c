@@ -166,6 +166,9 @@ static void compare_vectors(struct report *r, const u8 *h, const u8 *g)
     compare(r, "fsw", load16(h + IMAGE_FSW), load16(g + IMAGE_FSW));
     compare(r, "ftw", h[IMAGE_FTW], g[IMAGE_FTW]);
     compare(r, "mxcsr", load32(h + IMAGE_MXCSR), load32(g + IMAGE_MXCSR));
+    if (memcmp(h + IMAGE_ST, g + IMAGE_ST, IMAGE_LEGACY - IMAGE_ST) == 0 &&
+        memcmp(h + IMAGE_EXTENDED, g + IMAGE_EXTENDED, IMAGE_YMM_BYTES) == 0)
+        return;
     for (unsigned i = 0; i < 8; i++) {
         unsigned at = IMAGE_ST + i * IMAGE_ST_STEP;
         snprintf(name, sizeof name, "st%u", i);
@@ -258,14 +261,33 @@ static void restore(const struct insn_diff *d, u8 *data)
         memcpy(data, d->pattern, CASE_ALL_BYTES);
 }
 
-/* The instruction is the last thing on its page when its last byte's neighbours do not matter:
- * it starts the page, as c->state.rip says. */
-static void run_guest(struct guest_exec *g, const struct insn_case *c, struct insn_outcome *out)
+enum way { STEP, BLOCK, WAYS };
+
+/* A block ends with the HLT behind the instruction; a branch would go elsewhere. */
+static bool can_block(const struct insn_case *c)
 {
+    struct insn in;
+    if (decode(c->code, sizeof c->code, c->mode, &in) != DECODE_OK || in.len == INSN_MAX_BYTES)
+        return false;
+    return op_row(&in)->cls >= CLASS_X87 || op_row(&in)->cls == CLASS_PLAIN;
+}
+
+static void run_guest(struct guest_exec *g, const struct insn_case *c, enum way way,
+                      struct insn_outcome *out)
+{
+    const u8 hlt = 0xf4;
+    unsigned offset = (unsigned)(c->state.rip - CASE_CODE);
+    struct insn in;
     out->state = c->state;
     put_operand(guest_exec_data(g), c);
-    guest_exec_code(g, (unsigned)(c->state.rip - CASE_CODE), c->code, sizeof c->code);
-    out->trap = guest_exec(g, &out->state);
+    guest_exec_code(g, offset, c->code, sizeof c->code);
+    if (way == STEP) {
+        out->trap = guest_exec(g, &out->state);
+        return;
+    }
+    decode(c->code, sizeof c->code, c->mode, &in);
+    guest_exec_code(g, offset + in.len, &hlt, sizeof hlt);
+    out->trap = guest_exec_block(g, in.len, &out->state);
 }
 
 static bool touches_kernel(const struct host_trap *t)
@@ -286,25 +308,34 @@ static bool is_odd(const struct insn_case *c, const struct insn_outcome *h)
            op_row(&in)->attr & ATTR_VSIB;
 }
 
+static void compare_guest(struct insn_diff *d, const struct insn_case *c, unsigned which,
+                          enum way way, const struct insn_outcome *host, struct report *r)
+{
+    struct insn_outcome guest;
+    bool split = is_split(c);
+    u8 *data = guest_exec_data(d->guest[which]);
+    run_guest(d->guest[which], c, way, &guest);
+    if (which == GUEST_32)
+        forget_invisible(c, host, &guest);
+    compare_outcomes(r, c, host, &guest, split);
+    if (!split || host->trap.vector != VEC_PF)
+        compare_memory(r, d->host_data, data);
+    restore(d, data);
+}
+
 bool insn_diff_run(struct insn_diff *d, const struct insn_case *c, char *text, size_t size)
 {
-    struct insn_outcome host = {.state = c->state}, guest;
+    struct insn_outcome host = {.state = c->state};
     put_operand(d->host_data, c);
     memcpy(d->host_code + (c->state.rip - CASE_CODE), c->code, sizeof c->code);
     host.trap = host_exec(c->mode, &host.state);
     struct report r = {.text = text, .size = size};
-    bool split = is_split(c);
     unsigned first = c->mode == 64 ? GUEST_64 : GUEST_32;
     unsigned last = c->mode == 64 ? GUEST_64 : GUEST_COMPAT;
+    unsigned ways = can_block(c) ? WAYS : BLOCK;
     for (unsigned i = first; i <= last && !is_odd(c, &host); i++) {
-        u8 *data = guest_exec_data(d->guest[i]);
-        run_guest(d->guest[i], c, &guest);
-        if (i == GUEST_32)
-            forget_invisible(c, &host, &guest);
-        compare_outcomes(&r, c, &host, &guest, split);
-        if (!split || host.trap.vector != VEC_PF)
-            compare_memory(&r, d->host_data, data);
-        restore(d, data);
+        for (unsigned way = STEP; way < ways; way++)
+            compare_guest(d, c, i, way, &host, &r);
     }
     restore(d, d->host_data);
     return !r.differs;
