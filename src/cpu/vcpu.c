@@ -20,8 +20,7 @@ static void forget_translations(struct vcpu *v)
 {
     if (vcpu_on_own_thread(v))
         tlb_flush(v);
-    else
-        vcpu_event_set(v, EVENT_FLUSH);
+    vcpu_event_set(v, EVENT_FLUSH); /* linked blocks of one page do not ask the TLB */
 }
 
 static void heard_remapped(void *opaque, u64 pa, u64 size)

@@ -456,6 +456,36 @@ static void another_threads_write_to_code_is_seen_at_the_next_boundary(void **st
     rig_close(r);
 }
 
+static void remap(void *opaque, u64 pa, u64 value, unsigned size)
+{
+    struct rig *r = opaque;
+    (void)pa;
+    (void)value;
+    (void)size;
+    physmem_map_ram(r->pm, CODE, PAGE, DATA, 1, "shadow");
+}
+
+static void code_that_maps_other_memory_over_itself_goes_on_there(void **state)
+{
+    (void)state;
+    static const struct mmio_ops ops = {.name = "switch"};
+    struct rig *r = open_flat();
+    physmem_map_mmio(r->pm, 0x2000000, PAGE, &ops, NULL, 0);
+    r->v->hooks.mmio_write = remap;
+    /* 0: jmp 10h.  10h: mov [ebx], eax; jmp 20h.  20h: mov al, 1; hlt */
+    PUT(r, CODE, 0xeb, 0x0e);
+    PUT(r, CODE + 0x10, 0x89, 0x03, 0xeb, 0x0c);
+    PUT(r, CODE + 0x20, 0xb0, 1, HLT);
+    PUT(r, DATA + 0x20, 0xb0, 2, HLT);
+    r->v->gpr[REG_BX] = DATA + 0x100;
+    run_from(r, CODE); /* links the blocks */
+    assert_int_equal(eax(r) & 0xff, 1);
+    r->v->gpr[REG_BX] = 0x2000000;
+    run_from(r, CODE);
+    assert_int_equal(eax(r) & 0xff, 2);
+    rig_close(r);
+}
+
 static void data_beside_code_does_not_kill_it(void **state)
 {
     (void)state;
@@ -565,6 +595,7 @@ int main(void)
         cmocka_unit_test(store_through_another_mapping_is_seen),
         cmocka_unit_test(dma_into_code_is_seen),
         cmocka_unit_test(another_threads_write_to_code_is_seen_at_the_next_boundary),
+        cmocka_unit_test(code_that_maps_other_memory_over_itself_goes_on_there),
         cmocka_unit_test(data_beside_code_does_not_kill_it),
         cmocka_unit_test(page_without_blocks_is_no_code_page_any_more),
         cmocka_unit_test(flush_asked_for_by_a_device_is_done_between_blocks),
