@@ -29,7 +29,7 @@ _anello() {
     fi
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$("$1" --help 2>/dev/null |
-            grep -oE -- '(^|[ ,])--?[a-z][a-z-]*' | tr -d ' ,')" -- "$word")
+            grep -oE -- '--[a-z][a-z-]*' | sed 'p; s/^-//')" -- "$word")
         return
     fi
     if [ "$COMP_CWORD" -eq 1 ]; then
