@@ -268,7 +268,7 @@ def is_dialog(picture):
     sample = [pixels[at:at + 3] for at in range(0, len(pixels), 3 * SAMPLE_STEP)]
     blue = sum(p[2] > 120 and p[0] < 80 and p[1] < 80 for p in sample)
     grey = sum(min(p) > 150 and max(p) - min(p) < 20 for p in sample)
-    return blue > len(sample) // 10 and grey > len(sample) // 5
+    return blue > len(sample) // 50 and grey > len(sample) // 2
 
 
 def number_of_colours(pixels):
