@@ -65,7 +65,8 @@ static void op_enter(struct vcpu *v, const struct insn *in)
 {
     unsigned size = in->opsize, level = in->imm2 & 0x1f;
     u64 alloc = in->imm & 0xffff;
-    u64 sp = v->gpr[REG_SP] - size, frame = sp, bp = v->gpr[REG_BP];
+    u64 mask = stack_mask(v), sp = v->gpr[REG_SP] - size, bp = v->gpr[REG_BP];
+    u64 frame = (v->gpr[REG_SP] & ~mask) | (sp & mask); /* rSP as a push would leave it */
     mem_write(v, stack_la(v, sp, size, ACCESS_WRITE), bp, size);
     for (unsigned i = 1; i < level; i++) {
         bp -= size;
@@ -80,7 +81,7 @@ static void op_enter(struct vcpu *v, const struct insn *in)
     sp -= alloc;
     mem_pointer(v, stack_la(v, sp, size, ACCESS_WRITE), size, ACCESS_WRITE);
     /* BP gets the operand size, SP the stack's. */
-    gpr_write(v, REG_BP, frame & stack_mask(v), size);
+    gpr_write(v, REG_BP, frame, size);
     stack_set(v, REG_SP, sp);
 }
 

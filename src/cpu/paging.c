@@ -7,10 +7,12 @@
  *   PAE           2     8 bytes      9           one of four PDPTE registers, loaded with CR3
  *   4-level       4     8 bytes      9           CR3
  *
- * Rights are the AND of all levels. Accessed bits of upper levels are set on the way down, as
- * hardware does even when the walk ends in a fault; A and D of the last entry only when the access
- * is allowed. They are set by compare-and-swap of the very entry that was read; when another CPU
- * was faster, the walk starts again.
+ * Rights are the AND of all levels. A and D of the last entry are set only when the access is
+ * allowed. Accessed bits of upper levels are set on the way down, as recent processors do even when
+ * the walk ends in a fault (kvm-unit-tests' "access" wants it); but with 32-bit paging, as on the
+ * 386, both levels together when the access goes ahead (test386 wants that). They are set by
+ * compare-and-swap of the very entry that was read; when another CPU was faster, the walk starts
+ * again.
  */
 #include "cpu/paging.h"
 
@@ -52,6 +54,7 @@ struct walker {
     bool quiet;
     unsigned level; /* of the entry in hand */
     bool writable, user, executable;
+    struct entry directory; /* 32-bit paging: its accessed bit waits for the walk's success */
 };
 
 enum step { STEP_DOWN, STEP_LEAF, STEP_ABSENT, STEP_RESERVED, STEP_AGAIN };
@@ -179,7 +182,9 @@ static enum step take_entry(struct walker *w, u64 table, struct entry *e)
     w->executable &= f == FORMAT_32 || !(e->value & PTE_NX);
     if (w->level == LEVEL_PT || large)
         return STEP_LEAF;
-    if (!w->quiet && !update_entry(v, e, PTE_A))
+    if (f == FORMAT_32)
+        w->directory = *e;
+    else if (!w->quiet && !update_entry(v, e, PTE_A))
         return STEP_AGAIN;
     return STEP_DOWN;
 }
@@ -190,6 +195,7 @@ static enum step descend(struct walker *w, struct entry *e)
     struct vcpu *v = w->v;
     u64 table;
     w->writable = w->user = w->executable = true;
+    w->directory = (struct entry){0};
     switch (w->format) {
     case FORMAT_64:
         w->level = LEVEL_PML4;
@@ -292,7 +298,8 @@ bool paging_walk(struct vcpu *v, u64 la, enum access access, unsigned view, bool
         }
         if (!allowed(&w, access, view))
             return false;
-        if (quiet || update_entry(v, &e, access == ACCESS_WRITE ? PTE_A | PTE_D : PTE_A))
+        if (quiet || (update_entry(v, &w.directory, PTE_A) &&
+                      update_entry(v, &e, access == ACCESS_WRITE ? PTE_A | PTE_D : PTE_A)))
             break;
     }
     describe(&w, &e, out);

@@ -9,7 +9,8 @@
  *
  *     guest_run [-cpu MODEL] [-d int] IMAGE
  *
- * Exit status: the guest's (as isa-debug-exit gives it), 3 triple fault, 124 too long, 2 usage.
+ * Exit status: the guest's (as isa-debug-exit gives it), 3 triple fault, 124 asleep for ever or too
+ * long, 2 usage. The last code written to the diagnostic port 190h goes to stderr.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -34,6 +35,7 @@
 #define LONGEST_RUN   UINT64_C(3000000000)
 #define PORT_DEBUGCON 0xe9
 #define PORT_EXIT     0xf4
+#define PORT_POST     0x190 /* diagnostic codes of test386 */
 
 struct board {
     struct physmem *pm;
@@ -43,6 +45,7 @@ struct board {
     struct vcpu *v;
     bool done;
     int status;
+    int post; /* last diagnostic code, -1 none */
 };
 
 static u32 board_port_read(void *opaque, u16 port, unsigned size)
@@ -118,6 +121,13 @@ static void exit_write(void *opaque, u16 offset, u32 value, unsigned size)
     vcpu_event_set(b->v, EVENT_STOP);
 }
 
+static void post_write(void *opaque, u16 offset, u32 value, unsigned size)
+{
+    (void)offset;
+    (void)size;
+    ((struct board *)opaque)->post = (int)(value & 0xff);
+}
+
 static bool load_rom(struct board *b, const char *path)
 {
     u64 offset = physmem_alloc(b->pm, ROM_BYTES, "rom");
@@ -150,6 +160,7 @@ static bool board_create(struct board *b, struct log *log, const char *model, co
                                .cr8_read = board_cr8_read,
                                .cr8_write = board_cr8_write,
                                .opaque = b};
+    static const struct port_ops post = {.name = "post", .write = post_write};
     const char *error = NULL;
     b->pm = physmem_create(RAM_BYTES + ROM_BYTES, log);
     u64 ram = physmem_alloc(b->pm, RAM_BYTES, "ram");
@@ -170,6 +181,7 @@ static bool board_create(struct board *b, struct log *log, const char *model, co
         chips[i].ops->reset(chips[i].dev);
     io_bus_claim(b->ports, PORT_DEBUGCON, 1, &debugcon, b);
     io_bus_claim(b->ports, PORT_EXIT, 4, &leave, b);
+    io_bus_claim(b->ports, PORT_POST, 1, &post, b);
     return true;
 }
 
@@ -220,7 +232,7 @@ static int board_run(struct board *b)
 
 int main(int argc, char **argv)
 {
-    struct board b = {0};
+    struct board b = {.post = -1};
     const char *model = NULL, *image = NULL;
     struct log *log = log_create(stderr);
     for (int i = 1; i < argc; i++) {
@@ -239,5 +251,8 @@ int main(int argc, char **argv)
         return 2;
     int status = board_run(&b);
     fflush(stdout);
+    if (b.post >= 0)
+        fprintf(stderr, "POST %02X, at %04x:%llx\n", (unsigned)b.post, b.v->seg[SEG_CS].sel,
+                (unsigned long long)b.v->rip);
     return status;
 }
