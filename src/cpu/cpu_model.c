@@ -21,8 +21,9 @@ struct feature_row {
 };
 
 /* Who executes the instructions: this layer's own code, or the host's instruction of the same name
- * by cpu/op_*.c or by cpu/fpu*.c (which says itself what it knows). */
-enum executor { OURS, HOST, FPU };
+ * by cpu/op_*.c or by cpu/fpu*.c (which says itself what it knows). ASKED is OURS too, but no model
+ * has it unless -cpu asks for it. */
+enum executor { OURS, HOST, FPU, ASKED };
 
 /* Every feature that can be had, in the order of CPUID's words. */
 // clang-format off
@@ -60,8 +61,10 @@ static const struct feature_row features[] = {
     {"pcid",            CPUID_PCID,         {CPUID_LM, CPUID_PGE},             OURS},
     {"sse4.1",          CPUID_SSE4_1,       {CPUID_SSSE3},                     FPU},
     {"sse4.2",          CPUID_SSE4_2,       {CPUID_SSE4_1},                    FPU},
+    {"x2apic",          CPUID_X2APIC,       {CPUID_APIC},                      ASKED},
     {"movbe",           CPUID_MOVBE,        {0},                               HOST},
     {"popcnt",          CPUID_POPCNT,       {0},                               HOST},
+    {"tsc-deadline",    CPUID_TSC_DEADLINE, {CPUID_APIC, CPUID_TSC},           ASKED},
     {"aes",             CPUID_AES,          {CPUID_SSE2},                      FPU},
     {"xsave",           CPUID_XSAVE,        {CPUID_FXSR},                      FPU},
     {"avx",             CPUID_AVX,          {CPUID_XSAVE, CPUID_SSE4_2},       FPU},
@@ -174,6 +177,15 @@ static const struct cpu_model models[] = {
      .phys_bits = PHYS_ADDR_BITS,
      .identity_of_host = true,
      .everything = true},
+    {.name = "qemu64",
+     .help = "another name of max, for scripts made for QEMU",
+     .vendor = "GenuineIntel",
+     .brand = "anello virtual CPU",
+     .signature = 0x306c3,
+     .max_leaf = 0xd,
+     .max_extended = 0x80000008,
+     .phys_bits = PHYS_ADDR_BITS,
+     .everything = true},
     {.name = "max",
      .help = "every feature that can be had (default)",
      .vendor = "GenuineIntel",
@@ -217,8 +229,8 @@ static void set_feature(u32 *word, unsigned f, bool on)
     *w = on ? *w | bit_of(f) : *w & ~bit_of(f);
 }
 
-/* Everything this engine can execute here. */
-static void find_supported(u32 word[FEAT_WORDS])
+/* Everything this engine can execute here; without what must be asked for. */
+static void find_supported(u32 word[FEAT_WORDS], bool asked)
 {
     u32 host[FEAT_WORDS], fpu[FEAT_WORDS];
     read_host(host);
@@ -226,8 +238,10 @@ static void find_supported(u32 word[FEAT_WORDS])
     memset(word, 0, FEAT_WORDS * sizeof *word);
     for (unsigned i = 0; i < ARRAY_LEN(features); i++) {
         const struct feature_row *r = &features[i];
-        const u32 *known = r->by == FPU ? fpu : host;
-        if (r->by == OURS || feature_shown(known, r->feature))
+        bool ours = r->by == OURS || (r->by == ASKED && asked);
+        bool hosts = (r->by == HOST && feature_shown(host, r->feature)) ||
+                     (r->by == FPU && feature_shown(fpu, r->feature));
+        if (ours || hosts)
             set_feature(word, r->feature, true);
     }
 }
@@ -287,36 +301,97 @@ static const struct feature_row *find_feature(const char *name, size_t n)
     return NULL;
 }
 
-/* One "+feat", "-feat", "feat", "feat=on" or "feat=off". */
-static bool apply_word(u32 *word, const u32 *supported, const char *text, size_t n,
-                       const char **error)
+/* What QEMU knows and no CPU here ever has: may be switched off. */
+static const char *const never_there[] = {
+    "vmx", "svm",     "pku", "pks",    "la57",   "rtm",
+    "hle", "monitor", "npt", "skinit", "xsaves", "cet-ss",
+};
+
+/* One word of -cpu behind the model: a feature that is switched on or off, or name=value. */
+struct word {
+    const char *name, *value; /* value NULL: none */
+    size_t name_n, value_n;
+    bool on;
+};
+
+static struct word split_word(const char *text, size_t n)
 {
-    bool on = true;
+    struct word w = {.on = true};
     if (n && (text[0] == '+' || text[0] == '-')) {
-        on = text[0] == '+';
+        w.on = text[0] == '+';
         text++;
         n--;
-    } else if (n > 3 && !memcmp(text + n - 3, "=on", 3)) {
-        n -= 3;
-    } else if (n > 4 && !memcmp(text + n - 4, "=off", 4)) {
-        on = false;
-        n -= 4;
     }
-    const struct feature_row *r = find_feature(text, n);
-    if (!r) {
-        *error = "-cpu: unknown or unsupported CPU feature";
+    w.name = text;
+    w.name_n = n;
+    const char *equals = memchr(text, '=', n);
+    if (equals) {
+        w.name_n = (size_t)(equals - text);
+        w.value = equals + 1;
+        w.value_n = n - w.name_n - 1;
+        w.on = same_name("on", w.value, w.value_n) || same_name("yes", w.value, w.value_n);
+    }
+    return w;
+}
+
+static bool is_switch(const struct word *w)
+{
+    return !w->value || w->on || same_name("off", w->value, w->value_n) ||
+           same_name("no", w->value, w->value_n);
+}
+
+static bool apply_feature(u32 *words, const u32 *supported, const struct word *w,
+                          const char **error)
+{
+    const struct feature_row *r = find_feature(w->name, w->name_n);
+    *error = "-cpu: unknown or unsupported CPU feature";
+    if (!is_switch(w))
         return false;
+    for (unsigned i = 0; !r && !w->on && i < ARRAY_LEN(never_there); i++) {
+        if (same_name(never_there[i], w->name, w->name_n))
+            return true;
     }
-    if (on && !feature_shown(supported, r->feature)) {
-        *error = "-cpu: a feature that was asked for needs a host CPU that has it";
+    if (!r)
         return false;
-    }
-    set_feature(word, r->feature, on);
-    for (unsigned i = 0; on && i < ARRAY_LEN(r->needs); i++) {
+    *error = "-cpu: a feature that was asked for needs a host CPU that has it";
+    if (w->on && !feature_shown(supported, r->feature))
+        return false;
+    set_feature(words, r->feature, w->on);
+    for (unsigned i = 0; w->on && i < ARRAY_LEN(r->needs); i++) {
         if (r->needs[i])
-            set_feature(word, r->needs[i], true);
+            set_feature(words, r->needs[i], true);
     }
     return true;
+}
+
+/* MAXPHYADDR may be lowered: addresses above it then are reserved bits in page tables. */
+static bool apply_phys_bits(struct vcpu *v, const struct word *w, const char **error)
+{
+    unsigned bits = 0;
+    for (size_t i = 0; i < w->value_n && bits < 100; i++)
+        bits = w->value[i] >= '0' && w->value[i] <= '9' ? bits * 10 + (unsigned)(w->value[i] - '0')
+                                                        : 100;
+    if (bits < 32 || bits > PHYS_ADDR_BITS) {
+        *error = "-cpu: phys-bits must be 32 to 40";
+        return false;
+    }
+    v->phys_bits = (u8)bits;
+    return true;
+}
+
+static bool apply_word(struct vcpu *v, const u32 *supported, const char *text, size_t n,
+                       const char **error)
+{
+    struct word w = split_word(text, n);
+    if (w.value && same_name("phys-bits", w.name, w.name_n))
+        return apply_phys_bits(v, &w, error);
+    if (same_name("host-phys-bits", w.name, w.name_n) || same_name("migratable", w.name, w.name_n))
+        return true; /* there is nothing to choose */
+    if (w.value && same_name("vendor", w.name, w.name_n)) {
+        *error = "-cpu: vendor can only be GenuineIntel";
+        return same_name("genuineintel", w.value, w.value_n);
+    }
+    return apply_feature(v->feature, supported, &w, error);
 }
 
 bool cpu_model_select(struct vcpu *v, const char *spec, const char **error)
@@ -330,18 +405,19 @@ bool cpu_model_select(struct vcpu *v, const char *spec, const char **error)
         return false;
     }
     u32 supported[FEAT_WORDS];
-    find_supported(supported);
+    find_supported(supported, false);
     for (unsigned w = 0; w < FEAT_WORDS; w++)
         v->feature[w] = model->everything ? supported[w] : model->feature[w] & supported[w];
+    v->model = model;
+    v->phys_bits = model->phys_bits;
+    find_supported(supported, true);
     for (spec += n; *spec; spec += n) {
         spec++;
         n = strcspn(spec, ",");
-        if (!apply_word(v->feature, supported, spec, n, error))
+        if (!apply_word(v, supported, spec, n, error))
             return false;
     }
     drop_dependents(v->feature);
-    v->model = model;
-    v->phys_bits = model->phys_bits;
     if (!vcpu_shows(v, CPUID_PAE) && !vcpu_shows(v, CPUID_PSE36) && v->phys_bits > 32)
         v->phys_bits = 32;
     return true;

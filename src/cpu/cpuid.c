@@ -7,6 +7,9 @@
 
 #include <cpuid.h>
 
+#include "cpu/msr.h"
+
+#define LIMITED_LEAF    2 /* the last one with IA32_MISC_ENABLE[22] */
 #define LEAF_EXTENDED   0x80000000u
 #define LEAF_HYPERVISOR 0x40000000u
 
@@ -58,7 +61,7 @@ static u32 last_basic_leaf(const struct vcpu *v)
         last = 7;
     if (last < 0xd && vcpu_shows(v, CPUID_XSAVE))
         last = 0xd;
-    return last;
+    return v->misc_enable & MISC_LIMIT_CPUID && last > LIMITED_LEAF ? LIMITED_LEAF : last;
 }
 
 static u32 last_extended_leaf(const struct vcpu *v)
@@ -193,6 +196,8 @@ static struct cpuid_leaf leaf_extended(const struct vcpu *v, u32 leaf)
         /* Intel: SYSCALL exists, and shows, in 64-bit mode only. */
         if (!(v->mode & MODE_CS64))
             r.edx &= ~((u32)1 << (CPUID_SYSCALL - 1) % 32);
+        if (v->misc_enable & MISC_XD_DISABLE)
+            r.edx &= ~((u32)1 << (CPUID_NX - 1) % 32);
         return r;
     }
     case 2:

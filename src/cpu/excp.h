@@ -58,10 +58,10 @@ static inline bool excp_stepping(const struct vcpu *v)
 }
 
 /* An instruction that began with TF set is complete: a single-step trap, unless it went through a
- * gate (INT n). */
+ * gate (INT n) or loaded SS. */
 static inline void excp_stepped(struct vcpu *v)
 {
-    if (!(v->shadow & SHADOW_NO_STEP))
+    if (!(v->shadow & (SHADOW_NO_STEP | SHADOW_MOVSS)))
         v->pending_db |= DR6_BS;
 }
 

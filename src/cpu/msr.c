@@ -29,10 +29,6 @@
 #define ARCH_CAP_PSCHANGE_MC_NO (1 << 6)
 #define ARCH_CAP_TAA_NO         (1 << 8)
 
-#define MISC_ENABLE_FAST_STRINGS 1
-#define MISC_ENABLE_LIMIT_CPUID  ((u64)1 << 22)
-#define MISC_ENABLE_XD_DISABLE   ((u64)1 << 34)
-
 #define MICROCODE_REVISION ((u64)1 << 32)
 
 /* ---- registers that are just a field of struct vcpu ---- */
@@ -302,9 +298,7 @@ static bool write_known(struct vcpu *v, u32 msr, u64 value)
             return false;
         tsc_adjust(v, value);
         return true;
-    case MSR_MISC_ENABLE:
-        v->misc_enable = value & ~(MISC_ENABLE_LIMIT_CPUID | MISC_ENABLE_XD_DISABLE);
-        return true;
+    case MSR_MISC_ENABLE: v->misc_enable = value; return true;
     case MSR_MCG_STATUS: return vcpu_shows(v, CPUID_MCA) && !value;
     case MSR_BIOS_SIGN_ID: /* cleared before CPUID fills it in again */
     case MSR_BIOS_UPDT_TRIG:
@@ -323,22 +317,32 @@ static bool write_known(struct vcpu *v, u32 msr, u64 value)
     return belongs_to_apic(msr) && vcpu_shows(v, CPUID_APIC) && apic_write(v, msr, value);
 }
 
+/* Tells of registers that this CPU lacks, but not of a guest that tries them all. */
+#define REPORTS 16
+
+static void report_unknown(struct vcpu *v, u32 msr, const char *access)
+{
+    if (v->msr_reports == REPORTS)
+        return;
+    v->msr_reports++;
+    fpu_put_away(v);
+    log_unsupported(v->log, access, msr, "%s %x at %llx: no such register", access, msr,
+                    (unsigned long long)v->rip);
+}
+
 bool msr_read(struct vcpu *v, u32 msr, u64 *value)
 {
-    if (read_known(v, msr, value))
-        return true;
-    fpu_put_away(v);
-    log_unsupported(v->log, "rdmsr", msr, "RDMSR %x at %llx: no such register", msr,
-                    (unsigned long long)v->rip);
-    return false;
+    bool known = read_known(v, msr, value);
+    if (!known)
+        report_unknown(v, msr, "RDMSR");
+    return known;
 }
 
 bool msr_write(struct vcpu *v, u32 msr, u64 value)
 {
-    if (write_known(v, msr, value))
-        return true;
-    fpu_put_away(v);
-    log_unsupported(v->log, "wrmsr", msr, "WRMSR %x <- %llx at %llx: refused", msr,
-                    (unsigned long long)value, (unsigned long long)v->rip);
-    return false;
+    u64 old;
+    bool taken = write_known(v, msr, value);
+    if (!taken && !read_known(v, msr, &old))
+        report_unknown(v, msr, "WRMSR");
+    return taken;
 }

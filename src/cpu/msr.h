@@ -58,6 +58,10 @@ enum msr {
     MSR_TSC_AUX = 0xc0000103,
 };
 
+/* IA32_MISC_ENABLE: those that have an effect, on CPUID. */
+enum misc_enable_bits { MISC_FAST_STRINGS = 1 << 0, MISC_LIMIT_CPUID = 1 << 22 };
+#define MISC_XD_DISABLE ((u64)1 << 34)
+
 /* False: no such register, or a value that it does not take; the caller raises #GP(0). */
 bool msr_read(struct vcpu *v, u32 msr, u64 *value);
 bool msr_write(struct vcpu *v, u32 msr, u64 value);

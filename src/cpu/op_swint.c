@@ -73,10 +73,14 @@ static void op_into(struct vcpu *v, const struct insn *in)
         vcpu_advance(v, in);
 }
 
-/* A debug trap without a cause in DR6; the gate's DPL does not count. */
+/* A debug trap without a cause of its own in DR6; the gate's DPL does not count. Traps that MOV SS
+ * has held back come along with it. */
 static void op_int1(struct vcpu *v, const struct insn *in)
 {
     excp_interrupt(v, VEC_DB, INT_ICEBP, false, 0, sys_next_ip(v, in));
+    if (v->pending_db)
+        v->dr[6] = (v->dr[6] & ~(u64)DR6_B) | v->pending_db;
+    v->pending_db = 0;
 }
 
 exec_fn op_swint_select(const struct insn *in)

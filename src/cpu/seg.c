@@ -188,8 +188,10 @@ void seg_drop_inaccessible(struct vcpu *v)
     for (unsigned i = 0; i < sizeof registers; i++) {
         struct segment *s = &v->seg[registers[i]];
         bool conforming = (s->attr & (SEG_CODE | SEG_CONFORMING)) == (SEG_CODE | SEG_CONFORMING);
-        if (!s->unusable && !conforming && attr_dpl(s->attr) < v->cpl)
-            *s = seg_null(0);
+        if (!s->unusable && !conforming && attr_dpl(s->attr) < v->cpl) {
+            s->sel = 0;
+            s->unusable = true; /* the base stays, and counts for FS and GS in 64-bit mode */
+        }
     }
 }
 

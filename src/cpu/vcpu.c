@@ -13,6 +13,7 @@
 #include "cpu/fpu.h"
 #include "cpu/interp.h"
 #include "cpu/mem.h"
+#include "cpu/msr.h"
 
 /* ---- the physical map's news ---- */
 
@@ -170,7 +171,7 @@ void vcpu_reset(struct vcpu *v)
         v->mtrr_fixed[i] = 0;
     for (unsigned i = 0; i < ARRAY_LEN(v->mtrr_base); i++)
         v->mtrr_base[i] = v->mtrr_mask[i] = 0;
-    v->misc_enable = 1;     /* fast strings */
+    v->misc_enable = MISC_FAST_STRINGS;
     v->feature_control = 1; /* locked, VMX off */
     v->mcg_status = 0;
     v->tsc_offset = -(i64)__rdtsc();

@@ -300,7 +300,8 @@ struct vcpu {
     u64 sysenter_cs, sysenter_esp, sysenter_eip;
     u64 star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
     u64 pat, mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
-    u64 misc_enable, feature_control, mcg_status, tsc_adjust;
+    u64 misc_enable; /* enum misc_enable_bits */
+    u64 feature_control, mcg_status, tsc_adjust;
     i64 tsc_offset; /* guest TSC = host TSC + offset */
 
     /* Delivery in progress and one-instruction states */
@@ -362,6 +363,8 @@ struct vcpu {
         u8 vector, source; /* enum int_source */
     } recent[RECENT_EVENTS];
     u32 recent_count; /* delivered since reset; the next goes to this index modulo RECENT_EVENTS */
+
+    unsigned msr_reports; /* unknown MSRs that the user was told of */
 
     /* Counters */
     u64 instructions; /* executed by the interpreter */
