@@ -24,6 +24,7 @@ typedef int64_t i64;
 #define UNLIKELY(x)                    __builtin_expect(!!(x), 0)
 #define ARRAY_LEN(a)                   (sizeof(a) / sizeof((a)[0]))
 #define NORETURN                       __attribute__((noreturn))
+#define ALWAYS_INLINE                  static inline __attribute__((always_inline))
 #define PRINTF_LIKE(fmt, args)         __attribute__((format(printf, fmt, args)))
 #define CONTAINER_OF(ptr, type, field) ((type *)((char *)(ptr)-offsetof(type, field)))
 

@@ -13,8 +13,6 @@
 
 #include "base/bits.h"
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 /* AX = v->oszapc: from and to the host's RFLAGS. */
 #define TAKE_FLAGS "\n\tlahf\n\tseto %%al"
 #define PUT_FLAGS  "addb $127, %%al\n\tsahf\n\t"

@@ -31,7 +31,7 @@ enum { ANY = 0 };
 #define PF3  KEY(SIT_PP, 2 << SIT_PP_SHIFT)
 #define PF2  KEY(SIT_PP, 3 << SIT_PP_SHIFT)
 #define NF   KEY(2 << SIT_PP_SHIFT, 0) /* neither F2 nor F3 */
-#define MEM  KEY(SIT_MOD3, 0)
+#define MEM  KEY(SIT_MEMORY, SIT_MEMORY)
 #define REG  KEY(SIT_MOD3, SIT_MOD3)
 #define R(n) KEY(SIT_REG, (n) << SIT_REG_SHIFT)
 #define M(n) KEY(SIT_RM, (n) << SIT_RM_SHIFT)
@@ -175,6 +175,16 @@ _Static_assert((unsigned)ROW_COUNT <= (unsigned)INDEX_ROW, "a row number fits an
 #include "cpu/opnames.inc"
 #undef OP
 
+/* The bits of `extra` that say how the operands begin. */
+#define IS_RM(form)  ((form) >= FIRST_RM_FORM && (form) <= LAST_RM_FORM)
+#define IS_REG(form) ((form) >= FIRST_REG_FORM && (form) <= LAST_REG_FORM)
+#define LEADING(first, second)                                                                     \
+    (IS_RM(first) && IS_REG(second)   ? 2 | EXTRA_RM | EXTRA_REG | EXTRA_REG_SECOND                \
+     : IS_REG(first) && IS_RM(second) ? 2 | EXTRA_REG | EXTRA_RM | EXTRA_RM_SECOND                 \
+     : IS_RM(first)                   ? 1 | EXTRA_RM                                               \
+     : IS_REG(first)                  ? 1 | EXTRA_REG                                              \
+                                      : 0)
+
 /* clang-format off */
 #define ROW(opcode_, key_, op_, o1, o2, o3, o4, access_, cls_, attr_, feature_, faults_, ends_,    \
             read_, written_, undefined_)                                                           \
@@ -185,7 +195,7 @@ _Static_assert((unsigned)ROW_COUNT <= (unsigned)INDEX_ROW, "a row number fits an
         .faults = (faults_), .ends = (ends_),                                                      \
         .operand = {FORM_##o1, FORM_##o2, FORM_##o3, FORM_##o4}, .access = (access_),              \
         .opcode = OPCODE(opcode_), .mask = (key_) >> 16, .key = (key_) & 0xffff,                   \
-        .extra = (attr_) >> ATTR_BITS,                                                             \
+        .extra = (attr_) >> ATTR_BITS | LEADING(FORM_##o1, FORM_##o2),                                                             \
     },
 #define ALT ROW
 #define GRP ROW
@@ -213,7 +223,7 @@ const struct op_row op_rows[ROW_COUNT + 1] = {
 /* An opcode has a ModRM byte when its first row has an operand there or asks about it. */
 #define NEEDS_MODRM(key, o1, o2)                                                                   \
     (FORM_##o1 >= FIRST_MODRM_FORM || FORM_##o2 >= FIRST_MODRM_FORM ||                             \
-             ((key) >> 16 & (SIT_MOD3 | SIT_REG | SIT_RM))                                         \
+             ((key) >> 16 & (SIT_MOD3 | SIT_MEMORY | SIT_REG | SIT_RM))                            \
          ? INDEX_MODRM                                                                             \
          : 0)
 
@@ -225,6 +235,7 @@ const struct op_row op_rows[ROW_COUNT + 1] = {
 #define XMEM(...)
 #define XREG(...)
 const u16 op_index[MAP_COUNT][256] = {
+    [MAP_ONE][0xd8 ... 0xdf] = INDEX_MODRM | INDEX_X87,
 #include "cpu/optable_all.inc"
 };
 #undef ROW

@@ -6,10 +6,10 @@
  * whose key fits the instruction is it. What a key may ask for is put together in one word, the
  * *situation*:
  *
- *    12 11 10   9  8  7    6     5 4   3    2   1    0
- *   +--------+--------+------+------+-----+---+---+------+
- *   |  rm    |  reg   | mod3 |  pp  | W64 | W | L | m64  |    bit 13: REX.B
- *   +--------+--------+------+------+-----+---+---+------+
+ *      14    13 12 11  10  9  8     7     6    5 4    3    2   1    0
+ *   +--------+---------+---------+-------+------+-----+-----+---+---+-----+
+ *   | memory |   reg   |   rm    | REX.B | mod3 |  pp | W64 | W | L | m64 |
+ *   +--------+---------+---------+-------+------+-----+-----+---+---+-----+
  *
  * x87 opcodes have no list: the ModRM byte leads to the row at once.
  */
@@ -20,17 +20,21 @@
 
 enum situation {
     SIT_M64 = 1 << 0, /* 64-bit mode */
-    SIT_L = 1 << 1,   /* VEX.L */
-    SIT_W = 1 << 2,   /* REX.W or VEX.W as encoded */
-    SIT_W64 = 1 << 3, /* W where it selects 64-bit operands: in 64-bit mode only */
+    SIT_L_SHIFT = 1,
+    SIT_L = 1 << SIT_L_SHIFT, /* VEX.L */
+    SIT_W = 1 << 2,           /* REX.W or VEX.W as encoded */
+    SIT_W64 = 1 << 3,         /* W where it selects 64-bit operands: in 64-bit mode only */
     SIT_PP_SHIFT = 4,
     SIT_PP = 3 << SIT_PP_SHIFT, /* as struct insn's pp */
-    SIT_MOD3 = 1 << 6,
-    SIT_REG_SHIFT = 7,
-    SIT_REG = 7 << SIT_REG_SHIFT,
-    SIT_RM_SHIFT = 10,
+    SIT_MOD3 = 1 << 6,          /* ModRM.mod is 3 */
+    SIT_REX_B_SHIFT = 7,
+    SIT_REX_B = 1 << SIT_REX_B_SHIFT,
+    SIT_MODRM_SHIFT = 8, /* of ModRM but mod */
+    SIT_RM_SHIFT = SIT_MODRM_SHIFT,
     SIT_RM = 7 << SIT_RM_SHIFT,
-    SIT_REX_B = 1 << 13,
+    SIT_REG_SHIFT = SIT_MODRM_SHIFT + 3,
+    SIT_REG = 7 << SIT_REG_SHIFT,
+    SIT_MEMORY = 1 << 14, /* there is a ModRM, and its mod is not 3 */
 };
 
 /* Opcode maps: those of struct insn, then VEX 1..3. */
@@ -40,12 +44,19 @@ enum op_map { MAP_ONE, MAP_0F, MAP_0F38, MAP_0F3A, MAP_VEX = MAP_0F3A, MAP_COUNT
 enum {
     INDEX_MODRM = 1 << 15,  /* the opcode has a ModRM byte */
     INDEX_BY_REG = 1 << 14, /* a row for each ModRM.reg, in order */
-    INDEX_ROW = INDEX_BY_REG - 1,
+    INDEX_X87 = 1 << 13,    /* see op_index_x87_mem and _reg */
+    INDEX_ROW = INDEX_X87 - 1,
 };
 
-/* struct op_row's `extra`. */
+/* struct op_row's `extra`. Most instructions begin with a RM and a REG operand (forms of
+ * opforms.inc) or one of them; the decoder treats these without asking the form where it is. */
 enum {
-    EXTRA_REG_ONLY = 1 << 0, /* ModRM.mod is ignored: rm is a register */
+    EXTRA_LEADING = 3,         /* how many operands are of that kind: the first 0, 1 or 2 */
+    EXTRA_RM = 1 << 2,         /* one is RM, */
+    EXTRA_RM_SECOND = 1 << 3,  /* it is the second; */
+    EXTRA_REG = 1 << 4,        /* one is REG, */
+    EXTRA_REG_SECOND = 1 << 5, /* it is the second */
+    EXTRA_REG_ONLY = 1 << 6,   /* ModRM.mod is ignored: rm is a register */
 };
 
 /* Operand encodings (cpu/opforms.inc). */
@@ -55,7 +66,12 @@ enum op_form {
 #include "cpu/opforms.inc"
 #undef FORM
     FORM_COUNT,
-    FIRST_MODRM_FORM = FORM_Eb
+
+    FIRST_MODRM_FORM = FORM_Eb,
+    FIRST_RM_FORM = FORM_Eb,
+    LAST_RM_FORM = FORM_Qd,
+    FIRST_REG_FORM = FORM_Gb,
+    LAST_REG_FORM = FORM_Vhx
 };
 
 extern const struct op_row op_rows[];
