@@ -117,7 +117,8 @@ static int perform(struct block *b, const struct block_request *r)
     case BLOCK_READ: return image_read(b->image, r->offset, r->data, r->bytes);
     case BLOCK_WRITE: {
         int error = image_write(b->image, r->offset, r->data, r->bytes);
-        return error || !r->fua ? error : image_flush(b->image);
+        bool through = r->fua || b->options.cache == CACHE_WRITETHROUGH;
+        return error || !through ? error : image_flush(b->image);
     }
     case BLOCK_FLUSH: return image_flush(b->image);
     case BLOCK_DISCARD: return image_discard(b->image, r->offset, r->bytes);
@@ -296,8 +297,8 @@ static void give_up_stalled(struct block *b)
 static unsigned file_flags(const struct block_options *o)
 {
     switch (o->cache) {
-    case CACHE_WRITEBACK: return 0;
-    case CACHE_WRITETHROUGH: return FILE_SYNC;
+    case CACHE_WRITEBACK:
+    case CACHE_WRITETHROUGH: return 0; /* flushed after each write: the format has tables too */
     case CACHE_NONE: return FILE_DIRECT;
     case CACHE_UNSAFE: return FILE_UNSAFE;
     }

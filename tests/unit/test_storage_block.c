@@ -436,6 +436,32 @@ static void block_fua_write_is_stable_and_flush_covers_the_rest(void **state)
     block_close(b);
 }
 
+static void block_writethrough_makes_tables_stable_too(void **state)
+{
+    struct bench *t = *state;
+    char path[160];
+    u8 data[512] = {9};
+    struct image_create create = {.bytes = DISK_BYTES};
+    struct block_options options = {.cache = CACHE_WRITETHROUGH};
+    struct image_options look = {.read_only = true, .file_flags = FILE_NO_LOCK};
+    snprintf(path, sizeof path, "%s/disk.qcow2", t->folder);
+    assert_int_equal(qcow2_format.create(path, &create, t->error, sizeof t->error), 0);
+    struct block *b = block_open(path, &options, t->loop, t->error, sizeof t->error);
+    assert_non_null(b);
+    assert_string_equal(block_format(b), "qcow2");
+    struct job j;
+    submit(b, &j, BLOCK_WRITE, 4096, data, sizeof data);
+    wait_for(t, &j);
+    struct image *image = image_open(path, &look, t->error, sizeof t->error);
+    assert_non_null(image);
+    memset(data, 0, sizeof data);
+    assert_int_equal(image_read(image, 4096, data, sizeof data), 0);
+    assert_int_equal(data[0], 9);
+    image_close(image);
+    block_close(b);
+    unlink(path);
+}
+
 static void fault_file_crash_keeps_what_was_flushed_and_may_lose_the_rest(void **state)
 {
     (void)state;
@@ -497,6 +523,7 @@ int main(void)
         T(block_host_errors_reach_the_request),
         T(block_waits_for_space_and_goes_on),
         T(block_fua_write_is_stable_and_flush_covers_the_rest),
+        T(block_writethrough_makes_tables_stable_too),
         T(fault_file_crash_keeps_what_was_flushed_and_may_lose_the_rest),
         T(raw_guest_cannot_turn_its_disk_into_another_format),
     };
