@@ -571,6 +571,15 @@ static bool parse_cache(const char *name, struct block_options *o)
     return false;
 }
 
+/* Better a machine that waits than a guest that was told of a write error it cannot help. */
+static void host_disk_full(void *opaque, struct block *block)
+{
+    log_warn("%s: no space left on the host's disk: the machine is paused; make room, then 'cont' "
+             "in the monitor goes on",
+             block_path(block) ? block_path(block) : "disk");
+    machine_pause(opaque);
+}
+
 static bool open_drive(struct machine *m, unsigned i, char *error, size_t n)
 {
     const struct drive_config *d = &m->config->ide[i];
@@ -584,6 +593,8 @@ static bool open_drive(struct machine *m, unsigned i, char *error, size_t n)
         return false;
     }
     m->drives[i] = block_open(d->path, &o, m->loop, error, n);
+    if (m->drives[i])
+        block_on_full(m->drives[i], host_disk_full, m);
     return m->drives[i] != NULL;
 }
 
