@@ -14,6 +14,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"run", run_command},
+    {"disasm", disasm_command},
     {"capabilities", capabilities_command},
     {"image", image_command},
 };

@@ -29,6 +29,7 @@
 #include "devices/ps2mouse.h"
 #include "machine/config.h"
 #include "machine/engine.h"
+#include "machine/firmware.h"
 #include "machine/machine.h"
 #include "storage/block.h"
 
@@ -111,8 +112,6 @@ void machine_add_device(struct machine *m, struct device d);
 bool firmware_load(struct machine *m, u64 *offset, u64 *size, char *error, size_t n);
 /* The VGA BIOS in malloc'ed memory. */
 u8 *firmware_video_bios(size_t *size, char *error, size_t n);
-/* Reads a whole file into malloc'ed memory. NULL with a message in error[n]. */
-u8 *firmware_read_file(const char *path, size_t max, size_t *size, char *error, size_t n);
 
 /* Open Firmware path under which SeaBIOS files our boot ROM. */
 #define BOOTLOAD_ROM_FILE "genroms/anello-boot.bin"

@@ -70,9 +70,9 @@ def snapshot(folder):
 def check(arguments, expected, folder):
     arguments = [a.format(dir=folder) for a in arguments]
     command = [ANELLO, *arguments]
-    if "-accel" not in arguments and arguments[0] != "image":
+    if "-accel" not in arguments and arguments[0] != "disasm":
         command += ["-accel", "interp"]
-    if "-display" not in arguments and arguments[0] != "image":
+    if "-display" not in arguments and arguments[0] != "disasm":
         command += ["-display", "none"]
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -98,6 +98,22 @@ def check_capabilities():
     return None
 
 
+def check_disasm(folder):
+    path = os.path.join(folder, "code")
+    with open(path, "wb") as f:
+        f.write(bytes.fromhex("89e5 8b4508 0fffc0 f089c0"))
+    result = subprocess.run([ANELLO, "disasm", "-b", "32", path], capture_output=True, text=True,
+                            timeout=60, check=True)
+    lines = result.stdout.splitlines()
+    marked = [line for line in lines if line.startswith("!")]
+    # Capstone takes UD0 for two bytes; the manual gives it a ModRM byte.
+    if len(marked) != 1 or "ud0" not in marked[0]:
+        return f"disasm marks {marked}"
+    if "mov eax, m32 ss:[ebp+0x8]" not in lines[1] or "(bad)" not in lines[3]:
+        return f"disasm prints {lines}"
+    return None
+
+
 def main():
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -111,11 +127,11 @@ def main():
         if snapshot(folder) != before:
             failures += 1
             print("a file was changed")
-    problem = check_capabilities()
-    if problem:
-        failures += 1
-        print(problem)
-    print(f"{len(ERRORS) + 2 - failures} passed, {failures} failed")
+        for problem in (check_capabilities(), check_disasm(folder)):
+            if problem:
+                failures += 1
+                print(problem)
+    print(f"{len(ERRORS) + 3 - failures} passed, {failures} failed")
     return 1 if failures else 0
 
 
