@@ -70,9 +70,9 @@ def snapshot(folder):
 def check(arguments, expected, folder):
     arguments = [a.format(dir=folder) for a in arguments]
     command = [ANELLO, *arguments]
-    if "-accel" not in arguments and arguments[0] != "disasm":
+    if "-accel" not in arguments and arguments[0] not in ("disasm", "image"):
         command += ["-accel", "interp"]
-    if "-display" not in arguments and arguments[0] != "disasm":
+    if "-display" not in arguments and arguments[0] not in ("disasm", "image"):
         command += ["-display", "none"]
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
