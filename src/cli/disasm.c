@@ -113,15 +113,24 @@ static void add_operand(struct text *t, const struct insn *in, const struct oper
     }
 }
 
+/* The condition of Jcc, SETcc and CMOVcc, which share a row name each. */
+static const char *condition(const struct insn *in)
+{
+    static const char *const names[] = {"o", "no", "b", "ae", "e", "ne", "be", "a",
+                                        "s", "ns", "p", "np", "l", "ge", "le", "g"};
+    bool conditional = in->op == OP_JCC || in->op == OP_SETCC || in->op == OP_CMOVCC;
+    return conditional ? names[in->opcode & 15] : "";
+}
+
 /* Our reading: mnemonic of the row and every explicit operand. */
 static void describe(const struct insn *in, u64 at, char *text, size_t n)
 {
     struct text t = {.at = text, .left = n};
-    add(&t, "%s%s%s", in->prefixes & PFX_LOCK ? "lock " : "",
+    add(&t, "%s%s%s%s", in->prefixes & PFX_LOCK ? "lock " : "",
         in->prefixes & PFX_REP     ? "rep "
         : in->prefixes & PFX_REPNE ? "repne "
                                    : "",
-        op_row(in)->name);
+        op_row(in)->name, condition(in));
     const char *between = " ";
     for (unsigned i = 0; i < in->operands; i++) {
         if (in->operand[i].hidden)
