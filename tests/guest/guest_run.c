@@ -31,7 +31,7 @@
 #define SLICE         1000 /* instructions */
 #define SLICE_NS      10000
 #define STOP_NS       100000
-#define STOP_USEC     1000 /* of the host */
+#define STOP_USEC     1000 /* of CPU time: a busy host must not change what a guest sees */
 #define LONGEST_RUN   UINT64_C(3000000000)
 #define PORT_DEBUGCON 0xe9
 #define PORT_EXIT     0xf4
@@ -207,8 +207,8 @@ static void stop_now_and_then(struct vcpu *v)
 {
     const struct itimerval period = {{0, STOP_USEC}, {0, STOP_USEC}};
     stopped_cpu = v;
-    signal(SIGALRM, on_alarm);
-    setitimer(ITIMER_REAL, &period, NULL);
+    signal(SIGPROF, on_alarm);
+    setitimer(ITIMER_PROF, &period, NULL);
 }
 
 static int board_run(struct board *b)
