@@ -9,6 +9,14 @@
 
 #include "storage/qcow2.h"
 
+/* The sanitizers make these some fifty times slower: there a few rounds must do, the release build
+ * makes all of them. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { RANDOM_SEEDS = 1, CRASHING_STEPS = 60, CRASHES = 4 };
+#else
+enum { RANDOM_SEEDS = 4, CRASHING_STEPS = 500, CRASHES = 25 };
+#endif
+
 static const struct image_options writable = {.format = "qcow2"};
 
 /* ---- random writes ---- */
@@ -54,7 +62,7 @@ static void qcow2_keeps_random_writes_in_every_shape(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
-        for (u64 seed = 1; seed <= 4; seed++)
+        for (u64 seed = 1; seed <= RANDOM_SEEDS; seed++)
             random_writes(&shapes[i], seed * 77777);
     }
 }
@@ -87,7 +95,7 @@ static void crash_often(const struct shape *shape, const char *backing, u64 seed
     struct model m = model_create(shape->bytes, backing ? 1 : 0);
     struct file *file = create_in_memory(&create);
     struct image *image = open_file(file, &writable);
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < CRASHING_STEPS; i++) {
         if (next_random(&seed) % 3 == 0)
             fault_file_crash_at(file, 1 + (unsigned)(next_random(&seed) % 16), next_random(&seed));
         random_step(&m, image, &seed, file);
@@ -121,7 +129,7 @@ static void qcow2_goes_on_after_each_crash(void **state)
     struct image_create create = {.bytes = MIB(4), .cluster_bytes = KIB(4)};
     struct model m = model_create(create.bytes, 0);
     struct file *file = create_in_memory(&create);
-    for (int crash = 0; crash < 25; crash++) {
+    for (int crash = 0; crash < CRASHES; crash++) {
         struct image *image = open_file(file, &writable);
         for (int i = 0; i < 40; i++)
             random_step(&m, image, &seed, NULL);
