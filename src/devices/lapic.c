@@ -457,7 +457,9 @@ static u32 current_count(const struct lapic *a)
     return ticks >= a->initial ? 0 : a->initial - (u32)ticks;
 }
 
-static void arm_count(struct lapic *a)
+/* `running`: the count has not reached 0 as far as the guest could see. Its time may have passed
+ * all the same while this thread was not scheduled: then it fires late, but it fires. */
+static void arm_count(struct lapic *a, bool running)
 {
     timer_cancel(&a->timer);
     if (!a->initial || timer_mode(a) == LVT_TSC_DEADLINE)
@@ -469,8 +471,8 @@ static void arm_count(struct lapic *a)
             next += (now - next) / period * period + period;
         if (next < now + MIN_PERIOD_NS && now != a->started)
             next = now + MIN_PERIOD_NS;
-    } else if (next <= now && now != a->started) {
-        return; /* has fired */
+    } else if (!running) {
+        return;
     }
     timer_arm(&a->timer, next);
 }
@@ -488,7 +490,7 @@ static void timer_fired(void *opaque)
     a->tsc_deadline = 0;
     deliver_lvt(a, LVT_TIMER);
     if (timer_mode(a) == LVT_PERIODIC)
-        arm_count(a);
+        arm_count(a, true);
 }
 
 /* ---- registers ---- */
@@ -557,12 +559,13 @@ static void write_lvt(struct lapic *a, enum lvt which, u32 value)
     if (!(a->svr & SVR_ENABLE))
         a->lvt[which] |= LVT_MASKED;
     if (which == LVT_TIMER && timer_mode(a) != before) {
+        bool running = timer_is_armed(&a->timer);
         timer_cancel(&a->timer);
         a->tsc_deadline = 0;
         if (before == LVT_TSC_DEADLINE || timer_mode(a) == LVT_TSC_DEADLINE)
             a->initial = 0;
         else
-            arm_count(a);
+            arm_count(a, running);
     }
     update_intr(a);
 }
@@ -573,7 +576,7 @@ static void write_initial(struct lapic *a, u32 value)
         return;
     a->initial = value;
     a->started = clock_now(a->clock);
-    arm_count(a);
+    arm_count(a, true);
 }
 
 /* Changing the divisor goes on from the count reached. */
@@ -584,7 +587,7 @@ static void write_divide(struct lapic *a, u32 value)
     a->divide = value & 0xb;
     a->started = clock_now(a->clock) - (i64)done * tick_ns(a);
     if (a->initial && (left || timer_mode(a) == LVT_PERIODIC))
-        arm_count(a);
+        arm_count(a, true);
 }
 
 static void write_reg(struct lapic *a, u32 reg, u32 value)

@@ -299,6 +299,33 @@ static void lapic_timer_counts_fires_and_repeats(void **state)
     assert_int_equal(lapic_ack(c->apic), 0x42);
 }
 
+/* Time goes on between the guest's write and the arming: with a host that schedules the thread away
+ * just there, by any amount. */
+static void lapic_one_shot_fires_however_late_it_is_armed(void **state)
+{
+    struct cpu c = {0};
+    (void)state;
+    struct clock *clock = clock_create();
+    struct apic_bus *bus = apic_bus_create();
+    struct lapic_hooks hooks = {.intr = on_intr, .opaque = &c};
+    c.apic = lapic_create(bus, clock, 0, &hooks, NULL);
+    clock_resume(clock);
+    wr(&c, SVR, ENABLE);
+    wr(&c, DIVIDE, DIVIDE_BY_1);
+    wr(&c, LVT_TIMER, 0x40);
+    for (int i = 0; i < 1000; i++) {
+        wr(&c, INITIAL, 1);
+        while (clock_now(clock) < 2)
+            ;
+        clock_run_expired(clock);
+        assert_int_equal(lapic_ack(c.apic), 0x40);
+        wr(&c, EOI, 0);
+    }
+    destroy(lapic_device(c.apic));
+    apic_bus_destroy(bus);
+    clock_destroy(clock);
+}
+
 static void lapic_tiny_period_does_not_hang_the_clock(void **state)
 {
     struct rig *r = *state;
@@ -481,6 +508,7 @@ int main(void)
         TEST(lapic_virtual_wire_passes_the_8259),
         TEST(lapic_ipis_reach_their_destinations),
         TEST(lapic_timer_counts_fires_and_repeats),
+        cmocka_unit_test(lapic_one_shot_fires_however_late_it_is_armed),
         TEST(lapic_tiny_period_does_not_hang_the_clock),
         TEST(lapic_x2apic_transitions_follow_the_manual),
         TEST(ioapic_level_pins_resend_until_served),
