@@ -36,6 +36,7 @@ LIBRARY_LAYERS = {
     "capstone": ["cpu", "bt"],
     "Zydis": [],
     "zlib.h": ["storage", "ui"],
+    "libslirp": ["net"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
