@@ -7,7 +7,10 @@
  * the next timer. Now and then a host timer stops the CPU wherever it is, even within a repeated
  * instruction, and lets 100 us pass.
  *
- *     guest_run [-cpu MODEL] [-d int] IMAGE
+ * An engine other than the interpreter cannot be stopped after a number of instructions: with
+ * -accel time passes at the stops only.
+ *
+ *     guest_run [-accel ENGINE] [-cpu MODEL] [-d int] IMAGE
  *
  * Exit status: the guest's (as isa-debug-exit gives it), 3 triple fault, 124 asleep for ever or too
  * long, 2 usage. The last code written to the diagnostic port 190h goes to stderr.
@@ -17,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <time.h>
 
 #include "bus/physmem.h"
 #include "bus/ports.h"
@@ -25,6 +29,7 @@
 #include "cpu/vcpu.h"
 #include "devices/i8254.h"
 #include "devices/i8259.h"
+#include "machine/engine.h"
 
 #define RAM_BYTES     MIB(64)
 #define ROM_BYTES     KIB(64)
@@ -32,7 +37,7 @@
 #define SLICE_NS      10000
 #define STOP_NS       100000
 #define STOP_USEC     1000 /* of CPU time: a busy host must not change what a guest sees */
-#define LONGEST_RUN   UINT64_C(3000000000)
+#define LONGEST_RUN   100  /* seconds of CPU time */
 #define PORT_DEBUGCON 0xe9
 #define PORT_EXIT     0xf4
 #define PORT_POST     0x190 /* diagnostic codes of test386 */
@@ -43,6 +48,7 @@ struct board {
     struct clock *clock;
     struct i8259 *pic;
     struct vcpu *v;
+    const struct engine *engine;
     bool done;
     int status;
     int post; /* last diagnostic code, -1 none */
@@ -211,14 +217,31 @@ static void stop_now_and_then(struct vcpu *v)
     setitimer(ITIMER_PROF, &period, NULL);
 }
 
+static bool too_long(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return now.tv_sec >= LONGEST_RUN;
+}
+
+/* Runs for a while and lets time pass. *over: it has been too long. */
+static enum vcpu_exit run_slice(struct board *b, bool *over)
+{
+    u64 before = b->v->instructions;
+    bool stepped = b->engine == engine_get(ACCEL_INTERP);
+    enum vcpu_exit why = stepped ? interp_run_some(b->v, SLICE) : b->engine->run(b->v);
+    bool stopped = why == VCPU_EXIT_STOP && !(stepped && b->v->instructions - before >= SLICE);
+    clock_step(b->clock, stopped ? STOP_NS : SLICE_NS);
+    *over = stopped && too_long();
+    return why;
+}
+
 static int board_run(struct board *b)
 {
+    bool over = false;
     stop_now_and_then(b->v);
-    while (!b->done && b->v->instructions < LONGEST_RUN) {
-        u64 before = b->v->instructions;
-        enum vcpu_exit why = interp_run_some(b->v, SLICE);
-        bool stopped = why == VCPU_EXIT_STOP && b->v->instructions - before < SLICE;
-        clock_step(b->clock, stopped ? STOP_NS : SLICE_NS);
+    while (!b->done && !over) {
+        enum vcpu_exit why = run_slice(b, &over);
         if (why == VCPU_EXIT_SHUTDOWN) {
             printf("triple fault at %04x:%llx\n", b->v->seg[SEG_CS].sel,
                    (unsigned long long)b->v->rip);
@@ -230,24 +253,38 @@ static int board_run(struct board *b)
     return b->done ? b->status : 124;
 }
 
+static const struct engine *choose_engine(const char *name)
+{
+    enum accel accel = ACCEL_INTERP;
+    const char *reason = "no such engine";
+    if (!name || engine_parse(name, &accel))
+        reason = engine_unavailable(accel);
+    if (reason)
+        fprintf(stderr, "-accel %s: %s\n", name, reason);
+    return reason ? NULL : engine_get(accel);
+}
+
 int main(int argc, char **argv)
 {
     struct board b = {.post = -1};
-    const char *model = NULL, *image = NULL;
+    const char *model = NULL, *image = NULL, *accel = NULL;
     struct log *log = log_create(stderr);
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "-cpu") && i + 1 < argc)
             model = argv[++i];
+        else if (!strcmp(argv[i], "-accel") && i + 1 < argc)
+            accel = argv[++i];
         else if (!strcmp(argv[i], "-d") && i + 1 < argc)
             log_enable(log, argv[++i]);
         else
             image = argv[i];
     }
     if (!image) {
-        fprintf(stderr, "usage: guest_run [-cpu MODEL] [-d LIST] IMAGE\n");
+        fprintf(stderr, "usage: guest_run [-accel ENGINE] [-cpu MODEL] [-d LIST] IMAGE\n");
         return 2;
     }
-    if (!board_create(&b, log, model, image))
+    b.engine = choose_engine(accel);
+    if (!b.engine || !board_create(&b, log, model, image) || !b.engine->attach(b.v))
         return 2;
     int status = board_run(&b);
     fflush(stdout);

@@ -128,6 +128,8 @@ main:
         mov eax, [irq_eip]
         sub eax, .r0
         jnz .not_inside
+        cmp dword [irq_ecx], 0x8000     ; taken before the first iteration
+        je .not_inside
         mov eax, [irq_flags]
         and eax, 0x10000
         EQUAL "  RF is pushed between iterations", eax, 0x10000
@@ -147,9 +149,15 @@ main:
         call arm
         mov [try_esp], esp
         mov dword [resume], .ring0
+        mov eax, DATA3
+        mov ds, ax
+        mov es, ax
+        push eax                        ; not before ring 3, however long the host sleeps
+        push dword STACK3
         push dword 0x202
-        popfd
-        RING3
+        push dword CODE3
+        push dword .user
+        iretd
 .user:  cmp dword [irq_count], 0
         je .user
         int LEAVE_VECTOR

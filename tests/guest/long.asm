@@ -388,8 +388,10 @@ in64:   mov ax, TSS64
         mov ss, ax
 
         ; ---- CMPXCHG16B ----
-        mov rax, 1
         mov rdx, 2
+        mov [sixteen + 8], rdx
+        mov rax, 1
+        mov [sixteen], rax
         mov rbx, 3
         mov rcx, 4
         lock cmpxchg16b [sixteen]
@@ -423,6 +425,8 @@ in64:   mov ax, TSS64
         mov ecx, MSR_EFER
         rdmsr
         EQUAL "LMA goes with paging", eax, 0x900
+        mov ecx, MSR_EFER
+        rdmsr
         and eax, ~(1 << 8 | 1 << 11)
         wrmsr
         lidt [idt_pointer]
