@@ -22,7 +22,7 @@ int capabilities_command(int argc, char **argv)
     static const char *const cpus[] = {"pentium", "pentium3", "core2", "host", "max", "286"};
     static const char *const machines[] = {"pc"};
     static const char *const devices[] = {"isa-debug-exit", "pc-testdev"};
-    static const char *const formats[] = {"raw", "qcow2"};
+    static const char *const formats[] = {"raw", "qcow2", "vmdk", "vdi"};
     static const char *const displays[] = {"sdl", "none"};
     if (argc > 1) {
         fprintf(stderr, "anello: usage: %s\n", argv[0]);

@@ -48,6 +48,12 @@ bool image_parse_size(const char *text, u64 *bytes)
 
 /* ---- -o ---- */
 
+static bool parse_switch(const char *value, bool *on)
+{
+    *on = !strcmp(value, "on");
+    return *on || !strcmp(value, "off");
+}
+
 static bool take_option(struct image_create *c, const char *key, const char *value)
 {
     u64 number = 0;
@@ -58,8 +64,8 @@ static bool take_option(struct image_create *c, const char *key, const char *val
         c->cluster_bytes = number;
     else if (!strcmp(key, "refcount_bits") && sized && number <= 64)
         c->refcount_bits = (u32)number;
-    else if (!strcmp(key, "lazy_refcounts"))
-        c->lazy_refcounts = !strcmp(value, "on");
+    else if (!strcmp(key, "lazy_refcounts") && parse_switch(value, &c->lazy_refcounts))
+        return true;
     else if (!strcmp(key, "backing_file"))
         c->backing = value;
     else if (!strcmp(key, "backing_fmt"))
@@ -70,8 +76,16 @@ static bool take_option(struct image_create *c, const char *key, const char *val
         c->compat = value;
     else if (!strcmp(key, "compression_type"))
         c->compression = value;
+    else if (!strcmp(key, "subformat"))
+        c->subformat = value;
+    else if (!strcmp(key, "adapter_type"))
+        c->adapter = value;
+    else if (!strcmp(key, "hwversion"))
+        c->hardware_version = value;
+    else if (!strcmp(key, "zeroed_grain") && parse_switch(value, &c->zeroed_grain))
+        return true;
     else
-        return false;
+        return !strcmp(key, "static") && parse_switch(value, &c->is_static);
     return true;
 }
 
@@ -125,7 +139,7 @@ static int create(const struct image_arguments *a)
     const char *name = a->format ? a->format : "raw";
     const struct image_format *format = image_format_by_name(name);
     if (!format || !format->create)
-        return image_fail("-f %s: no such format; this version makes raw and qcow2", name);
+        return image_fail("-f %s: no such format; there are raw, qcow2, vmdk and vdi", name);
     if (!image_parse_options(a->options, &c, storage, sizeof storage))
         return 1;
     if (a->count > 1 && !image_parse_size(a->names[1], &c.bytes))

@@ -25,13 +25,12 @@ static void show_progress(const struct image_arguments *a, u64 done, u64 total)
     }
 }
 
-static int write_piece(const struct image_arguments *a, struct image *to, u64 at, const u8 *data,
-                       u64 bytes)
+static int write_piece(bool compress, struct image *to, u64 at, const u8 *data, u64 bytes)
 {
     if (all_zeros(data, bytes))
         return 0;
-    return a->compress ? to->format->write_compressed(to, at, data, bytes)
-                       : image_write(to, at, data, bytes);
+    return compress ? to->format->write_compressed(to, at, data, bytes)
+                    : image_write(to, at, data, bytes);
 }
 
 static int copy(const struct image_arguments *a, struct image *from, struct image *to)
@@ -39,6 +38,8 @@ static int copy(const struct image_arguments *a, struct image *from, struct imag
     struct image_info info = {0};
     if (to->format->info)
         to->format->info(to, &info);
+    bool compress = a->compress || info.compressed;
+    free(info.parts);
     u64 piece = info.cluster_bytes ? info.cluster_bytes : PIECE_DEFAULT;
     u8 *data = malloc(piece);
     int error = data ? 0 : -1;
@@ -46,7 +47,7 @@ static int copy(const struct image_arguments *a, struct image *from, struct imag
         u64 n = from->size - at < piece ? from->size - at : piece;
         error = image_read(from, at, data, n);
         if (!error)
-            error = write_piece(a, to, at, data, n);
+            error = write_piece(compress, to, at, data, n);
         show_progress(a, at + n, from->size);
     }
     free(data);
@@ -67,7 +68,7 @@ static int convert_to(const struct image_arguments *a, struct image *from,
         return image_fail("-c: a %s image cannot be compressed", format->name);
     if (format->create(a->names[1], &c, error, sizeof error))
         return image_fail("%s", error);
-    struct image_options o = {.format = format->name, .no_backing = true};
+    struct image_options o = {.format = format->name, .no_backing = true, .filling = true};
     struct image *to = image_open(a->names[1], &o, error, sizeof error);
     if (!to)
         return image_fail("%s", error);
@@ -84,7 +85,7 @@ int image_convert(const struct image_arguments *a)
     if (a->count < 2)
         return image_fail("convert: give an image and the name of the new one");
     if (!format || !format->create)
-        return image_fail("-O %s: no such format; this version makes raw and qcow2", name);
+        return image_fail("-O %s: no such format; there are raw, qcow2, vmdk and vdi", name);
     struct image_options o = {.format = a->format, .read_only = true};
     struct image *from = image_open(a->names[0], &o, error, sizeof error);
     if (!from)

@@ -10,7 +10,14 @@
 
 #define MESSAGE_BYTES 1024
 
-enum check_exit { CHECK_CLEAN = 0, CHECK_FAILED = 1, CHECK_ERRORS = 2, CHECK_LEAKS = 3 };
+/* As qemu-img's. */
+enum check_exit {
+    CHECK_CLEAN = 0,
+    CHECK_FAILED = 1,
+    CHECK_ERRORS = 2,
+    CHECK_LEAKS = 3,
+    CHECK_UNSUPPORTED = 63,
+};
 
 static void put_json(const char *text)
 {
@@ -40,36 +47,72 @@ static void json_number(const char *key, u64 value, const char *end)
 
 /* ---- info ---- */
 
+static u64 allocated(struct image *image)
+{
+    return image->format->allocated ? image->format->allocated(image) : file_allocated(image->file);
+}
+
+/* One member of an object within an object. */
+static void json_line(const char *key, const char *value, bool bare)
+{
+    printf("            \"");
+    for (; *key; key++)
+        putchar(*key == ' ' ? '-' : *key);
+    printf("\": ");
+    if (bare)
+        fputs(value, stdout);
+    else
+        put_json(value);
+}
+
+static void json_parts(const struct image_info *info)
+{
+    puts("            \"extents\": [");
+    for (u32 i = 0; i < info->part_count; i++) {
+        const struct image_part *p = &info->parts[i];
+        printf("                {\n                    \"virtual-size\": %llu,\n",
+               (unsigned long long)p->bytes);
+        printf("                    \"filename\": ");
+        put_json(p->name);
+        if (p->cluster_bytes)
+            printf(",\n                    \"cluster-size\": %llu",
+                   (unsigned long long)p->cluster_bytes);
+        if (p->compressed)
+            printf(",\n                    \"compressed\": true");
+        printf(",\n                    \"format\": \"%s\"\n                }%s\n", p->format,
+               i + 1 < info->part_count ? "," : "");
+    }
+    puts("            ]");
+}
+
+static void json_specific(const struct image *image, const struct image_info *info)
+{
+    printf("    \"format-specific\": {\n        \"type\": \"%s\",\n        \"data\": {\n",
+           image->format->name);
+    for (u32 i = 0; i < info->count; i++) {
+        json_line(info->lines[i].key, info->lines[i].value, info->lines[i].bare);
+        puts(i + 1 < info->count || info->part_count ? "," : "");
+    }
+    if (info->part_count)
+        json_parts(info);
+    puts("        }\n    },");
+}
+
 static void show_json(struct image *image, const struct image_info *info)
 {
     puts("{");
     json_text("filename", image->path);
     json_text("format", image->format->name);
     json_number("virtual-size", image->size, ",");
-    json_number("actual-size", file_allocated(image->file), ",");
+    json_number("actual-size", allocated(image), ",");
     if (info->cluster_bytes)
         json_number("cluster-size", info->cluster_bytes, ",");
     if (image->backing_path)
         json_text("backing-filename", image->backing_path);
     if (image->backing_format)
         json_text("backing-filename-format", image->backing_format);
-    if (info->count) {
-        printf("    \"format-specific\": {\n        \"type\": \"%s\",\n        \"data\": {\n",
-               image->format->name);
-        for (u32 i = 0; i < info->count; i++) {
-            char key[sizeof info->lines[0].key];
-            snprintf(key, sizeof key, "%s", info->lines[i].key);
-            for (char *c = key; *c; c++)
-                *c = *c == ' ' ? '-' : *c;
-            printf("            \"%s\": ", key);
-            if (info->lines[i].bare)
-                fputs(info->lines[i].value, stdout);
-            else
-                put_json(info->lines[i].value);
-            puts(i + 1 < info->count ? "," : "");
-        }
-        puts("        }\n    },");
-    }
+    if (info->count)
+        json_specific(image, info);
     printf("    \"dirty-flag\": %s\n}\n", info->dirty ? "true" : "false");
 }
 
@@ -88,7 +131,7 @@ static void show_text(struct image *image, const struct image_info *info)
     printf("image: %s\nfile format: %s\n", image->path, image->format->name);
     put_size("virtual size", image->size);
     printf(" (%llu bytes)\n", (unsigned long long)image->size);
-    put_size("disk size", file_allocated(image->file));
+    put_size("disk size", allocated(image));
     putchar('\n');
     if (info->cluster_bytes)
         printf("cluster_size: %llu\n", (unsigned long long)info->cluster_bytes);
@@ -100,6 +143,16 @@ static void show_text(struct image *image, const struct image_info *info)
         puts("Format specific information:");
     for (u32 i = 0; i < info->count; i++)
         printf("    %s: %s\n", info->lines[i].key, info->lines[i].value);
+    if (info->part_count)
+        puts("    extents:");
+    for (u32 i = 0; i < info->part_count; i++) {
+        const struct image_part *p = &info->parts[i];
+        printf("        [%u]:\n            virtual size: %llu\n            filename: %s\n", i,
+               (unsigned long long)p->bytes, p->name);
+        if (p->cluster_bytes)
+            printf("            cluster size: %llu\n", (unsigned long long)p->cluster_bytes);
+        printf("            format: %s\n", p->format);
+    }
 }
 
 int image_show(const struct image_arguments *a)
@@ -116,6 +169,7 @@ int image_show(const struct image_arguments *a)
         show_json(image, &info);
     else
         show_text(image, &info);
+    free(info.parts);
     image_close(image);
     return 0;
 }
@@ -192,13 +246,15 @@ int image_run_check(const struct image_arguments *a)
     struct image *image = image_open(a->names[0], &o, error, sizeof error);
     if (!image)
         return image_fail("%s", error);
-    int failed = image->format->check ? image->format->check(image, repair, &r) : 0;
-    if (!image->format->check)
-        failed =
-            image_fail("%s: a %s image has nothing to check", a->names[0], image->format->name);
-    else
+    int failed;
+    if (!image->format->check) {
+        image_fail("%s: a %s image has nothing to check", a->names[0], image->format->name);
+        failed = CHECK_UNSUPPORTED;
+    } else {
+        failed = image->format->check(image, repair, &r);
         failed = failed ? image_fail("%s: cannot be checked: %s", a->names[0], strerror(-failed))
                         : report(a, image, &r);
+    }
     image_close(image);
     return failed;
 }

@@ -23,6 +23,7 @@ struct image_options {
     unsigned depth;      /* of the backing chain so far */
     bool no_backing;     /* leave the backing image alone */
     bool no_repair;      /* do not repair on opening */
+    bool filling;        /* a new image, to be filled from its start by write_compressed */
 };
 
 /* How a run of guest bytes is stored. */
@@ -61,10 +62,30 @@ struct image_create {
     bool lazy_refcounts;                  /* qcow2 */
     const char *compression;              /* qcow2: zlib, zstd */
     const char *subformat;                /* vmdk */
+    const char *adapter;                  /* vmdk */
+    const char *hardware_version;         /* vmdk */
+    bool zeroed_grain;                    /* vmdk */
     bool is_static;                       /* vdi */
 };
 
+/* Groups of options, for a format to say which it knows. */
+enum image_create_group {
+    IMAGE_BACKING = 1 << 0,
+    IMAGE_PREALLOCATION = 1 << 1,
+    IMAGE_QCOW2 = 1 << 2,
+    IMAGE_VMDK = 1 << 3,
+    IMAGE_STATIC = 1 << 4,
+};
+
 #define IMAGE_INFO_LINES 16
+
+/* A file that an image consists of. */
+struct image_part {
+    const char *name;
+    u64 bytes, cluster_bytes;
+    const char *format;
+    bool compressed;
+};
 
 /* What a format tells beyond the common: lines "key: value"; numbers and truth values are marked so
  * that they need no quotes in JSON. */
@@ -76,6 +97,8 @@ struct image_info {
         bool bare;
     } lines[IMAGE_INFO_LINES];
     u32 count;
+    struct image_part *parts; /* to be freed; their texts belong to the image */
+    u32 part_count;
 };
 
 struct image_format {
@@ -115,6 +138,8 @@ struct image_format {
     int (*snapshot_apply)(struct image *image, const char *name, char *error, size_t n);
     int (*snapshot_delete)(struct image *image, const char *name, char *error, size_t n);
     void (*info)(struct image *image, struct image_info *info);
+    /* Bytes that its files really take; NULL: it has one. */
+    u64 (*allocated)(struct image *image);
 };
 
 struct image {
@@ -132,7 +157,7 @@ struct image {
 
 /* The formats, in the order of probing; ends with NULL. */
 extern const struct image_format *const image_formats[];
-extern const struct image_format raw_format, qcow2_format;
+extern const struct image_format raw_format, qcow2_format, vmdk_format, vdi_format;
 
 /* NULL when the name is not known. */
 const struct image_format *image_format_by_name(const char *name);
@@ -161,8 +186,16 @@ char *image_relative_path(const char *image_path, const char *name);
 /* Opens image->backing_path for reading, for a format's `open`. 0, or -errno with a message. */
 int image_open_backing(struct image *image, const struct image_options *options, char *error,
                        size_t n);
+/* NULL, or what is said of an option that is not in the groups `known`. */
+const char *image_create_extra(const struct image_create *options, unsigned known);
+void image_info_part(struct image_info *info, const struct image_part *part);
 void image_info_line(struct image_info *info, bool bare, const char *key, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
+
+/* Reads what lies below the image: its backing image, and zeros beyond that. */
+int image_read_below(struct image *image, u64 offset, void *data, u64 bytes);
+/* True when the backing image has something at or after `offset`. */
+bool image_has_below(const struct image *image, u64 offset);
 
 /* An image over `base` that keeps all writes in a temporary file and loses them at the end. Takes
  * base over, also on failure. */

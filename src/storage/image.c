@@ -12,7 +12,8 @@
 #define CHAIN_MAX    64 /* images on top of each other: a loop is caught here */
 #define SECTOR_BYTES 512
 
-const struct image_format *const image_formats[] = {&qcow2_format, &raw_format, NULL};
+const struct image_format *const image_formats[] = {&qcow2_format, &vmdk_format, &vdi_format,
+                                                    &raw_format, NULL};
 
 /* Formats that are recognised only to say so. */
 static const struct {
@@ -22,10 +23,7 @@ static const struct {
     u32 length;
 } foreign[] = {
     {"qcow (old)", 0, "QFI\xfb", 4},
-    {"vmdk", 0, "KDMV", 4},
-    {"vmdk", 0, "COWD", 4},
-    {"vmdk", 0, "# Disk DescriptorFile", 21},
-    {"vdi", 0x40, "\x7f\x10\xda\xbe", 4},
+    {"vmdk (of ESX)", 0, "COWD", 4},
     {"vhdx", 0, "vhdxfile", 8},
     {"vpc", 0, "conectix", 8},
     {"qed", 0, "QED\0", 4},
@@ -167,6 +165,49 @@ int image_open_backing(struct image *image, const struct image_options *options,
     size_t used = strlen(error);
     snprintf(error + used, n - used, " (the backing file of %s)", image->path);
     return -ENOENT;
+}
+
+int image_read_below(struct image *image, u64 offset, void *data, u64 bytes)
+{
+    struct image *backing = image->backing;
+    u64 there = backing && offset < backing->size ? backing->size - offset : 0;
+    if (there > bytes)
+        there = bytes;
+    memset((u8 *)data + there, 0, bytes - there);
+    return there ? image_read(backing, offset, data, there) : 0;
+}
+
+bool image_has_below(const struct image *image, u64 offset)
+{
+    return image->backing && offset < image->backing->size;
+}
+
+const char *image_create_extra(const struct image_create *o, unsigned known)
+{
+    if (!(known & IMAGE_BACKING) && (o->backing || o->backing_format))
+        return "this format knows no backing files";
+    if (!(known & IMAGE_PREALLOCATION) && o->preallocation && strcmp(o->preallocation, "off"))
+        return "this format knows no preallocation";
+    if (!(known & IMAGE_QCOW2) &&
+        (o->cluster_bytes || o->compat || o->refcount_bits || o->lazy_refcounts || o->compression))
+        return "cluster_size, compat, refcount_bits, lazy_refcounts and compression_type are for "
+               "qcow2";
+    if (!(known & IMAGE_VMDK) &&
+        (o->subformat || o->adapter || o->hardware_version || o->zeroed_grain))
+        return "subformat, adapter_type, hwversion and zeroed_grain are for vmdk";
+    if (!(known & IMAGE_STATIC) && o->is_static)
+        return "static is for vdi";
+    return NULL;
+}
+
+/* Without memory the part is not told. */
+void image_info_part(struct image_info *info, const struct image_part *part)
+{
+    struct image_part *parts = realloc(info->parts, (info->part_count + 1) * sizeof *parts);
+    if (!parts)
+        return;
+    info->parts = parts;
+    parts[info->part_count++] = *part;
 }
 
 void image_info_line(struct image_info *info, bool bare, const char *key, const char *fmt, ...)

@@ -150,7 +150,9 @@ static int preallocate(struct qcow2 *q, const char *mode)
 int qcow2_create(const char *path, const struct image_create *o, char *error, size_t n)
 {
     struct qcow2_header h;
-    const char *why = read_options(o, &h);
+    const char *why = image_create_extra(o, IMAGE_BACKING | IMAGE_PREALLOCATION | IMAGE_QCOW2);
+    if (!why)
+        why = read_options(o, &h);
     if (!why)
         why = check_preallocation(o);
     if (why)

@@ -16,16 +16,6 @@
 
 /* ---- reading ---- */
 
-static int read_backing(struct qcow2 *q, u64 offset, void *data, u64 bytes)
-{
-    struct image *backing = q->image->backing;
-    u64 there = backing && offset < backing->size ? backing->size - offset : 0;
-    if (there > bytes)
-        there = bytes;
-    memset((u8 *)data + there, 0, bytes - there);
-    return there ? image_read(backing, offset, data, there) : 0;
-}
-
 static int map_locked(struct qcow2 *q, u64 offset, u64 bytes, struct qcow2_extent *e)
 {
     pthread_mutex_lock(&q->lock);
@@ -37,7 +27,7 @@ static int map_locked(struct qcow2 *q, u64 offset, u64 bytes, struct qcow2_exten
 static int read_extent(struct qcow2 *q, const struct qcow2_extent *e, u64 offset, void *data)
 {
     switch (e->type) {
-    case MAP_BACKING: return read_backing(q, offset, data, e->bytes);
+    case MAP_BACKING: return image_read_below(q->image, offset, data, e->bytes);
     case MAP_ZERO: memset(data, 0, e->bytes); return 0;
     case MAP_DATA: return file_read(q->file, e->host, data, e->bytes);
     case MAP_COMPRESSED:
@@ -156,8 +146,7 @@ static int copy_rest(struct qcow2 *q, const struct fresh *f, u64 offset, u64 byt
         return 0;
     int error = map_locked(q, offset, bytes, &e);
     bool zeros =
-        e.type == MAP_ZERO ||
-        (e.type == MAP_BACKING && (!qcow2_has_backing(q) || offset >= q->image->backing->size));
+        e.type == MAP_ZERO || (e.type == MAP_BACKING && !image_has_below(q->image, offset));
     if (error || (zeros && f->virgin))
         return error;
     u8 *buffer = malloc(bytes);
@@ -252,7 +241,7 @@ static bool reads_as_zeros(const struct qcow2 *q, const struct qcow2_extent *e, 
 {
     if (e->type == MAP_ZERO)
         return true;
-    return e->type == MAP_BACKING && (!qcow2_has_backing(q) || offset >= q->image->backing->size);
+    return e->type == MAP_BACKING && !image_has_below(q->image, offset);
 }
 
 /* Whole clusters, within one L2 table: unlinked, or marked as zeros over a backing image. */

@@ -67,10 +67,11 @@ static int raw_create(const char *path, const struct image_create *options, char
 {
     const char *mode = options->preallocation ? options->preallocation : "off";
     bool falloc = !strcmp(mode, "falloc"), full = !strcmp(mode, "full");
-    if (options->backing || options->cluster_bytes || options->compression ||
-        (!falloc && !full && strcmp(mode, "off"))) {
-        snprintf(error, n, "%s: a raw image has no such option; it knows size and preallocation",
-                 path);
+    const char *why = image_create_extra(options, IMAGE_PREALLOCATION);
+    if (!why && !falloc && !full && strcmp(mode, "off"))
+        why = "preallocation is off, falloc or full";
+    if (why) {
+        snprintf(error, n, "%s: %s", path, why);
         return -EINVAL;
     }
     struct file *file = file_open(path, FILE_WRITABLE | FILE_CREATE, error, n);

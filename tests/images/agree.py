@@ -81,6 +81,76 @@ def anello_writes_qemu_reads():
             compare("disk.raw", "a.qcow2")
 
 
+OTHER_FORMATS = [("vdi", "static=off"), ("vdi", "static=on")] + [
+    ("vmdk", f"subformat={name}") for name in
+    ("monolithicSparse", "streamOptimized", "monolithicFlat", "twoGbMaxExtentSparse",
+     "twoGbMaxExtentFlat")] + [("vmdk", "zeroed_grain=on")]
+
+
+def vmdk_and_vdi_are_read_by_both():
+    for i, (form, option) in enumerate(OTHER_FORMATS):
+        write_disk("disk.raw", 8 * MIB + 512 * i, i + 50)
+        qemu("convert", "-f", "raw", "-O", form, "-o", option, "disk.raw", "q." + form)
+        anello("check", "q." + form)
+        anello("convert", "q." + form, "back.raw")
+        compare("disk.raw", "back.raw")
+        anello("convert", "-f", "raw", "-O", form, "-o", option, "disk.raw", "a." + form)
+        compare("disk.raw", "a." + form)
+        qemu("check", "a." + form)
+        anello("check", "a." + form)
+        ours = json.loads(anello("info", "--output", "json", "q." + form))
+        theirs = json.loads(qemu("info", "--output", "json", "q." + form))
+        for extent in theirs.get("format-specific", {"data": {}})["data"].get("extents", []):
+            extent["format"] = extent["format"] or "SPARSE"
+        ours.pop("actual-size"), theirs.pop("actual-size")
+        assert ours == theirs, (ours, theirs)
+
+
+def vmdk_and_vdi_are_written_by_both_in_turn():
+    rng = random.Random(11)
+    for form, option in OTHER_FORMATS:
+        if "stream" in option:
+            continue
+        disk, size = "turn." + form, 16 * MIB
+        anello("create", "-f", form, "-o", option, disk, str(size))
+        with open("model.raw", "wb") as f:
+            f.truncate(size)
+        for turn in range(6):
+            with open("model.raw", "r+b") as f:
+                for _ in range(8):
+                    at, byte = rng.randrange(size - 90000), rng.randrange(256)
+                    length = rng.randrange(1, 90000)
+                    f.seek(at)
+                    f.write(bytes([byte]) * length)
+                    run("qemu-io", "-f", form, "-c", f"write -P {byte} {at} {length}", disk)
+            compare("model.raw", disk)
+            # "commit" writes what an overlay holds into the image: a writer of ours
+            anello("create", "-f", "qcow2", "-b", disk, "-F", form, "over.qcow2")
+            for _ in range(8):
+                at, byte = rng.randrange(size - 90000), rng.randrange(256)
+                length = rng.randrange(1, 90000)
+                with open("model.raw", "r+b") as f:
+                    f.seek(at)
+                    f.write(bytes([byte]) * length)
+                run("qemu-io", "-f", "qcow2", "-c", f"write -P {byte} {at} {length}", "over.qcow2")
+            anello("commit", "over.qcow2")
+            compare("model.raw", disk)
+            qemu("check", disk)
+            anello("check", disk)
+
+
+def vmdk_chains_agree():
+    write_disk("disk.raw", 4 * MIB, 21)
+    for maker, child_maker in ((anello, qemu), (qemu, anello)):
+        maker("convert", "-f", "raw", "-O", "vmdk", "disk.raw", "parent.vmdk")
+        child_maker("create", "-f", "vmdk", "-b", "parent.vmdk", "-F", "vmdk", "child.vmdk")
+        run("qemu-io", "-f", "vmdk", "-c", "write -P 9 70000 100000", "child.vmdk")
+        qemu("convert", "-O", "raw", "child.vmdk", "theirs.raw")
+        anello("convert", "child.vmdk", "ours.raw")
+        compare("theirs.raw", "ours.raw")
+        anello("check", "child.vmdk")
+
+
 def both_write_one_image_in_turn():
     anello("create", "-f", "qcow2", "-o", "cluster_size=4k", "turn.qcow2", "8M")
     with open("model.raw", "wb") as f:
@@ -153,6 +223,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for test in (qemu_writes_anello_reads, anello_writes_qemu_reads,
+                     vmdk_and_vdi_are_read_by_both, vmdk_chains_agree,
                      both_write_one_image_in_turn, backing_chains_agree, sizes_change):
             print(test.__name__.replace("_", " "), flush=True)
             test()

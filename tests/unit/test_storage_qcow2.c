@@ -2,7 +2,7 @@
  *
  * qcow2 against a model: random writes, reopening, crashes, snapshots, resizing, hostile headers.
  */
-#include "qcow2_bench.h"
+#include "image_bench.h"
 
 #include <errno.h>
 #include <pthread.h>

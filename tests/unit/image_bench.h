@@ -3,8 +3,8 @@
  * Images in memory, and a model of what a disk may hold after a power failure: for each sector the
  * values that were written since it was last known to be stable.
  */
-#ifndef ANELLO_TESTS_QCOW2_BENCH_H
-#define ANELLO_TESTS_QCOW2_BENCH_H
+#ifndef ANELLO_TESTS_IMAGE_BENCH_H
+#define ANELLO_TESTS_IMAGE_BENCH_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,12 +55,13 @@ static inline struct file *load_file(const char *path)
     return to;
 }
 
-/* A new qcow2 image in memory. */
-static inline struct file *create_in_memory(const struct image_create *options)
+/* A new image in memory. */
+static inline struct file *create_in_memory_as(const char *format,
+                                               const struct image_create *options)
 {
     char path[64], error[256] = "";
-    temporary_path(path, sizeof path, ".qcow2");
-    int failed = image_format_by_name("qcow2")->create(path, options, error, sizeof error);
+    temporary_path(path, sizeof path, ".image");
+    int failed = image_format_by_name(format)->create(path, options, error, sizeof error);
     if (failed)
         print_error("%s\n", error);
     assert_int_equal(failed, 0);
@@ -69,10 +70,16 @@ static inline struct file *create_in_memory(const struct image_create *options)
     return file;
 }
 
+static inline struct file *create_in_memory(const struct image_create *options)
+{
+    return create_in_memory_as("qcow2", options);
+}
+
 static inline struct image *open_file(struct file *file, const struct image_options *options)
 {
     char error[512] = "";
-    struct image *image = image_open_file(file, "memory.qcow2", options, error, sizeof error);
+    struct image *image =
+        image_open_file(file, "/tmp/anello-memory.image", options, error, sizeof error);
     if (!image)
         print_error("%s\n", error);
     assert_non_null(image);
@@ -182,7 +189,7 @@ static inline void model_verify(const struct model *m, struct image *image, bool
 static inline void model_inspect(const struct model *m, struct file *watched)
 {
     struct file *after = watched ? fault_file_crashed(watched) : NULL;
-    struct image_options look = {.format = "qcow2", .read_only = true};
+    struct image_options look = {.read_only = true};
     if (!after)
         return;
     struct image *found = open_file(after, &look);

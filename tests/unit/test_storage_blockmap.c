@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * VDI and sparse VMDK against a model: random writes, power failures, a host that fails, threads.
+ */
+#include "image_bench.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "storage/vmdk.h"
+
+/* The sanitizers make these some fifty times slower: there a few rounds must do. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { STEPS = 40, ROUNDS = 2, CRASHES = 3 };
+#else
+enum { STEPS = 100, ROUNDS = 4, CRASHES = 10 };
+#endif
+
+struct kind {
+    const char *name, *format;
+    u64 bytes;
+    bool zeroed_grain, is_static;
+    bool bare; /* VMDK: without any grain table yet */
+};
+
+static const struct kind kinds[] = {
+    {.name = "vdi", .format = "vdi", .bytes = MIB(6)},
+    {.name = "static vdi", .format = "vdi", .bytes = MIB(3), .is_static = true},
+    {.name = "vmdk", .format = "vmdk", .bytes = MIB(4)},
+    {.name = "vmdk of an odd size", .format = "vmdk", .bytes = MIB(5) + 13 * SECTOR},
+    {.name = "vmdk with zeroed grains", .format = "vmdk", .bytes = MIB(4), .zeroed_grain = true},
+    {.name = "vmdk without tables", .format = "vmdk", .bytes = MIB(36), .bare = true},
+};
+
+static const struct image_options writable = {0};
+
+/* Takes the grain tables of a new VMDK away: they are made when they are needed. */
+static void strip_tables(struct file *file)
+{
+    u8 header[VMDK_HEADER_BYTES], zeros[8] = {0};
+    assert_int_equal(file_read(file, 0, header, sizeof header), 0);
+    assert_int_equal(file_write(file, load64(header + VMDK_H_DIRECTORY) * VMDK_SECTOR, zeros, 8),
+                     0);
+    assert_int_equal(
+        file_write(file, load64(header + VMDK_H_REDUNDANT_DIRECTORY) * VMDK_SECTOR, zeros, 8), 0);
+    assert_int_equal(file_flush(file), 0);
+}
+
+static struct file *make(const struct kind *k)
+{
+    struct image_create create = {
+        .bytes = k->bytes, .zeroed_grain = k->zeroed_grain, .is_static = k->is_static};
+    struct file *file = create_in_memory_as(k->format, &create);
+    if (k->bare)
+        strip_tables(file);
+    return file;
+}
+
+/* ---- random writes ---- */
+
+static void random_writes(const struct kind *k, u64 seed)
+{
+    u64 leaks;
+    struct model m = model_create(k->bytes, 0);
+    struct file *file = make(k);
+    struct image *image = open_file(file, &writable);
+    for (int i = 0; i < STEPS; i++)
+        random_step(&m, image, &seed, NULL);
+    model_verify(&m, image, false);
+    assert_int_equal(image_flush(image), 0);
+    assert_int_equal(errors_of(image, &leaks), 0);
+    assert_int_equal(leaks, 0);
+    struct file *after = fault_file_after_crash(file, 0);
+    image_close(image);
+    image = open_file(after, &writable);
+    assert_string_equal(image->format->name, k->format);
+    assert_int_equal(errors_of(image, &leaks), 0);
+    assert_int_equal(leaks, 0);
+    model_verify(&m, image, false);
+    image_close(image);
+    free(m.sector);
+}
+
+static void blockmap_keeps_random_writes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        for (u64 seed = 1; seed <= 2; seed++)
+            random_writes(&kinds[i], seed * 77777);
+    }
+}
+
+/* ---- crashes ---- */
+
+/* The power fails on the side at random moments; what was flushed must be there. */
+static void crash_often(const struct kind *k, u64 seed)
+{
+    struct model m = model_create(k->bytes, 0);
+    struct file *file = make(k);
+    struct image *image = open_file(file, &writable);
+    for (int i = 0; i < STEPS; i++) {
+        if (next_random(&seed) % 2 == 0)
+            fault_file_crash_at(file, 1 + (unsigned)(next_random(&seed) % 10), next_random(&seed));
+        random_step(&m, image, &seed, file);
+    }
+    image_close(image);
+    free(m.sector);
+}
+
+static void blockmap_power_failure_loses_nothing_flushed(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        for (u64 round = 0; round < ROUNDS; round++)
+            crash_often(&kinds[i], 4711 + i + 100 * round);
+    }
+}
+
+static void adopt(struct model *m, struct image *image)
+{
+    u8 *data = malloc(image->size);
+    assert_int_equal(image_read(image, 0, data, image->size), 0);
+    for (u64 s = 0; s < m->sectors; s++)
+        m->sector[s] = (struct sector_model){.values = {load32(data + s * SECTOR)}, .count = 1};
+    free(data);
+}
+
+/* Writing goes on with the image that a crash has left, which the opening repairs. */
+static void go_on(const struct kind *k, u64 seed)
+{
+    struct model m = model_create(k->bytes, 0);
+    struct file *file = make(k);
+    for (int crash = 0; crash < CRASHES; crash++) {
+        u64 leaks;
+        struct image *image = open_file(file, &writable);
+        for (int i = 0; i < 15; i++)
+            random_step(&m, image, &seed, NULL);
+        struct file *after = fault_file_after_crash(file, next_random(&seed));
+        image_close(image);
+        file = after;
+        image = open_file(fault_file_after_crash(file, 0), &writable);
+        assert_int_equal(errors_of(image, &leaks), 0);
+        assert_int_equal(leaks, 0);
+        model_verify(&m, image, true);
+        adopt(&m, image);
+        image_close(image);
+    }
+    file_close(file);
+    free(m.sector);
+}
+
+static void blockmap_goes_on_after_each_crash(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        go_on(&kinds[i], 99 + i);
+}
+
+/* ---- the host fails ---- */
+
+static void run_full(const struct kind *k)
+{
+    enum { PIECE = 64 * 1024 };
+    struct file *file = make(k);
+    struct image *image = open_file(file, &writable);
+    u8 data[PIECE];
+    u64 at = 0, end = align_down(k->bytes, PIECE);
+    int error = 0;
+    memset(data, 0x5a, sizeof data);
+    fault_file_plan(file, &(struct fault_plan){.space_limit = file_size(file) + MIB(2)});
+    for (; at < end && !error; at += error ? 0 : PIECE)
+        error = image_write(image, at, data, PIECE);
+    assert_true(k->is_static || error == -ENOSPC);
+    error = image_flush(image);
+    assert_true(error == 0 || error == -ENOSPC);
+    fault_file_plan(file, &(struct fault_plan){0});
+    for (; at < end; at += PIECE)
+        assert_int_equal(image_write(image, at, data, PIECE), 0);
+    assert_int_equal(image_flush(image), 0);
+    struct file *after = fault_file_after_crash(file, 0);
+    image_close(image);
+    image = open_file(after, &writable);
+    assert_int_equal(errors_of(image, NULL), 0);
+    for (u64 i = 0; i < end; i += PIECE) {
+        u8 got[PIECE];
+        assert_int_equal(image_read(image, i, got, PIECE), 0);
+        assert_memory_equal(got, data, PIECE);
+    }
+    image_close(image);
+}
+
+static void blockmap_full_host_loses_nothing_and_goes_on(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        run_full(&kinds[i]);
+}
+
+/* Any write or flush may fail once; afterwards the image is whole, and what was written without an
+ * error is there. */
+static void run_failing(const struct kind *k, unsigned nth)
+{
+    struct file *file = make(k);
+    struct image *image = open_file(file, &writable);
+    u8 data[3000], got[3000];
+    bool written[64] = {0};
+    u64 step = align_down(k->bytes / 64, SECTOR);
+    memset(data, (int)nth, sizeof data);
+    fault_file_plan(file, &(struct fault_plan){
+                              .fail_write_at = nth, .fail_flush_at = nth % 5 + 1, .error = -EIO});
+    for (unsigned i = 0; i < 64; i++) {
+        int error = image_write(image, i * step, data, sizeof data);
+        assert_true(!error || error == -EIO);
+        written[i] = !error;
+        error = image_flush(image);
+        assert_true(!error || error == -EIO);
+    }
+    fault_file_plan(file, &(struct fault_plan){0});
+    assert_int_equal(image_flush(image), 0);
+    struct file *after = fault_file_after_crash(file, 0);
+    image_close(image);
+    image = open_file(after, &writable);
+    assert_int_equal(errors_of(image, NULL), 0);
+    for (unsigned i = 0; i < 64; i++) {
+        assert_int_equal(image_read(image, i * step, got, sizeof got), 0);
+        assert_true(!written[i] || !memcmp(got, data, sizeof got));
+    }
+    image_close(image);
+}
+
+static void blockmap_host_errors_leave_the_image_whole(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        for (unsigned nth = 1; nth <= 5 * ROUNDS; nth++)
+            run_failing(&kinds[i], nth);
+    }
+}
+
+/* ---- many threads ---- */
+
+struct hammer {
+    struct image *image;
+    unsigned id;
+    bool failed;
+};
+
+enum { HAMMERS = 4, HAMMER_STEP = 3 * SECTOR };
+
+/* Each thread owns every fourth piece, so neighbours share blocks. */
+static void *hammer(void *opaque)
+{
+    struct hammer *h = opaque;
+    u64 seed = 1000 + h->id, pieces = h->image->size / HAMMER_STEP / HAMMERS;
+    u8 data[HAMMER_STEP], got[HAMMER_STEP];
+    for (unsigned round = 0; round < 300; round++) {
+        u64 at = (next_random(&seed) % pieces * HAMMERS + h->id) * HAMMER_STEP;
+        memset(data, (int)(round + h->id), sizeof data);
+        h->failed |= image_write(h->image, at, data, sizeof data) != 0;
+        h->failed |= image_read(h->image, at, got, sizeof got) != 0;
+        h->failed |= memcmp(data, got, sizeof got) != 0;
+        if (round % 50 == 0)
+            h->failed |= image_flush(h->image) != 0;
+        if (round % 70 == 0)
+            h->failed |= image_zero(h->image, at, sizeof data) != 0;
+    }
+    return NULL;
+}
+
+static void blockmap_threads_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+        struct image *image = open_file(make(&kinds[k]), &writable);
+        struct hammer h[HAMMERS];
+        pthread_t threads[HAMMERS];
+        for (unsigned i = 0; i < HAMMERS; i++) {
+            h[i] = (struct hammer){.image = image, .id = i};
+            pthread_create(&threads[i], NULL, hammer, &h[i]);
+        }
+        for (unsigned i = 0; i < HAMMERS; i++) {
+            pthread_join(threads[i], NULL);
+            assert_false(h[i].failed);
+        }
+        u64 leaks;
+        assert_int_equal(image_flush(image), 0);
+        assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+        image_close(image);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blockmap_keeps_random_writes),
+        cmocka_unit_test(blockmap_power_failure_loses_nothing_flushed),
+        cmocka_unit_test(blockmap_goes_on_after_each_crash),
+        cmocka_unit_test(blockmap_full_host_loses_nothing_and_goes_on),
+        cmocka_unit_test(blockmap_host_errors_leave_the_image_whole),
+        cmocka_unit_test(blockmap_threads_do_not_disturb_each_other),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
