@@ -134,7 +134,7 @@ void log_unsupported(struct log *log, const char *key, u64 number, const char *f
     if (first_time(log, key, number)) {
         va_list ap;
         va_start(ap, fmt);
-        fprintf(stderr, "anello: guest: %s: ", key);
+        fprintf(stderr, "anello: warning: guest: %s: ", key);
         vfprintf(stderr, fmt, ap);
         fputc('\n', stderr);
         va_end(ap);

@@ -390,6 +390,8 @@ static bool set_global(struct ctx *ctx, const char *v)
 {
     static const char property[] = "isa-debugcon.iobase=";
     unsigned long port;
+    if (!strncmp(v, "kvm-", 4))
+        return true; /* of devices inside the host's kernel: there are none */
     if (strncmp(v, property, sizeof property - 1) ||
         !parse_unsigned(v + sizeof property - 1, 0xffff, &port))
         return option_refuse(ctx, "-global knows isa-debugcon.iobase=PORT, not '%s'", v);
@@ -450,6 +452,13 @@ static bool device_debug_exit(struct ctx *ctx, char *cursor)
     return true;
 }
 
+void options_print_devices(FILE *out)
+{
+    fputs("name \"isa-debug-exit\", bus ISA, desc \"ends the process: iobase=PORT, iosize=BYTES\"\n"
+          "name \"pc-testdev\", bus ISA, desc \"interrupt lines and ports for kvm-unit-tests\"\n",
+          out);
+}
+
 static bool set_device(struct ctx *ctx, const char *v)
 {
     char *copy = strdup(v), *cursor = copy, *key, *value;
@@ -461,7 +470,7 @@ static bool set_device(struct ctx *ctx, const char *v)
     else if (!strcmp(key, "pc-testdev") || !strcmp(key, "testdev"))
         ok = ctx->config->testdev = true;
     else
-        ok = option_refuse(ctx, "device '%s' is not available: isa-debug-exit and pc-testdev are",
+        ok = option_refuse(ctx, "device '%s' is not available: -device help lists those that are",
                            key);
     free(copy);
     return ok;
@@ -621,7 +630,7 @@ static const struct option options[] = {
     {"vnc",          NULL,        "HOST:N",         "show the screen by VNC", set_vnc},
     {"vga",          NULL,        "std",            "display adapter", set_vga},
     {"nographic",    NULL,        NULL,             "no window; first serial port on the terminal (Ctrl-A X quits, Ctrl-A C monitor)", set_nographic},
-    {"device",       NULL,        "NAME,k=v,…",     "isa-debug-exit,iobase=,iosize= or pc-testdev", set_device},
+    {"device",       NULL,        "NAME,k=v,…",     "a device; help lists them", set_device},
     {"no-reboot",    NULL,        NULL,             "end instead of rebooting", set_no_reboot},
     {"no-shutdown",  NULL,        NULL,             "pause instead of ending when the guest powers off", set_no_shutdown},
     {"paused",       "S",         NULL,             "start paused", set_paused},
@@ -682,17 +691,27 @@ static bool take_option(struct ctx *ctx, int argc, char **argv, int *i, bool con
     return (o->set == option_read_config) == configs ? o->set(ctx, value) : true;
 }
 
-bool options_parse(struct machine_config *config, int argc, char **argv, bool *help, char *error,
-                   size_t n)
+/* Help that ends the program instead of running a machine. */
+static enum options_help help_asked(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *next = i + 1 < argc ? argv[i + 1] : "";
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h") || !strcmp(argv[i], "-help"))
+            return HELP_OPTIONS;
+        if ((!strcmp(argv[i], "-device") || !strcmp(argv[i], "--device")) &&
+            (!strcmp(next, "help") || !strcmp(next, "?")))
+            return HELP_DEVICES;
+    }
+    return HELP_NONE;
+}
+
+bool options_parse(struct machine_config *config, int argc, char **argv, enum options_help *help,
+                   char *error, size_t n)
 {
     struct ctx ctx = {.config = config, .error = error, .n = n};
-    *help = false;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h") || !strcmp(argv[i], "-help")) {
-            *help = true;
-            return true;
-        }
-    }
+    *help = help_asked(argc, argv);
+    if (*help != HELP_NONE)
+        return true;
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 1; i < argc; i++) {
             if (!take_option(&ctx, argc, argv, &i, pass == 0))

@@ -104,13 +104,13 @@ int run_command(int argc, char **argv)
 {
     struct machine_config config;
     char error[1024] = "";
-    bool help;
+    enum options_help help;
     config_init(&config);
     int status = 1;
     if (!options_parse(&config, argc, argv, &help, error, sizeof error)) {
         log_warn("%s", error);
-    } else if (help) {
-        options_print_help(stdout);
+    } else if (help != HELP_NONE) {
+        (help == HELP_DEVICES ? options_print_devices : options_print_help)(stdout);
         status = 0;
     } else if (!choose_engine(&config, error, sizeof error)) {
         log_warn("%s", error);

@@ -489,9 +489,13 @@ bool bootload_add(struct machine *m, char *error, size_t n)
         return true;
     }
     size_t size;
-    u8 *image = firmware_read_file(c->kernel, IMAGE_MAX, &size, error, n);
-    if (!image)
+    char why[256];
+    u8 *image = firmware_read_file(c->kernel, IMAGE_MAX, &size, why, sizeof why);
+    if (!image) {
+        /* Scripts made for QEMU look for these words. */
+        snprintf(error, n, "could not load kernel: %s", why);
         return false;
+    }
     size_t header = find_multiboot(image, size);
     bool ok;
     if (is_linux(image, size))

@@ -14,7 +14,8 @@
 
 struct parsed {
     struct machine_config config;
-    bool ok, help;
+    bool ok;
+    enum options_help help;
     char error[512];
 };
 
@@ -40,6 +41,22 @@ static void options_take_one_dash_two_dashes_and_equals(void **state)
     assert_string_equal(p.config.kernel, "vmlinuz");
     assert_string_equal(p.config.append, "a=b,c");
     assert_string_equal(p.config.initrd, "rd");
+    config_free(&p.config);
+}
+
+static void options_accept_what_scripts_made_for_qemu_ask_and_give(void **state)
+{
+    (void)state;
+    struct parsed p = PARSE("-device", "?");
+    assert_true(p.ok);
+    assert_int_equal(p.help, HELP_DEVICES);
+    config_free(&p.config);
+    p = PARSE("-global", "kvm-pit.lost_tick_policy=discard");
+    assert_true(p.ok);
+    config_free(&p.config);
+    p = PARSE("-device", "pc-testdev");
+    assert_true(p.ok && p.config.testdev);
+    assert_int_equal(p.help, HELP_NONE);
     config_free(&p.config);
 }
 
@@ -185,6 +202,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_take_one_dash_two_dashes_and_equals),
+        cmocka_unit_test(options_accept_what_scripts_made_for_qemu_ask_and_give),
         cmocka_unit_test(options_sizes_have_units_and_limits),
         cmocka_unit_test(options_drives_find_their_places),
         cmocka_unit_test(options_that_do_not_exist_are_refused_with_advice),
