@@ -94,6 +94,16 @@ ALWAYS_INLINE u64 alu_not(unsigned size, u64 a)
 /* ---- shifts and rotates: a count of 0 (after the host's masking, which is the guest's) keeps all
  * flags, and rotates keep SF ZF AF PF: so the old ones are put first ---- */
 
+/* OF after a rotation is defined for a count of 1 only. Hosts differ in what they make of more
+ * (some even keep the old one of a register rotated by an immediate), the 386 makes it of the
+ * result always: as if the last step had been a rotation by 1. So do we. */
+ALWAYS_INLINE u16 alu_rotate_flags(unsigned size, bool left, u64 a, u64 count, u16 flags)
+{
+    unsigned top = size * 8 - 1, carry = 8; /* of the result; CF within flags */
+    u16 of = (u16)((a >> top ^ (left ? (u64)flags >> carry : a >> (top - 1))) & 1);
+    return count & (size == 8 ? 63 : 31) ? (u16)((flags & ~1u) | of) : flags;
+}
+
 #define ALU_SHIFT(name, mnemonic)                                                                  \
     ALWAYS_INLINE u64 name(unsigned size, u64 a, u64 count, u16 *flags)                            \
     {                                                                                              \
@@ -104,35 +114,21 @@ ALWAYS_INLINE u64 alu_not(unsigned size, u64 a)
         *flags = (u16)ax;                                                                          \
         return a;                                                                                  \
     }
-ALU_SHIFT(alu_rol, "rol")
-ALU_SHIFT(alu_ror, "ror")
-ALU_SHIFT(alu_rcl, "rcl")
-ALU_SHIFT(alu_rcr, "rcr")
+#define ALU_ROTATE(name, mnemonic, left)                                                           \
+    ALU_SHIFT(name##_host, mnemonic)                                                               \
+    ALWAYS_INLINE u64 name(unsigned size, u64 a, u64 count, u16 *flags)                            \
+    {                                                                                              \
+        a = name##_host(size, a, count, flags);                                                    \
+        *flags = alu_rotate_flags(size, left, a, count, *flags);                                   \
+        return a;                                                                                  \
+    }
+ALU_ROTATE(alu_rol, "rol", true)
+ALU_ROTATE(alu_ror, "ror", false)
+ALU_ROTATE(alu_rcl, "rcl", true)
+ALU_ROTATE(alu_rcr, "rcr", false)
 ALU_SHIFT(alu_shl, "shl")
 ALU_SHIFT(alu_shr, "shr")
 ALU_SHIFT(alu_sar, "sar")
-
-/* After a rotation by more than 1 OF is undefined. Intel's CPUs make it from the result when the
- * count is in CL, and some keep the old one of a register rotated by an immediate: so does this
- * host? */
-ALWAYS_INLINE bool alu_rotate_imm_keeps_of(void)
-{
-    u32 zero = 0;
-    u8 kept;
-    __asm__("movb $127, %b[of]\n\taddb $1, %b[of]\n\trol $2, %[zero]\n\tseto %b[of]"
-            : [zero] "+r"(zero), [of] "=&r"(kept)
-            :
-            : "cc");
-    return kept;
-}
-
-/* ROL or ROR by an immediate, of which `after` are the flags when it is made by the CL form. */
-ALWAYS_INLINE u16 alu_rotate_imm_flags(unsigned size, u64 count, u16 before, u16 after, bool keeps)
-{
-    const u16 of = 1;
-    bool many = (count & (size == 8 ? 63 : 31)) > 1;
-    return many && keeps ? (u16)((after & ~of) | (before & of)) : after;
-}
 
 #define OPERANDS_CL_B_A(m) "%%cl, %" m "[b], %" m "[a]"
 #define ALU_DOUBLE_SHIFT(name, mnemonic)                                                           \

@@ -222,19 +222,6 @@ ALWAYS_INLINE u64 shift(enum shift op, unsigned size, u64 a, u64 count, u16 *fla
     }
 }
 
-/* ROL and ROR by more than 1 where the host keeps OF; src is 1 for ROR. */
-#define ROTATE_KEEPING_OF(op, size)                                                                \
-    UOP_HANDLER rotate_keep_##size(struct vcpu *v, const struct uop *u)                            \
-    {                                                                                              \
-        u16 flags = v->oszapc;                                                                     \
-        v->gpr[u->dst] = shift(u->src ? ROR : ROL, size, v->gpr[u->dst], u->imm, &flags);          \
-        v->oszapc = alu_rotate_imm_flags(size, u->imm, v->oszapc, flags, true);                    \
-        UOP_NEXT(v, u);                                                                            \
-    }
-FOR_SIZES(ROTATE_KEEPING_OF, _)
-static const uop_fn rotate_keep[9] = {
-    [1] = rotate_keep_1, [2] = rotate_keep_2, [4] = rotate_keep_4, [8] = rotate_keep_8};
-
 #define SHIFT_REG(op, size)                                                                        \
     UOP_HANDLER op##_ri_##size(struct vcpu *v, const struct uop *u)                                \
     {                                                                                              \
@@ -260,9 +247,6 @@ static uop_fn shift_select(const struct insn *in, enum shift op, struct uop *u)
     if (fast_is_reg(in, 1))
         return shift_rc[op][in->operand[0].size];
     u->imm = in->imm;
-    u->src = op == ROR;
-    if (op <= ROR && in->imm_len && alu_rotate_imm_keeps_of())
-        return rotate_keep[in->operand[0].size];
     return fast_is_imm(in, 1) ? shift_ri[op][in->operand[0].size] : NULL;
 }
 

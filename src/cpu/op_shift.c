@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Shifts and rotates. The host masks the count as the guest's CPU does, keeps the flags where it
- * does, and decides what the manual leaves open (OF of counts above 1, 16-bit SHLD by more than
- * 16).
+ * does, and decides what the manual leaves open (OF of shifts by more than 1, 16-bit SHLD by more
+ * than 16), but not OF of rotations (cpu/alu.h).
  */
 #include "cpu/op_int.h"
 #include "cpu/operand.h"
@@ -10,22 +10,11 @@
 
 enum shift { ROL, ROR, RCL, RCR, SHL, SHR, SAR };
 
-ALWAYS_INLINE u64 rotate_value(enum shift op, unsigned size, u64 a, u64 count, bool by_imm,
-                               u16 *flags)
-{
-    u16 before = *flags;
-    u64 result = op == ROL ? alu_rol(size, a, count, flags) : alu_ror(size, a, count, flags);
-    if (by_imm)
-        *flags = alu_rotate_imm_flags(size, count, before, *flags, alu_rotate_imm_keeps_of());
-    return result;
-}
-
-ALWAYS_INLINE u64 shift_value(enum shift op, unsigned size, u64 a, u64 count, bool by_imm,
-                              u16 *flags)
+ALWAYS_INLINE u64 shift_value(enum shift op, unsigned size, u64 a, u64 count, u16 *flags)
 {
     switch (op) {
-    case ROL:
-    case ROR: return rotate_value(op, size, a, count, by_imm, flags);
+    case ROL: return alu_rol(size, a, count, flags);
+    case ROR: return alu_ror(size, a, count, flags);
     case RCL: return alu_rcl(size, a, count, flags);
     case RCR: return alu_rcr(size, a, count, flags);
     case SHL: return alu_shl(size, a, count, flags);
@@ -40,13 +29,12 @@ ALWAYS_INLINE void shift(struct vcpu *v, const struct insn *in, enum shift op, u
     u64 count = operand_read(v, in, 1, 1);
     if (!operand_is_mem(in, 0)) {
         const struct operand *to = &in->operand[0];
-        bool by_imm = in->imm_len;
-        reg_put_whole(v, to, shift_value(op, size, reg_whole(v, to), count, by_imm, &v->oszapc));
+        reg_put_whole(v, to, shift_value(op, size, reg_whole(v, to), count, &v->oszapc));
         return;
     }
     struct rmw m;
     rmw_open(v, in, size, &m);
-    rmw_close(v, &m, shift_value(op, size, m.value, count, false, &v->oszapc), size);
+    rmw_close(v, &m, shift_value(op, size, m.value, count, &v->oszapc), size);
 }
 
 #define SHIFT(name, op)                                                                            \
