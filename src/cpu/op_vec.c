@@ -293,8 +293,19 @@ static void vec_gather(struct vcpu *v, const struct insn *in)
     gather_commit(v, in, dest, mask);
 }
 
-/* ---- VCVTPS2PH to memory: the only vector store that computes. It does so first: its exceptions
- * come before those of memory, and leave their flags in MXCSR even then. ---- */
+/* ---- Half precision in memory: never #AC (SDM 2A, exceptions of type 11) ---- */
+
+static void vec_vcvtph2ps(struct vcpu *v, const struct insn *in)
+{
+    u8 value[FPU_OPERAND_MAX];
+    unsigned size = fpu_operand_size(in);
+    fpu_check(v, CHECK_AVX);
+    mem_read_bytes(v, fpu_operand_la(v, in, size, ACCESS_READ), value, size);
+    fpu_run(v, fpu_stub_of(v, in), value);
+}
+
+/* The only vector store that computes. It does so first: its exceptions come before those of
+ * memory, and leave their flags in MXCSR even then. */
 
 static void vec_vcvtps2ph(struct vcpu *v, const struct insn *in)
 {
@@ -302,9 +313,7 @@ static void vec_vcvtps2ph(struct vcpu *v, const struct insn *in)
     unsigned size = fpu_operand_size(in);
     fpu_check(v, CHECK_AVX);
     fpu_run(v, fpu_stub_of(v, in), value);
-    u64 la = fpu_operand_la(v, in, size, ACCESS_WRITE);
-    fpu_check_alignment(v, la, size);
-    mem_write_bytes(v, la, value, size);
+    mem_write_bytes(v, fpu_operand_la(v, in, size, ACCESS_WRITE), value, size);
 }
 
 /* ---- VZEROALL, VZEROUPPER outside 64-bit mode: registers 8..15 stay (SDM 2C) ---- */
@@ -342,6 +351,7 @@ exec_fn op_vec_select(const struct vcpu *v, const struct insn *in)
     case OP_VPGATHERDQ:
     case OP_VPGATHERQD:
     case OP_VPGATHERQQ: return vec_gather;
+    case OP_VCVTPH2PS: return in->operand[1].kind == OPD_MEM ? vec_vcvtph2ps : NULL;
     case OP_VCVTPS2PH: return in->operand[0].kind == OPD_MEM ? vec_vcvtps2ph : NULL;
     case OP_VZEROALL:
     case OP_VZEROUPPER:

@@ -142,8 +142,9 @@ class Guest:
             if not data:
                 raise OSError("monitor closed")
             answer += data
-        # QEMU echoes each keystroke of the command; the answer begins on the next line.
-        return answer[:-len(PROMPT)].decode("latin-1").partition("\n")[2]
+        text = answer[:-len(PROMPT)].decode("latin-1")
+        # QEMU echoes each keystroke of the command; its answer begins on the next line.
+        return text.partition("\n")[2] if "\x1b" in text.partition("\n")[0] else text
 
     def type_serial(self, text):
         try:
