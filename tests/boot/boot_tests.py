@@ -54,14 +54,14 @@ class Context:
     def file(self, guest, name):
         return os.path.join(GUESTS, guest, name)
 
-    def initrd(self):
+    def initrd(self, busybox):
         """The initramfs of the bench guest: a shell on ttyS0 and on tty1."""
         bench = os.path.join(self.options.build, "bench", "bench")
         output = os.path.join(self.options.build, "bench", f"initrd.{os.getpid()}")
         if not os.path.exists(bench):
             raise Skip(f"{bench} has not been built: scripts/build")
         subprocess.run([sys.executable, os.path.join(ROOT, "bench", "initramfs.py"),
-                        "--busybox", self.file("busybox-i386", "busybox"),
+                        "--busybox", self.file(busybox, "busybox"),
                         "--bench", bench, "-o", output], check=True)
         self.temporary = output
         return output
@@ -126,6 +126,20 @@ def memtest_starts_testing_as_a_kernel(context):
         memtest_tests(guest)
 
 
+@boot_test("memtest")
+def memtest_x64_starts_testing_from_its_cd(context):
+    cd = context.file("memtest", "memtest86+x64.iso")
+    with context.boot("-m", "64M", "-cdrom", cd, "-boot", "d") as guest:
+        memtest_tests(guest)
+
+
+@boot_test("memtest")
+def memtest_x64_starts_testing_as_a_kernel(context):
+    with context.boot("-m", "64M", "-kernel",
+                      context.file("memtest", "memtest86+x64.bin")) as guest:
+        memtest_tests(guest)
+
+
 def memtest_tests(guest):
     guest.wait_screen(r"Memtest86\+ v6\.10", 60)
     guest.wait_screen(r"Testing: .*\n?.*[1-9]\d*K? ?-|Pass.*[1-9]%|Test +[1-9]\d?%", 120)
@@ -140,9 +154,9 @@ def ipxe_cd_starts(context):
 
 # ---- Linux
 
-def linux(context, kernel, *more, append=""):
+def linux(context, kernel, *more, append="", busybox="busybox-i386"):
     return context.boot("-m", "256M", "-kernel", context.file(kernel, "vmlinuz"),
-                        "-initrd", context.initrd(), "-append", append, *more)
+                        "-initrd", context.initrd(busybox), "-append", append, *more)
 
 
 def check_serial_shell(guest):
@@ -153,8 +167,8 @@ def check_serial_shell(guest):
     guest.wait_serial(r"42-Linux", 20, at)
 
 
-def linux_serial_shell_and_poweroff(context, kernel):
-    with linux(context, kernel, append="console=ttyS0") as guest:
+def linux_serial_shell_and_poweroff(context, kernel, busybox="busybox-i386"):
+    with linux(context, kernel, append="console=ttyS0", busybox=busybox) as guest:
         check_serial_shell(guest)
         guest.type_serial("poweroff\n")
         guest.wait_exit(0, 60)
@@ -168,6 +182,16 @@ def linux_686_serves_a_serial_shell_and_powers_off(context):
 @boot_test("kernel-686-pae", "busybox-i386")
 def linux_686_pae_serves_a_serial_shell_and_powers_off(context):
     linux_serial_shell_and_poweroff(context, "kernel-686-pae")
+
+
+@boot_test("kernel-amd64", "busybox-amd64")
+def linux_amd64_serves_a_serial_shell_and_powers_off(context):
+    linux_serial_shell_and_poweroff(context, "kernel-amd64", "busybox-amd64")
+
+
+@boot_test("kernel-amd64", "busybox-i386")
+def linux_amd64_runs_32_bit_programs(context):
+    linux_serial_shell_and_poweroff(context, "kernel-amd64", "busybox-i386")
 
 
 @boot_test("kernel-686", "busybox-i386")
@@ -212,8 +236,17 @@ def linux_686_heeds_ctrl_alt_del(context):
 
 @boot_test("installer-i386")
 def installer_reaches_its_language_menu(context):
-    with context.boot("-m", "512M", "-kernel", context.file("installer-i386", "linux"),
-                      "-initrd", context.file("installer-i386", "initrd.gz"),
+    installer_on_a_text_screen(context, "installer-i386")
+
+
+@boot_test("installer-amd64")
+def installer_amd64_reaches_its_language_menu(context):
+    installer_on_a_text_screen(context, "installer-amd64")
+
+
+def installer_on_a_text_screen(context, name):
+    with context.boot("-m", "512M", "-kernel", context.file(name, "linux"),
+                      "-initrd", context.file(name, "initrd.gz"),
                       "-append", "vga=normal fb=false nomodeset") as guest:
         guest.wait_screen(r"Select a language", 400)
         guest.wait_screen(r"English +- +English", 20)
