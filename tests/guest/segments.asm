@@ -4,6 +4,7 @@
 ; selectors, privilege at loading, limits of code and stack, 16-bit stacks in 32-bit code, and the
 ; same instruction under one descriptor after the other. A store beyond a limit writes nothing.
 
+%define ROUNDS 100
 %include "guest.inc"
 
 AREA    equ 0x20000
