@@ -2,9 +2,52 @@
 # shellcheck shell=bash
 # bash completion for anello: options (asked of the program itself), their fixed values, files.
 
+# anello image: subcommands, and the options that each has
+_anello_image() {
+    local word=$1 before=$2 options=
+    local formats='raw qcow2 vmdk vdi'
+    case $before in
+    -f | -O | -F) mapfile -t COMPREPLY < <(compgen -W "$formats" -- "$word") && return ;;
+    -r) mapfile -t COMPREPLY < <(compgen -W 'leaks all' -- "$word") && return ;;
+    --output) mapfile -t COMPREPLY < <(compgen -W 'human json' -- "$word") && return ;;
+    --preallocation)
+        mapfile -t COMPREPLY < <(compgen -W 'off metadata falloc full' -- "$word") && return
+        ;;
+    -t | -T)
+        mapfile -t COMPREPLY < <(compgen -W \
+            'writeback writethrough none directsync unsafe' -- "$word") && return
+        ;;
+    esac
+    if [ "$COMP_CWORD" -eq 2 ]; then
+        mapfile -t COMPREPLY < <(compgen -W \
+            'create info check convert resize snapshot commit rebase' -- "$word")
+        return
+    fi
+    case ${COMP_WORDS[2]} in
+    create) options='-q -f -b -F -u -o' ;;
+    info) options='-f --output --backing-chain -U' ;;
+    check) options='-q -f -r --output -U' ;;
+    convert) options='-c -p -q -n -U -f -O -B -F -o -t -T' ;;
+    resize) options='-q -f --shrink --preallocation' ;;
+    snapshot) options='-q -U -f -l -c -a -d --output' ;;
+    commit) options='-q -p -f -t -b -d' ;;
+    rebase) options='-q -p -f -t -T -u -b -F' ;;
+    esac
+    if [[ $word == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
+        return
+    fi
+    mapfile -t COMPREPLY < <(compgen -f -- "$word")
+    compopt -o filenames 2>/dev/null
+}
+
 _anello() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
     local values=
+    if [ "${COMP_WORDS[1]}" = image ] && [ "$COMP_CWORD" -gt 1 ]; then
+        _anello_image "$word" "$before"
+        return
+    fi
     case $before in
     -accel | --accel) values='bt interp kvm check' ;;
     -cpu | --cpu) values='pentium pentium3 core2 host max' ;;
@@ -33,7 +76,7 @@ _anello() {
         return
     fi
     if [ "$COMP_CWORD" -eq 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'run capabilities disasm' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W 'run capabilities disasm image' -- "$word")
     fi
     mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$word")
     compopt -o filenames 2>/dev/null

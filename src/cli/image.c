@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * `anello image`: the options, and the subcommands that are only a few calls.
+ * `anello image`: the command line, and the subcommands that are only a few calls.
  */
 #include "cli/image.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-
-#define MESSAGE_BYTES 1024
 
 int image_fail(const char *fmt, ...)
 {
@@ -24,95 +20,24 @@ int image_fail(const char *fmt, ...)
     return 1;
 }
 
-bool image_parse_size(const char *text, u64 *bytes)
+void image_say(const struct image_arguments *a, const char *line)
 {
-    static const char units[] = "bkmgt";
-    char *end;
-    errno = 0;
-    double value = strtod(text, &end);
-    unsigned shift = 0;
-    if (end == text || errno || !(value >= 0) || *text == '-')
-        return false;
-    if (*end) {
-        const char *unit = strchr(units, *end | 0x20);
-        if (!unit || end[1])
-            return false;
-        shift = 10 * (unsigned)(unit - units);
-    }
-    value *= (double)((u64)1 << shift);
-    if (value >= 9.2e18)
-        return false;
-    *bytes = (u64)value;
-    return true;
-}
-
-/* ---- -o ---- */
-
-static bool parse_switch(const char *value, bool *on)
-{
-    *on = !strcmp(value, "on");
-    return *on || !strcmp(value, "off");
-}
-
-static bool take_option(struct image_create *c, const char *key, const char *value)
-{
-    u64 number = 0;
-    bool sized = image_parse_size(value, &number);
-    if (!strcmp(key, "size") && sized)
-        c->bytes = number;
-    else if (!strcmp(key, "cluster_size") && sized)
-        c->cluster_bytes = number;
-    else if (!strcmp(key, "refcount_bits") && sized && number <= 64)
-        c->refcount_bits = (u32)number;
-    else if (!strcmp(key, "lazy_refcounts") && parse_switch(value, &c->lazy_refcounts))
-        return true;
-    else if (!strcmp(key, "backing_file"))
-        c->backing = value;
-    else if (!strcmp(key, "backing_fmt"))
-        c->backing_format = value;
-    else if (!strcmp(key, "preallocation"))
-        c->preallocation = value;
-    else if (!strcmp(key, "compat"))
-        c->compat = value;
-    else if (!strcmp(key, "compression_type"))
-        c->compression = value;
-    else if (!strcmp(key, "subformat"))
-        c->subformat = value;
-    else if (!strcmp(key, "adapter_type"))
-        c->adapter = value;
-    else if (!strcmp(key, "hwversion"))
-        c->hardware_version = value;
-    else if (!strcmp(key, "zeroed_grain") && parse_switch(value, &c->zeroed_grain))
-        return true;
-    else
-        return !strcmp(key, "static") && parse_switch(value, &c->is_static);
-    return true;
-}
-
-bool image_parse_options(const char *list, struct image_create *create, char *storage, size_t room)
-{
-    char *save = NULL;
-    if (!list)
-        return true;
-    snprintf(storage, room, "%s", list);
-    for (char *word = strtok_r(storage, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-        char *value = strchr(word, '=');
-        if (value)
-            *value++ = 0;
-        if (!value || !take_option(create, word, value)) {
-            image_fail("-o %s: unknown option, or no such value", word);
-            return false;
-        }
-    }
-    return true;
+    if (!a->quiet)
+        puts(line);
 }
 
 /* ---- subcommands ---- */
 
-static struct image *open_named(const struct image_arguments *a, bool read_only, char *error)
+struct image *image_open_named(const struct image_arguments *a, const struct image_options *more)
 {
-    struct image_options o = {.format = a->format, .read_only = read_only};
-    return image_open(a->names[0], &o, error, MESSAGE_BYTES);
+    char error[IMAGE_MESSAGE_BYTES] = "";
+    struct image_options o = *more;
+    o.format = a->format;
+    o.file_flags |= a->share ? FILE_NO_LOCK : 0;
+    struct image *image = image_open(a->names[0], &o, error, sizeof error);
+    if (!image)
+        image_fail("%s", error);
+    return image;
 }
 
 /* The size of the backing file, for an image that has none of its own. */
@@ -120,7 +45,7 @@ static bool size_of_backing(const char *path, struct image_create *c, char *erro
 {
     struct image_options o = {.format = c->backing_format, .read_only = true};
     char *name = image_relative_path(path, c->backing);
-    struct image *backing = name ? image_open(name, &o, error, MESSAGE_BYTES) : NULL;
+    struct image *backing = name ? image_open(name, &o, error, IMAGE_MESSAGE_BYTES) : NULL;
     free(name);
     if (!backing)
         return false;
@@ -134,28 +59,44 @@ static bool size_of_backing(const char *path, struct image_create *c, char *erro
 
 static int create(const struct image_arguments *a)
 {
-    char error[MESSAGE_BYTES] = "", storage[1024];
+    char error[IMAGE_MESSAGE_BYTES] = "", storage[IMAGE_OPTIONS_BYTES];
     struct image_create c = {.backing = a->backing, .backing_format = a->backing_format};
     const char *name = a->format ? a->format : "raw";
-    const struct image_format *format = image_format_by_name(name);
-    if (!format || !format->create)
-        return image_fail("-f %s: no such format; there are raw, qcow2, vmdk and vdi", name);
-    if (!image_parse_options(a->options, &c, storage, sizeof storage))
+    const struct image_format *format = image_target_format("-f", name);
+    if (!format || !image_parse_options(a->options, &c, storage, sizeof storage))
         return 1;
     if (a->count > 1 && !image_parse_size(a->names[1], &c.bytes))
         return image_fail("%s: not a size; say a number with K, M, G or T", a->names[1]);
-    if (a->count < 2 && !c.bytes && !c.backing)
+    if (a->count < 2 && !c.bytes && (!c.backing || a->unsafe))
         return image_fail("%s: how large? add a size, such as 10G", a->names[0]);
-    if (c.backing && !size_of_backing(a->names[0], &c, error))
+    if (c.backing && !a->unsafe && !size_of_backing(a->names[0], &c, error))
         return image_fail("%s", error);
     if (format->create(a->names[0], &c, error, sizeof error))
         return image_fail("%s", error);
     return 0;
 }
 
+static const char *change_size(const struct image_arguments *a, struct image *image, u64 bytes,
+                               char *error, size_t n)
+{
+    u64 before = image->size;
+    const char *mode = a->preallocation ? a->preallocation : "off";
+    if (bytes < before && !a->shrink)
+        return "would lose what lies beyond the new end; --shrink allows it";
+    if (!image->format->resize)
+        return "has a format whose size cannot change; convert it";
+    if (strcmp(mode, "off") && (!image->format->preallocate || bytes < before))
+        return "--preallocation: only a raw or qcow2 image that grows can have that";
+    if (image->format->resize(image, bytes, error, n))
+        return error;
+    if (!strcmp(mode, "off") || !image->format->preallocate(image, before, mode))
+        return NULL;
+    return "grew, but its space could not be preallocated";
+}
+
 static int resize(const struct image_arguments *a)
 {
-    char error[MESSAGE_BYTES] = "";
+    char error[IMAGE_MESSAGE_BYTES] = "";
     u64 bytes;
     if (a->count < 2)
         return image_fail("resize: give an image and a size, such as 10G, +1G or -1G");
@@ -163,95 +104,44 @@ static int resize(const struct image_arguments *a)
     bool relative = *text == '+' || *text == '-';
     if (!image_parse_size(text + relative, &bytes))
         return image_fail("%s: not a size; say a number with K, M, G or T", text);
-    struct image *image = open_named(a, false, error);
+    struct image *image = image_open_named(a, &(struct image_options){0});
     if (!image)
-        return image_fail("%s", error);
+        return 1;
     if (relative)
         bytes = *text == '+' ? image->size + bytes
                              : image->size - (bytes < image->size ? bytes : image->size);
-    int failed;
-    if (bytes < image->size && !a->shrink)
-        failed = image_fail("%s: would lose what lies beyond the new end; --shrink allows it",
-                            a->names[0]);
-    else if (!image->format->resize)
-        failed = image_fail("%s: the size of a %s image cannot change", a->names[0],
-                            image->format->name);
-    else
-        failed =
-            image->format->resize(image, bytes, error, sizeof error) ? image_fail("%s", error) : 0;
+    const char *why = change_size(a, image, bytes, error, sizeof error);
     image_close(image);
-    return failed;
-}
-
-static int list_snapshots(struct image *image)
-{
-    struct image_snapshot *list;
-    u32 count;
-    if (image->format->snapshot_list(image, &list, &count))
-        return image_fail("%s: its snapshots cannot be read", image->path);
-    if (count)
-        printf("%-9s %-16s %12s  %s\n", "ID", "TAG", "VM SIZE", "DATE");
-    for (u32 i = 0; i < count; i++) {
-        char date[32];
-        struct tm tm;
-        time_t seconds = list[i].seconds;
-        strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", localtime_r(&seconds, &tm));
-        printf("%-9s %-16s %12llu  %s\n", list[i].id, list[i].name,
-               (unsigned long long)list[i].vm_state_bytes, date);
-        free(list[i].id);
-        free(list[i].name);
-    }
-    free(list);
+    if (why)
+        return why == error ? image_fail("%s", error) : image_fail("%s: %s", a->names[0], why);
+    image_say(a, "Image resized.");
     return 0;
-}
-
-static int snapshot(const struct image_arguments *a)
-{
-    char error[MESSAGE_BYTES] = "";
-    char action = a->action ? a->action : 'l';
-    struct image *image = open_named(a, action == 'l', error);
-    if (!image)
-        return image_fail("%s", error);
-    const struct image_format *f = image->format;
-    int failed = 0;
-    if (!f->snapshot_list)
-        failed = image_fail("%s: a %s image cannot hold snapshots", a->names[0], f->name);
-    else if (action == 'l')
-        failed = list_snapshots(image);
-    else if ((action == 'c'   ? f->snapshot_create
-              : action == 'a' ? f->snapshot_apply
-                              : f->snapshot_delete)(image, a->snapshot, error, sizeof error))
-        failed = image_fail("%s: %s", a->names[0], error);
-    image_close(image);
-    return failed;
-}
-
-static int not_yet(const struct image_arguments *a)
-{
-    (void)a;
-    return image_fail("this image command is not part of this version: see docs/status.md");
 }
 
 /* ---- the command line ---- */
 
-static const struct {
-    const char *name, *usage;
+/* `options` as getopt takes them; J: --output, S: --shrink, P: --preallocation, C:
+ * --backing-chain. */
+static const struct subcommand {
+    const char *name, *options, *usage;
     int (*run)(const struct image_arguments *a);
 } subcommands[] = {
-    {"create", "[-f FORMAT] [-b BACKING [-F FORMAT]] [-o OPTIONS] FILE [SIZE]", create},
-    {"info", "[-f FORMAT] [--output json] FILE", image_show},
-    {"check", "[-f FORMAT] [-r leaks|all] [--output json] FILE", image_run_check},
-    {"convert", "[-f FORMAT] [-O FORMAT] [-c] [-p] [-o OPTIONS] FROM TO", image_convert},
-    {"resize", "[-f FORMAT] [--shrink] FILE [+|-]SIZE", resize},
-    {"snapshot", "[-l | -c NAME | -a NAME | -d NAME] FILE", snapshot},
-    {"commit", "FILE", not_yet},
-    {"rebase", "-b BACKING FILE", not_yet},
+    // clang-format off
+    {"create",   "f:b:F:uo:q",              "[-q] [-f FORMAT] [-b BACKING [-F FORMAT]] [-u] [-o OPTIONS] FILE [SIZE]", create},
+    {"info",     "f:UJC",                   "[-f FORMAT] [--output human|json] [--backing-chain] [-U] FILE", image_show},
+    {"check",    "f:r:qUJ",                 "[-q] [-f FORMAT] [-r leaks|all] [--output human|json] [-U] FILE", image_run_check},
+    {"convert",  "f:O:B:F:o:t:T:cpqnU",     "[-c] [-p] [-q] [-n] [-U] [-f FORMAT] [-O FORMAT] [-B BACKING [-F FORMAT]] [-o OPTIONS] [-t CACHE] [-T CACHE] FROM TO", image_convert},
+    {"resize",   "f:qSP",                   "[-q] [-f FORMAT] [--shrink] [--preallocation MODE] FILE [+|-]SIZE", resize},
+    {"snapshot", "f:qUlc:a:d:J",            "[-q] [-U] [-f FORMAT] [-l [--output human|json] | -c NAME | -a NAME | -d NAME] FILE", image_snapshots},
+    {"commit",   "f:t:b:dpq",               "[-q] [-p] [-f FORMAT] [-t CACHE] [-b BASE] [-d] FILE", image_commit},
+    {"rebase",   "f:t:T:b:F:upq",           "[-q] [-p] [-f FORMAT] [-t CACHE] [-T CACHE] [-u] -b BACKING [-F FORMAT] FILE", image_rebase},
+    // clang-format on
 };
 
 static int usage(void)
 {
-    return image_fail("usage: anello image create|info|check|convert|resize|snapshot ...; with a "
-                      "command alone it says more");
+    return image_fail("usage: anello image create|info|check|convert|resize|snapshot|commit|rebase "
+                      "...; with a command alone it says more");
 }
 
 /* One option; `letter` means what it means in this subcommand. */
@@ -265,34 +155,47 @@ static bool take_argument(struct image_arguments *a, bool snapshots, int letter)
     switch (letter) {
     case 'f': a->format = optarg; return true;
     case 'O': a->output_format = optarg; return true;
-    case 'b': a->backing = optarg; return true;
+    case 'b':
+    case 'B': a->backing = optarg; return true;
     case 'F': a->backing_format = optarg; return true;
     case 'o': a->options = optarg; return true;
     case 'r': a->repair = optarg; return true;
+    case 't': a->cache = optarg; return true;
+    case 'T': a->source_cache = optarg; return true;
     case 'c': a->compress = true; return true;
+    case 'd': a->drop = true; return true;
+    case 'n': a->existing = true; return true;
     case 'p': a->progress = true; return true;
+    case 'q': a->quiet = true; return true;
+    case 'u': a->unsafe = true; return true;
+    case 'U': a->share = true; return true;
     case 'S': a->shrink = true; return true;
+    case 'P': a->preallocation = optarg; return true;
+    case 'C': a->whole_chain = true; return true;
     case 'J': a->json = !strcmp(optarg, "json"); return a->json || !strcmp(optarg, "human");
     default: return false;
     }
 }
 
-static bool read_arguments(int argc, char **argv, struct image_arguments *a)
+static bool read_arguments(int argc, char **argv, const struct subcommand *s,
+                           struct image_arguments *a)
 {
-    static const struct option longs[] = {
-        {"output", required_argument, NULL, 'J'}, {"shrink", no_argument, NULL, 'S'}, {0}};
-    bool snapshots = !strcmp(argv[0], "snapshot");
+    static const struct option longs[] = {{"output", required_argument, NULL, 'J'},
+                                          {"shrink", no_argument, NULL, 'S'},
+                                          {"preallocation", required_argument, NULL, 'P'},
+                                          {"backing-chain", no_argument, NULL, 'C'},
+                                          {0}};
+    bool snapshots = !strcmp(s->name, "snapshot");
     int letter;
     optind = 1;
     opterr = 0;
-    while ((letter = getopt_long(argc, argv, snapshots ? "f:lc:a:d:" : "f:O:b:F:o:r:cp", longs,
-                                 NULL)) != -1) {
-        if (!take_argument(a, snapshots, letter))
+    while ((letter = getopt_long(argc, argv, s->options, longs, NULL)) != -1) {
+        if (!strchr(s->options, letter) || !take_argument(a, snapshots, letter))
             return false;
     }
     for (; optind < argc && a->count < 2; optind++)
         a->names[a->count++] = argv[optind];
-    return a->count && optind == argc;
+    return optind == argc;
 }
 
 /* A size such as "-1G" is no option: resize takes its last word as it is. */
@@ -309,12 +212,18 @@ int image_command(int argc, char **argv)
     for (size_t i = 0; argc > 1 && i < ARRAY_LEN(subcommands); i++) {
         if (strcmp(argv[1], subcommands[i].name))
             continue;
+        const struct subcommand *s = &subcommands[i];
         bool negative = ends_with_negative_size(argc - 1, argv + 1);
-        if (!read_arguments(argc - 1 - negative, argv + 1, &a))
-            return image_fail("usage: anello image %s %s", argv[1], subcommands[i].usage);
+        bool good = read_arguments(argc - 1 - negative, argv + 1, s, &a);
+        if (good && image_options_help(a.options, a.output_format ? a.output_format
+                                                  : a.format      ? a.format
+                                                                  : "raw"))
+            return 0;
+        if (!good || !a.count)
+            return image_fail("usage: anello image %s %s", s->name, s->usage);
         if (negative)
             a.names[a.count < 2 ? a.count++ : 1] = argv[argc - 1];
-        return subcommands[i].run(&a);
+        return s->run(&a);
     }
     return usage();
 }

@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
  * `anello image`: disk images, with the commands and options of qemu-img.
+ *
+ *   image.c           the command line; create, resize
+ *   image_options.c   values of options: sizes, lists, cache modes
+ *   image_info.c      info, check
+ *   image_convert.c   convert; progress
+ *   image_commit.c    commit, rebase
+ *   image_snapshot.c  snapshot
  */
 #ifndef ANELLO_CLI_IMAGE_H
 #define ANELLO_CLI_IMAGE_H
 
 #include "storage/format.h"
+
+#define IMAGE_MESSAGE_BYTES 1024
+#define IMAGE_OPTIONS_BYTES 2048
 
 int image_command(int argc, char **argv);
 
@@ -13,26 +23,57 @@ int image_command(int argc, char **argv);
 
 /* What the options of all subcommands say. */
 struct image_arguments {
-    const char *format;        /* -f */
-    const char *output_format; /* -O */
-    const char *backing, *backing_format;
-    const char *options; /* -o */
-    const char *repair;  /* -r */
+    const char *format;                   /* -f */
+    const char *output_format;            /* -O */
+    const char *backing, *backing_format; /* -b or -B, -F */
+    const char *options;                  /* -o */
+    const char *repair;                   /* -r */
+    const char *cache, *source_cache;     /* -t, -T */
+    const char *preallocation;            /* of resize */
     const char *snapshot;
     char action; /* of snapshot: l, c, a, d */
-    bool compress, progress, shrink, json, no_check;
+    bool compress, progress, quiet, shrink, json;
+    bool unsafe;   /* -u */
+    bool drop;     /* -d of commit */
+    bool existing; /* -n: the target is there */
+    bool share;    /* -U: whoever else uses it */
+    bool whole_chain;
     const char *names[2]; /* what is no option */
     int count;
 };
 
 /* Prints "anello: ..." and gives 1. */
 int image_fail(const char *fmt, ...) PRINTF_LIKE(1, 2);
+/* Prints a line, unless -q. */
+void image_say(const struct image_arguments *a, const char *line);
+
 /* "10G", "512": bytes; false when it is no size. */
 bool image_parse_size(const char *text, u64 *bytes);
 /* The list of -o into a description of a new image; false with a message printed. */
 bool image_parse_options(const char *list, struct image_create *create, char *storage, size_t room);
+/* True for "-o help", which is then answered. */
+bool image_options_help(const char *list, const char *format);
+/* FILE_ flags of a cache mode, NULL being the default; false with a message printed. */
+bool image_cache_flags(const char *mode, unsigned *flags);
+/* The format to make; NULL with a message printed. */
+const struct image_format *image_target_format(const char *option, const char *name);
+
+/* The name that -f and the options for opening lead to. NULL with a message printed. */
+struct image *image_open_named(const struct image_arguments *a, const struct image_options *more);
+
+bool image_all_zeros(const u8 *data, u64 bytes);
+void image_progress(const struct image_arguments *a, u64 done, u64 total);
+void image_progress_end(const struct image_arguments *a);
+
+/* JSON: a text with its quotes; a list of snapshots as a member. */
+void image_put_json(const char *text);
+void image_put_json_snapshots(struct image *image, const char *indent);
+
 int image_convert(const struct image_arguments *a);
 int image_show(const struct image_arguments *a);
 int image_run_check(const struct image_arguments *a);
+int image_commit(const struct image_arguments *a);
+int image_rebase(const struct image_arguments *a);
+int image_snapshots(const struct image_arguments *a);
 
 #endif

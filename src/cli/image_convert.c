@@ -3,93 +3,185 @@
  * `anello image convert`: what a guest would see in one image, written to a new one of any format.
  * Runs of zeros are not written.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "cli/image.h"
 
-#define MESSAGE_BYTES 1024
 #define PIECE_DEFAULT KIB(64) /* what is looked at for zeros */
 
-static bool all_zeros(const u8 *data, u64 bytes)
+bool image_all_zeros(const u8 *data, u64 bytes)
 {
     return !data[0] && !memcmp(data, data + 1, bytes - 1);
 }
 
-static void show_progress(const struct image_arguments *a, u64 done, u64 total)
+/* ---- progress ---- */
+
+/* For people: where nobody looks on there is none. */
+static bool shown(const struct image_arguments *a)
 {
-    if (a->progress && isatty(STDOUT_FILENO)) {
-        printf("    (%.2f/100%%)\r", total ? 100.0 * (double)done / (double)total : 100.0);
-        fflush(stdout);
-    }
+    return a->progress && !a->quiet && isatty(STDOUT_FILENO);
 }
 
-static int write_piece(bool compress, struct image *to, u64 at, const u8 *data, u64 bytes)
+void image_progress(const struct image_arguments *a, u64 done, u64 total)
 {
-    if (all_zeros(data, bytes))
+    if (!shown(a))
+        return;
+    printf("    (%.2f/100%%)\r", total ? 100.0 * (double)done / (double)total : 100.0);
+    fflush(stdout);
+}
+
+void image_progress_end(const struct image_arguments *a)
+{
+    if (shown(a))
+        putchar('\n');
+}
+
+/* ---- copying ---- */
+
+struct copy {
+    const struct image_arguments *a;
+    struct image *from, *to, *below; /* below: the new image's backing file; NULL without */
+    bool compress;
+    u64 piece;
+    u8 *data, *there;
+};
+
+/* Zeros need no writing to a new image without a backing file. */
+static int write_piece(const struct copy *c, u64 at, u64 bytes)
+{
+    bool zeros = image_all_zeros(c->data, bytes);
+    if (zeros && !c->below)
+        return c->a->existing ? image_zero(c->to, at, bytes) : 0;
+    if (c->compress && !zeros)
+        return c->to->format->write_compressed(c->to, at, c->data, bytes);
+    return image_write(c->to, at, c->data, bytes);
+}
+
+/* True when the backing file shows the same anyway. */
+static int is_below(const struct copy *c, u64 at, u64 bytes, bool *same)
+{
+    struct image *below = c->below;
+    u64 n = below && at < below->size ? below->size - at : 0;
+    *same = false;
+    if (!below)
         return 0;
-    return compress ? to->format->write_compressed(to, at, data, bytes)
-                    : image_write(to, at, data, bytes);
+    if (n > bytes)
+        n = bytes;
+    memset(c->there + n, 0, bytes - n);
+    int error = n ? image_read(below, at, c->there, n) : 0;
+    *same = !error && !memcmp(c->there, c->data, bytes);
+    return error;
 }
 
-static int copy(const struct image_arguments *a, struct image *from, struct image *to)
+static int copy_piece(const struct copy *c, u64 at, u64 bytes)
+{
+    bool same = false;
+    int error = image_read(c->from, at, c->data, bytes);
+    if (!error)
+        error = is_below(c, at, bytes, &same);
+    return error || same ? error : write_piece(c, at, bytes);
+}
+
+static int copy_all(struct copy *c)
 {
     struct image_info info = {0};
-    if (to->format->info)
-        to->format->info(to, &info);
-    bool compress = a->compress || info.compressed;
+    u64 size = c->from->size;
+    if (c->to->format->info)
+        c->to->format->info(c->to, &info);
+    c->compress = c->a->compress || info.compressed;
+    c->piece = c->compress && info.cluster_bytes ? info.cluster_bytes
+               : info.cluster_bytes > MIB(1)     ? info.cluster_bytes
+                                                 : PIECE_DEFAULT;
     free(info.parts);
-    u64 piece = info.cluster_bytes ? info.cluster_bytes : PIECE_DEFAULT;
-    u8 *data = malloc(piece);
-    int error = data ? 0 : -1;
-    for (u64 at = 0; at < from->size && !error; at += piece) {
-        u64 n = from->size - at < piece ? from->size - at : piece;
-        error = image_read(from, at, data, n);
-        if (!error)
-            error = write_piece(compress, to, at, data, n);
-        show_progress(a, at + n, from->size);
+    c->data = malloc(2 * c->piece);
+    if (!c->data)
+        return -ENOMEM;
+    c->there = c->data + c->piece;
+    int error = 0;
+    for (u64 at = 0; at < size && !error; at += c->piece) {
+        u64 n = size - at < c->piece ? size - at : c->piece;
+        error = copy_piece(c, at, n);
+        image_progress(c->a, at + n, size);
     }
-    free(data);
-    if (a->progress)
-        putchar('\n');
-    return error ? error : image_flush(to);
+    free(c->data);
+    image_progress_end(c->a);
+    return error ? error : image_flush(c->to);
+}
+
+/* ---- the new image ---- */
+
+static bool make_target(const struct image_arguments *a, const struct image_format *format,
+                        u64 bytes)
+{
+    char error[IMAGE_MESSAGE_BYTES] = "", storage[IMAGE_OPTIONS_BYTES];
+    struct image_create c = {.backing = a->backing, .backing_format = a->backing_format};
+    if (!image_parse_options(a->options, &c, storage, sizeof storage))
+        return false;
+    c.bytes = bytes;
+    if (!format->create(a->names[1], &c, error, sizeof error))
+        return true;
+    image_fail("%s", error);
+    return false;
+}
+
+/* The image below the new one, opened by itself: what it shows need not be copied. */
+static bool open_below(const struct image_arguments *a, struct copy *c)
+{
+    char error[IMAGE_MESSAGE_BYTES] = "";
+    struct image_options o = {.format = a->backing_format, .read_only = true};
+    if (!a->backing)
+        return true;
+    char *path = image_relative_path(a->names[1], a->backing);
+    c->below = path ? image_open(path, &o, error, sizeof error) : NULL;
+    free(path);
+    if (!c->below)
+        image_fail("%s", error);
+    return c->below;
 }
 
 static int convert_to(const struct image_arguments *a, struct image *from,
                       const struct image_format *format)
 {
-    char error[MESSAGE_BYTES] = "", storage[1024];
-    struct image_create c = {0};
-    if (!image_parse_options(a->options, &c, storage, sizeof storage))
-        return 1;
-    c.bytes = from->size;
+    char error[IMAGE_MESSAGE_BYTES] = "";
+    unsigned flags;
+    struct copy c = {.a = a, .from = from};
     if (a->compress && !format->write_compressed)
         return image_fail("-c: a %s image cannot be compressed", format->name);
-    if (format->create(a->names[1], &c, error, sizeof error))
-        return image_fail("%s", error);
-    struct image_options o = {.format = format->name, .no_backing = true, .filling = true};
-    struct image *to = image_open(a->names[1], &o, error, sizeof error);
-    if (!to)
-        return image_fail("%s", error);
-    int failed = copy(a, from, to);
-    image_close(to);
-    return failed ? image_fail("%s: %s", a->names[1], strerror(-failed)) : 0;
+    if (!image_cache_flags(a->cache, &flags) || !open_below(a, &c))
+        return 1;
+    struct image_options o = {.format = format->name, .file_flags = flags, .filling = true};
+    if (a->existing || make_target(a, format, from->size))
+        c.to = image_open(a->names[1], &o, error, sizeof error);
+    int failed = 1;
+    if (!c.to && *error)
+        image_fail("%s", error);
+    else if (c.to && c.to->size < from->size)
+        image_fail("%s: is too small for %s", a->names[1], a->names[0]);
+    else if (c.to && (failed = copy_all(&c)))
+        failed = image_fail("%s: %s", a->names[1], strerror(-failed));
+    image_close(c.to);
+    image_close(c.below);
+    return failed;
 }
 
 int image_convert(const struct image_arguments *a)
 {
-    char error[MESSAGE_BYTES] = "";
-    const char *name = a->output_format ? a->output_format : "raw";
-    const struct image_format *format = image_format_by_name(name);
+    unsigned flags;
     if (a->count < 2)
         return image_fail("convert: give an image and the name of the new one");
-    if (!format || !format->create)
-        return image_fail("-O %s: no such format; there are raw, qcow2, vmdk and vdi", name);
-    struct image_options o = {.format = a->format, .read_only = true};
-    struct image *from = image_open(a->names[0], &o, error, sizeof error);
+    if (a->existing && (a->backing || a->options))
+        return image_fail("convert: -n takes the target as it is; leave -B and -o away");
+    const struct image_format *format =
+        image_target_format("-O", a->output_format ? a->output_format : "raw");
+    if (!format || !image_cache_flags(a->source_cache, &flags))
+        return 1;
+    struct image_options o = {.read_only = true, .file_flags = flags};
+    struct image *from = image_open_named(a, &o);
     if (!from)
-        return image_fail("%s", error);
+        return 1;
     int failed = convert_to(a, from, format);
     image_close(from);
     return failed;

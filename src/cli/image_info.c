@@ -8,8 +8,6 @@
 
 #include "cli/image.h"
 
-#define MESSAGE_BYTES 1024
-
 /* As qemu-img's. */
 enum check_exit {
     CHECK_CLEAN = 0,
@@ -19,7 +17,7 @@ enum check_exit {
     CHECK_UNSUPPORTED = 63,
 };
 
-static void put_json(const char *text)
+void image_put_json(const char *text)
 {
     putchar('"');
     for (; *text; text++) {
@@ -36,7 +34,7 @@ static void put_json(const char *text)
 static void json_text(const char *key, const char *value)
 {
     printf("    \"%s\": ", key);
-    put_json(value);
+    image_put_json(value);
     puts(",");
 }
 
@@ -62,7 +60,7 @@ static void json_line(const char *key, const char *value, bool bare)
     if (bare)
         fputs(value, stdout);
     else
-        put_json(value);
+        image_put_json(value);
 }
 
 static void json_parts(const struct image_info *info)
@@ -73,7 +71,7 @@ static void json_parts(const struct image_info *info)
         printf("                {\n                    \"virtual-size\": %llu,\n",
                (unsigned long long)p->bytes);
         printf("                    \"filename\": ");
-        put_json(p->name);
+        image_put_json(p->name);
         if (p->cluster_bytes)
             printf(",\n                    \"cluster-size\": %llu",
                    (unsigned long long)p->cluster_bytes);
@@ -98,7 +96,19 @@ static void json_specific(const struct image *image, const struct image_info *in
     puts("        }\n    },");
 }
 
-static void show_json(struct image *image, const struct image_info *info)
+static void json_backing(const struct image *image)
+{
+    if (!image->backing_path)
+        return;
+    char *path = image_relative_path(image->path, image->backing_path);
+    json_text("backing-filename", image->backing_path);
+    json_text("full-backing-filename", path ? path : image->backing_path);
+    if (image->backing_format)
+        json_text("backing-filename-format", image->backing_format);
+    free(path);
+}
+
+static void show_json(struct image *image, const struct image_info *info, const char *end)
 {
     puts("{");
     json_text("filename", image->path);
@@ -107,13 +117,11 @@ static void show_json(struct image *image, const struct image_info *info)
     json_number("actual-size", allocated(image), ",");
     if (info->cluster_bytes)
         json_number("cluster-size", info->cluster_bytes, ",");
-    if (image->backing_path)
-        json_text("backing-filename", image->backing_path);
-    if (image->backing_format)
-        json_text("backing-filename-format", image->backing_format);
+    json_backing(image);
+    image_put_json_snapshots(image, "    ");
     if (info->count)
         json_specific(image, info);
-    printf("    \"dirty-flag\": %s\n}\n", info->dirty ? "true" : "false");
+    printf("    \"dirty-flag\": %s\n}%s\n", info->dirty ? "true" : "false", end);
 }
 
 static void put_size(const char *label, u64 bytes)
@@ -155,23 +163,56 @@ static void show_text(struct image *image, const struct image_info *info)
     }
 }
 
-int image_show(const struct image_arguments *a)
+static void show(const struct image_arguments *a, struct image *image, bool first, bool more)
 {
-    char error[MESSAGE_BYTES] = "";
     struct image_info info = {0};
-    struct image_options o = {.format = a->format, .read_only = true, .no_backing = true};
-    struct image *image = image_open(a->names[0], &o, error, sizeof error);
-    if (!image)
-        return image_fail("%s", error);
     if (image->format->info)
         image->format->info(image, &info);
+    if (!a->json && !first)
+        putchar('\n');
     if (a->json)
-        show_json(image, &info);
+        show_json(image, &info, more ? "," : "");
     else
         show_text(image, &info);
     free(info.parts);
-    image_close(image);
-    return 0;
+}
+
+/* The next image of the chain; NULL at its end, or with *failed. */
+static struct image *open_below(const struct image *image, unsigned depth, bool *failed)
+{
+    char error[IMAGE_MESSAGE_BYTES] = "";
+    if (!image->backing_path)
+        return NULL;
+    struct image_options o = {
+        .format = image->backing_format, .read_only = true, .no_backing = true, .depth = depth};
+    char *path = image_relative_path(image->path, image->backing_path);
+    struct image *below = path ? image_open(path, &o, error, sizeof error) : NULL;
+    free(path);
+    *failed = !below;
+    if (!below)
+        image_fail("%s", error);
+    return below;
+}
+
+int image_show(const struct image_arguments *a)
+{
+    bool failed = false;
+    unsigned depth = 0;
+    struct image_options o = {.read_only = true, .no_backing = true};
+    struct image *image = image_open_named(a, &o);
+    if (!image)
+        return 1;
+    if (a->json && a->whole_chain)
+        puts("[");
+    while (image) {
+        struct image *below = a->whole_chain ? open_below(image, depth + 1, &failed) : NULL;
+        show(a, image, !depth++, below);
+        image_close(image);
+        image = below;
+    }
+    if (a->json && a->whole_chain)
+        puts("]");
+    return failed;
 }
 
 /* ---- check ---- */
@@ -223,7 +264,7 @@ static int report(const struct image_arguments *a, const struct image *image,
 {
     if (a->json)
         check_json(image, r);
-    else
+    else if (!a->quiet)
         check_text(r);
     if (r->errors > r->errors_fixed)
         return CHECK_ERRORS;
@@ -232,7 +273,6 @@ static int report(const struct image_arguments *a, const struct image *image,
 
 int image_run_check(const struct image_arguments *a)
 {
-    char error[MESSAGE_BYTES] = "";
     struct image_check r = {.say = say_finding};
     unsigned repair = 0;
     if (a->repair && !strcmp(a->repair, "all"))
@@ -241,11 +281,10 @@ int image_run_check(const struct image_arguments *a)
         repair = REPAIR_LEAKS;
     else if (a->repair)
         return image_fail("-r %s: leaks or all", a->repair);
-    struct image_options o = {
-        .format = a->format, .read_only = !repair, .no_backing = true, .no_repair = true};
-    struct image *image = image_open(a->names[0], &o, error, sizeof error);
+    struct image_options o = {.read_only = !repair, .no_backing = true, .no_repair = true};
+    struct image *image = image_open_named(a, &o);
     if (!image)
-        return image_fail("%s", error);
+        return 1;
     int failed;
     if (!image->format->check) {
         image_fail("%s: a %s image has nothing to check", a->names[0], image->format->name);

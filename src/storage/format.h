@@ -129,6 +129,8 @@ struct image_format {
     int (*create)(const char *path, const struct image_create *options, char *error, size_t n);
     int (*check)(struct image *image, unsigned repair, struct image_check *result);
     int (*resize)(struct image *image, u64 bytes, char *error, size_t n);
+    /* Takes space for what lies beyond `from`: mode is "metadata", "falloc" or "full". */
+    int (*preallocate)(struct image *image, u64 from, const char *mode);
     int (*rebase)(struct image *image, const char *backing, const char *format, char *error,
                   size_t n);
     /* Forgets all data of this image, so that its backing image shows through. */

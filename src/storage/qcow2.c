@@ -224,6 +224,7 @@ const struct image_format qcow2_format = {
     .create = qcow2_create,
     .check = qcow2_check,
     .resize = qcow2_resize,
+    .preallocate = qcow2_preallocate,
     .rebase = qcow2_rebase,
     .empty = qcow2_empty,
     .snapshot_list = qcow2_snapshot_list,

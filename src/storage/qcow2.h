@@ -306,6 +306,7 @@ void qcow2_snapshots_free(struct qcow2_snapshot *list, u32 count);
 int qcow2_check(struct image *image, unsigned repair, struct image_check *result);
 int qcow2_create(const char *path, const struct image_create *options, char *error, size_t n);
 int qcow2_resize(struct image *image, u64 bytes, char *error, size_t n);
+int qcow2_preallocate(struct image *image, u64 from, const char *mode);
 int qcow2_rebase(struct image *image, const char *backing, const char *format, char *error,
                  size_t n);
 void qcow2_info(struct image *image, struct image_info *info);

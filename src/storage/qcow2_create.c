@@ -105,16 +105,18 @@ static int write_empty(struct file *file, struct qcow2_header *h)
 
 /* ---- preallocation ---- */
 
-/* Gives every guest cluster one of the file, in order. */
-static int map_everything(struct qcow2 *q)
+/* Gives every guest cluster from `c` on one of the file, in order; none has one yet. */
+static int map_everything(struct qcow2 *q, u64 c)
 {
-    u64 end = div_up(q->header.size, q->cluster_size);
+    u64 end = div_up(q->header.size, q->cluster_size), written = q->high_water;
     int error = 0;
-    for (u64 c = 0; c < end && !error;) {
+    while (c < end && !error) {
         u64 host, n = qcow2_l2_entries(q) - (c & (qcow2_l2_entries(q) - 1));
         if (n > end - c)
             n = end - c;
         error = qcow2_alloc(q, n, &host);
+        if (!error && host < written) /* something old lies there */
+            error = file_zero(q->file, host, n << q->cluster_bits);
         if (!error)
             error = qcow2_link(q, c, n, host | QCOW2_COPIED, q->cluster_size);
         if (!error && qcow2_commit_due(q))
@@ -126,25 +128,32 @@ static int map_everything(struct qcow2 *q)
     return error ? error : qcow2_commit(q);
 }
 
-static int preallocate(struct qcow2 *q, const char *mode)
+static int write_all_zeros(struct image *image, u64 from)
 {
-    if (!strcmp(mode, "off"))
-        return 0;
-    int error = map_everything(q);
-    if (error || !strcmp(mode, "metadata"))
-        return error;
-    error = file_reserve(q->file, 0, q->high_water);
-    if (error || !strcmp(mode, "falloc"))
-        return error;
     u64 piece = MIB(1);
     u8 *zeros = calloc(1, piece);
-    error = zeros ? 0 : -ENOMEM;
-    for (u64 at = 0; at < q->image->size && !error; at += piece) {
-        u64 n = q->image->size - at < piece ? q->image->size - at : piece;
-        error = qcow2_write(q->image, at, zeros, n);
+    int error = zeros ? 0 : -ENOMEM;
+    for (u64 at = from; at < image->size && !error; at += piece) {
+        u64 n = image->size - at < piece ? image->size - at : piece;
+        error = qcow2_write(image, at, zeros, n);
     }
     free(zeros);
-    return error ? error : qcow2_commit(q);
+    return error ? error : qcow2_commit(qcow2_of(image));
+}
+
+int qcow2_preallocate(struct image *image, u64 from, const char *mode)
+{
+    struct qcow2 *q = qcow2_of(image);
+    bool metadata = !strcmp(mode, "metadata"), full = !strcmp(mode, "full");
+    if (qcow2_has_backing(q) || (!metadata && !full && strcmp(mode, "falloc")))
+        return -EINVAL;
+    u64 end = file_size(q->file);
+    int error = map_everything(q, div_up(from, q->cluster_size));
+    if (error || metadata)
+        return error;
+    if (full)
+        return write_all_zeros(image, from);
+    return q->high_water > end ? file_reserve(q->file, end, q->high_water - end) : 0;
 }
 
 int qcow2_create(const char *path, const struct image_create *o, char *error, size_t n)
@@ -175,8 +184,8 @@ int qcow2_create(const char *path, const struct image_create *o, char *error, si
     if (!image)
         return -EIO;
     failed = qcow2_resize(image, o->bytes, error, n);
-    if (!failed) {
-        failed = preallocate(qcow2_of(image), o->preallocation ? o->preallocation : "off");
+    if (!failed && o->preallocation && strcmp(o->preallocation, "off")) {
+        failed = qcow2_preallocate(image, 0, o->preallocation);
         if (failed)
             snprintf(error, n, "%s: %s", path, strerror(-failed));
     }

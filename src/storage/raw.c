@@ -98,6 +98,13 @@ static int raw_resize(struct image *image, u64 bytes, char *error, size_t n)
     return failed;
 }
 
+static int raw_preallocate(struct image *image, u64 from, const char *mode)
+{
+    if (strcmp(mode, "falloc") && strcmp(mode, "full"))
+        return -EINVAL;
+    return image->size > from ? file_reserve(image->file, from, image->size - from) : 0;
+}
+
 static int raw_extent(struct image *image, u64 offset, u64 bytes, struct image_extent *extent)
 {
     u64 run;
@@ -119,4 +126,5 @@ const struct image_format raw_format = {
     .extent = raw_extent,
     .create = raw_create,
     .resize = raw_resize,
+    .preallocate = raw_preallocate,
 };

@@ -90,7 +90,7 @@ static int open_extent(struct vmdk *v, struct vmdk_extent *e, const struct vmdk_
         e->file = image->file;
     }
     if (e->kind == VMDK_SPARSE)
-        why = vmdk_sparse_open(e, image);
+        why = vmdk_sparse_open(e, image, !v->no_repair);
     else if (e->flat_offset + e->bytes > align_up(file_size(e->file), VMDK_SECTOR))
         why = "is shorter than the descriptor says";
     if (!why && e->own_file && e->bytes != l->bytes)
@@ -167,6 +167,7 @@ static int vmdk_open(struct image *image, const struct image_options *options, c
     image->state = v;
     v->image = image;
     v->filling = options->filling;
+    v->no_repair = options->no_repair;
     pthread_mutex_init(&v->cid_lock, NULL);
     const char *why = NULL;
     bool embedded = false;

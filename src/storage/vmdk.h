@@ -127,6 +127,7 @@ struct vmdk {
     u32 count;
     pthread_mutex_t cid_lock;
     bool cid_changed;
+    bool no_repair;
     bool filling; /* a new image that is being filled from its start */
 };
 
@@ -143,7 +144,7 @@ u32 vmdk_new_cid(void);
 /* ---- vmdk_sparse.c ---- */
 
 /* NULL, or what is wrong; e->file, name, base are set. A compressed extent becomes a stream. */
-const char *vmdk_sparse_open(struct vmdk_extent *e, struct image *image);
+const char *vmdk_sparse_open(struct vmdk_extent *e, struct image *image, bool repair);
 void vmdk_sparse_close(struct vmdk_extent *e, bool writable);
 int vmdk_sparse_check(struct vmdk_extent *e, unsigned repair, struct image_check *result);
 /* The bytes of a new extent's header and directories; writes them. */

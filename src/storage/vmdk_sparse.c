@@ -307,18 +307,18 @@ static int compare_copies(struct vmdk_extent *e, bool repair, u64 *different)
     return error;
 }
 
-static const char *prepare_writing(struct vmdk_extent *e, const u8 *h)
+static const char *prepare_writing(struct vmdk_extent *e, const u8 *h, bool repair)
 {
     u64 different, end = file_size(e->file), overhead = load64(h + VMDK_H_OVERHEAD);
     if (overhead < SPARSE_MAX / VMDK_SECTOR && overhead * VMDK_SECTOR > end)
         end = overhead * VMDK_SECTOR;
     e->map.next = align_up(end, e->map.stored_bytes);
-    if (e->unclean && compare_copies(e, true, &different))
+    if (repair && e->unclean && compare_copies(e, true, &different))
         return "its grain tables cannot be repaired";
     return NULL;
 }
 
-const char *vmdk_sparse_open(struct vmdk_extent *e, struct image *image)
+const char *vmdk_sparse_open(struct vmdk_extent *e, struct image *image, bool repair)
 {
     u8 h[VMDK_HEADER_BYTES];
     if (file_read(e->file, 0, h, sizeof h))
@@ -355,7 +355,7 @@ const char *vmdk_sparse_open(struct vmdk_extent *e, struct image *image)
     if (!why)
         pthread_mutex_init(&e->inflate_lock, NULL);
     if (!why && !image->read_only)
-        why = prepare_writing(e, h);
+        why = prepare_writing(e, h, repair);
     return why;
 }
 

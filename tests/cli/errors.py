@@ -43,7 +43,13 @@ ERRORS = [
     (["-display", "sdl"], "-display none"),
     (["-drive", "file={dir}/text,format=cow"], "cow"),
     (["image", "info", "x"], "anello image create"),
-    (["image", "rebase", "x"], "docs/status.md"),
+    (["image", "rebase", "x"], "-b FILE"),
+    (["image", "rebase", "-u", "-b", "y", "x"], "-F FORMAT"),
+    (["image", "commit"], "usage: anello image commit"),
+    (["image", "create", "-f", "vdi", "-o", "subformat=x", "{dir}/x.vdi", "1M"], "for vmdk"),
+    (["image", "create", "-f", "qed", "{dir}/x.qed", "1M"], "raw, qcow2, vmdk and vdi"),
+    (["image", "convert", "-t", "fast", "{dir}/text", "{dir}/y"], "writeback"),
+    (["image", "info", "-c", "x"], "usage: anello image info"),
     (["image", "paint", "x"], "usage: anello image"),
 ]
 
