@@ -236,16 +236,16 @@ def linux_686_heeds_ctrl_alt_del(context):
 
 @boot_test("installer-i386")
 def installer_reaches_its_language_menu(context):
-    installer_on_a_text_screen(context, "installer-i386")
+    installer_on_a_text_screen(context, "installer-i386", "512M")
 
 
 @boot_test("installer-amd64")
 def installer_amd64_reaches_its_language_menu(context):
-    installer_on_a_text_screen(context, "installer-amd64")
+    installer_on_a_text_screen(context, "installer-amd64", "1G")  # asks nothing else first
 
 
-def installer_on_a_text_screen(context, name):
-    with context.boot("-m", "512M", "-kernel", context.file(name, "linux"),
+def installer_on_a_text_screen(context, name, memory):
+    with context.boot("-m", memory, "-kernel", context.file(name, "linux"),
                       "-initrd", context.file(name, "initrd.gz"),
                       "-append", "vga=normal fb=false nomodeset") as guest:
         guest.wait_screen(r"Select a language", 400)
