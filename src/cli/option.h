@@ -30,8 +30,20 @@ struct option {
 const struct option *option_find(const char *name);
 /* Writes the reason to ctx->error; returns false for the setter to pass on. */
 bool option_refuse(struct ctx *ctx, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Splits "k=v,k2=v2" in place; ",," is a literal comma, as in QEMU. *value is NULL for a bare
+ * word. False at the end. */
+bool option_next_pair(char **cursor, char **key, char **value);
+/* A path of a configuration file is relative to that file. */
+void option_set_path(struct ctx *ctx, char **field, const char *path);
 /* The value of a switch; NULL (no value) is on. */
 bool option_is_on(const char *value);
+
+/* net_options.c: the setters of -netdev, -nic and -net, and of cards given by -device. */
+bool option_netdev(struct ctx *ctx, const char *value);
+bool option_nic(struct ctx *ctx, const char *value);
+bool option_net(struct ctx *ctx, const char *value);
+bool option_is_card(const char *model);
+bool option_card(struct ctx *ctx, const char *model, char *properties);
 
 /* The setter of --config (config_file.c). */
 bool option_read_config(struct ctx *ctx, const char *path);

@@ -25,8 +25,7 @@ bool option_refuse(struct ctx *ctx, const char *fmt, ...)
     return false;
 }
 
-/* A path of a configuration file is relative to that file. */
-static void set_path(struct ctx *ctx, char **field, const char *path)
+void option_set_path(struct ctx *ctx, char **field, const char *path)
 {
     if (!ctx->folder || path[0] == '/') {
         config_set(field, path);
@@ -82,9 +81,7 @@ static bool parse_seconds(const char *text, double *out)
     return true;
 }
 
-/* Splits "k=v,k2=v2" in place; ",," is a literal comma, as in QEMU. *value is NULL for a bare
- * word. False at the end. */
-static bool next_pair(char **cursor, char **key, char **value)
+bool option_next_pair(char **cursor, char **key, char **value)
 {
     char *p = *cursor;
     if (!p || !*p)
@@ -169,7 +166,7 @@ static bool set_machine(struct ctx *ctx, const char *v)
 {
     char *copy = strdup(v), *cursor = copy, *key, *value;
     bool ok = true;
-    for (bool first = true; ok && next_pair(&cursor, &key, &value); first = false) {
+    for (bool first = true; ok && option_next_pair(&cursor, &key, &value); first = false) {
         const char *type = first && !value ? key : !strcmp(key, "type") ? value : NULL;
         if (type && (!strcmp(type, "pc") || !strcmp(type, "i440fx")))
             config_set(&ctx->config->board, "pc");
@@ -188,13 +185,13 @@ static bool set_machine(struct ctx *ctx, const char *v)
 
 static bool set_kernel(struct ctx *ctx, const char *v)
 {
-    set_path(ctx, &ctx->config->kernel, v);
+    option_set_path(ctx, &ctx->config->kernel, v);
     return true;
 }
 
 static bool set_initrd(struct ctx *ctx, const char *v)
 {
-    set_path(ctx, &ctx->config->initrd, v);
+    option_set_path(ctx, &ctx->config->initrd, v);
     return true;
 }
 
@@ -206,7 +203,7 @@ static bool set_append(struct ctx *ctx, const char *v)
 
 static bool set_bios(struct ctx *ctx, const char *v)
 {
-    set_path(ctx, &ctx->config->bios, v);
+    option_set_path(ctx, &ctx->config->bios, v);
     return true;
 }
 
@@ -215,7 +212,7 @@ static bool set_disk(struct ctx *ctx, unsigned index, const char *path, bool cd)
     struct drive_config *d = &ctx->config->ide[index];
     d->present = true;
     d->is_cd = cd;
-    set_path(ctx, &d->path, path);
+    option_set_path(ctx, &d->path, path);
     return true;
 }
 
@@ -263,7 +260,7 @@ static bool drive_property(struct ctx *ctx, struct drive_config *d, long *index,
 {
     unsigned long number;
     if (!strcmp(key, "file") && value) {
-        set_path(ctx, &d->path, value);
+        option_set_path(ctx, &d->path, value);
     } else if (!strcmp(key, "format") && value) {
         config_set(&d->format, value);
     } else if (!strcmp(key, "media") && value) {
@@ -299,7 +296,7 @@ static bool set_drive(struct ctx *ctx, const char *v)
     long index = -1;
     char *copy = strdup(v), *cursor = copy, *key, *value;
     bool ok = true;
-    while (ok && next_pair(&cursor, &key, &value))
+    while (ok && option_next_pair(&cursor, &key, &value))
         ok = drive_property(ctx, &d, &index, key, value);
     free(copy);
     if (ok && index < 0)
@@ -332,7 +329,7 @@ static bool set_boot(struct ctx *ctx, const char *v)
 {
     char *copy = strdup(v), *cursor = copy, *key, *value;
     bool ok = true;
-    for (bool first = true; ok && next_pair(&cursor, &key, &value); first = false) {
+    for (bool first = true; ok && option_next_pair(&cursor, &key, &value); first = false) {
         const char *order = NULL;
         if (!value && first)
             order = key;
@@ -350,13 +347,6 @@ static bool set_boot(struct ctx *ctx, const char *v)
     }
     free(copy);
     return ok;
-}
-
-static bool set_nic(struct ctx *ctx, const char *v)
-{
-    if (!strcmp(v, "none"))
-        return true;
-    return option_refuse(ctx, "networking is not available yet: use -nic none");
 }
 
 static bool set_serial(struct ctx *ctx, const char *v)
@@ -439,7 +429,7 @@ static bool device_debug_exit(struct ctx *ctx, char *cursor)
     char *key, *value;
     unsigned long number;
     ctx->config->debug_exit = true;
-    while (next_pair(&cursor, &key, &value)) {
+    while (option_next_pair(&cursor, &key, &value)) {
         if (!value || !parse_unsigned(value, 0xffff, &number))
             return option_refuse(ctx, "isa-debug-exit takes iobase=PORT and iosize=BYTES");
         if (!strcmp(key, "iobase"))
@@ -463,12 +453,14 @@ static bool set_device(struct ctx *ctx, const char *v)
 {
     char *copy = strdup(v), *cursor = copy, *key, *value;
     bool ok;
-    if (!next_pair(&cursor, &key, &value) || value)
+    if (!option_next_pair(&cursor, &key, &value) || value)
         ok = option_refuse(ctx, "-device needs a device name first");
     else if (!strcmp(key, "isa-debug-exit"))
         ok = device_debug_exit(ctx, cursor);
     else if (!strcmp(key, "pc-testdev") || !strcmp(key, "testdev"))
         ok = ctx->config->testdev = true;
+    else if (option_is_card(key))
+        ok = option_card(ctx, key, cursor);
     else
         ok = option_refuse(ctx, "device '%s' is not available: -device help lists those that are",
                            key);
@@ -510,7 +502,7 @@ static bool set_rtc(struct ctx *ctx, const char *v)
 {
     char *copy = strdup(v), *cursor = copy, *key, *value;
     bool ok = true;
-    while (ok && next_pair(&cursor, &key, &value)) {
+    while (ok && option_next_pair(&cursor, &key, &value)) {
         if (!strcmp(key, "base") && value)
             config_set(&ctx->config->rtc_base, value);
         else if (strcmp(key, "clock") && strcmp(key, "driftfix"))
@@ -527,7 +519,7 @@ static bool set_name(struct ctx *ctx, const char *v)
 }
 static bool set_pidfile(struct ctx *ctx, const char *v)
 {
-    set_path(ctx, &ctx->config->pidfile, v);
+    option_set_path(ctx, &ctx->config->pidfile, v);
     return true;
 }
 static bool set_trace(struct ctx *ctx, const char *v)
@@ -537,7 +529,7 @@ static bool set_trace(struct ctx *ctx, const char *v)
 }
 static bool set_trace_file(struct ctx *ctx, const char *v)
 {
-    set_path(ctx, &ctx->config->trace_file, v);
+    option_set_path(ctx, &ctx->config->trace_file, v);
     return true;
 }
 static bool set_timeout(struct ctx *ctx, const char *v)
@@ -559,7 +551,7 @@ static bool set_injection(struct ctx *ctx, struct injection *list, unsigned *cou
     if (at && parse_seconds(at + 1, &i->at))
         *at = '\0';
     if (is_path)
-        set_path(ctx, &i->text, copy);
+        option_set_path(ctx, &i->text, copy);
     else
         config_set(&i->text, copy);
     free(copy);
@@ -588,7 +580,7 @@ static bool set_type(struct ctx *ctx, const char *v)
 
 static bool set_stats(struct ctx *ctx, const char *v)
 {
-    set_path(ctx, &ctx->config->stats, v);
+    option_set_path(ctx, &ctx->config->stats, v);
     return true;
 }
 
@@ -621,7 +613,9 @@ static const struct option options[] = {
     {"drive",        NULL,        "file=F,…",       "a disk: file, format, media, index, cache, snapshot, readonly", set_drive},
     {"snapshot",     NULL,        NULL,             "throw disk writes away at the end", set_snapshot},
     {"boot",         NULL,        "[order=]LETTERS","what to boot from: a floppy, c disk, d CD, n network; menu=on", set_boot},
-    {"nic",          "net",       "none",           "network", set_nic},
+    {"netdev",       NULL,        "user,id=ID,…",   "a network for -device e1000,netdev=ID", option_netdev},
+    {"nic",          NULL,        "user|none,…",    "a network card with its network: model, mac, hostfwd, tftp, bootfile, …", option_nic},
+    {"net",          NULL,        "nic|user|none,…","the same in two halves", option_net},
     {"serial",       NULL,        "DEV",            "serial port: stdio, file:PATH, unix:PATH[,server,nowait], pty, none; repeatable", set_serial},
     {"parallel",     NULL,        "DEV",            "parallel port", set_parallel},
     {"debugcon",     NULL,        "DEV",            "debug console at port E9h", set_debugcon},

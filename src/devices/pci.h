@@ -175,6 +175,9 @@ void pci_bar_ram(struct pci_device *d, unsigned n, u64 size, unsigned flags, u64
                  const char *name);
 /* The expansion ROM: `size` bytes of the memfd at `offset`. */
 void pci_bar_rom(struct pci_device *d, u32 size, u64 offset, const char *name);
+/* The same with a copy of these bytes. True also when there are none; false when they are too many
+ * or memory is short. */
+bool pci_rom_load(struct pci_device *d, const void *rom, u32 bytes, const char *name);
 /* Where BAR n decodes now; UINT64_MAX while it does not. */
 u64 pci_bar_address(const struct pci_device *d, unsigned n);
 /* The mapping after config registers that gate it changed. */

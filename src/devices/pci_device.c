@@ -24,6 +24,7 @@
 #define ROM_ADDRESS     0xfffff800u
 
 #define FIRST_CAPABILITY 0x40
+#define ROM_MAX          MIB(1)
 
 #define PORT_SPACE  0x10000u
 #define MEMORY_4G   GIB(4)
@@ -198,6 +199,23 @@ void pci_bar_rom(struct pci_device *d, u32 size, u64 offset, const char *name)
     struct pci_bar bar = {.kind = PCI_BAR_ROM, .size = size, .offset = offset, .name = name};
     lay_out_bar(d, PCI_ROM_SLOT, &bar, 0);
     d->writable[PCI_ROM_ADDRESS] |= ROM_ENABLE;
+}
+
+bool pci_rom_load(struct pci_device *d, const void *rom, u32 bytes, const char *name)
+{
+    u32 size = (u32)PAGE_BYTES;
+    if (!bytes)
+        return true;
+    if (bytes > ROM_MAX)
+        return false;
+    while (size < bytes)
+        size *= 2;
+    u64 offset = physmem_alloc(d->bus->physmem, size, name);
+    if (offset == UINT64_MAX)
+        return false;
+    memcpy(physmem_host(d->bus->physmem, offset), rom, bytes);
+    pci_bar_rom(d, size, offset, name);
+    return true;
 }
 
 /* ---- capabilities and messages ---- */

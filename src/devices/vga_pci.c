@@ -16,7 +16,6 @@
 #define PCI_VENDOR_BOCHS     0x1234
 #define PCI_DEVICE_BOCHS_VGA 0x1111
 #define PCI_CLASS_VGA        0x030000
-#define ROM_MIN              KIB(4)
 #define ROM_MAX              KIB(128)
 
 enum vga_bar { BAR_FRAME_BUFFER = 0, BAR_REGISTERS = 2 };
@@ -66,21 +65,8 @@ static const struct device_ops vga_pci_ops = {
     .destroy = vga_pci_destroy,
 };
 
-static bool add_rom(struct vga_pci *p, struct physmem *physmem, const void *rom, u32 bytes)
-{
-    u32 size = ROM_MIN;
-    while (size < bytes)
-        size *= 2;
-    u64 offset = physmem_alloc(physmem, size, "vga-rom");
-    if (offset == UINT64_MAX)
-        return false;
-    memcpy(physmem_host(physmem, offset), rom, bytes);
-    pci_bar_rom(&p->pci, size, offset, "vga-rom");
-    return true;
-}
-
 struct vga_pci *vga_pci_create(struct pci_bus *bus, u8 devfn, struct vga *vga,
-                               struct physmem *physmem, const void *rom, u32 rom_bytes)
+                               const void *rom, u32 rom_bytes)
 {
     if (rom_bytes > ROM_MAX)
         return NULL;
@@ -94,7 +80,7 @@ struct vga_pci *vga_pci_create(struct pci_bus *bus, u8 devfn, struct vga *vga,
     pci_bar_ram(&p->pci, BAR_FRAME_BUFFER, vga_vram_bytes(vga), PCI_BAR_PREFETCH,
                 vga_vram_offset(vga), "vga-lfb");
     pci_bar_mmio(&p->pci, BAR_REGISTERS, VGA_MMIO_BYTES, 0, &vga_mmio_ops, vga);
-    if (rom_bytes && !add_rom(p, physmem, rom, rom_bytes)) {
+    if (!pci_rom_load(&p->pci, rom, rom_bytes, "vga-rom")) {
         vga_pci_destroy(p);
         return NULL;
     }

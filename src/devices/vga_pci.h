@@ -11,7 +11,7 @@ struct vga_pci;
  * ROM BAR), copied. NULL when devfn is taken or the memfd is full. The VGA itself stays a device of
  * its own and is destroyed after its function. */
 struct vga_pci *vga_pci_create(struct pci_bus *bus, u8 devfn, struct vga *vga,
-                               struct physmem *physmem, const void *rom, u32 rom_bytes);
+                               const void *rom, u32 rom_bytes);
 struct device vga_pci_device(struct vga_pci *pci);
 
 #endif

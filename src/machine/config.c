@@ -37,6 +37,12 @@ void config_free(struct machine_config *c)
         free(c->ide[i].format);
         free(c->ide[i].cache);
     }
+    for (unsigned i = 0; i < MAX_NICS; i++) {
+        free(c->netdevs[i].id);
+        slirp_config_free(&c->netdevs[i].user);
+        free(c->nics[i].netdev);
+        free(c->nics[i].rom);
+    }
     for (unsigned i = 0; i < MAX_SERIALS; i++)
         free(c->serial[i]);
     for (unsigned i = 0; i < MAX_INJECTIONS; i++) {

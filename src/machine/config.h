@@ -7,18 +7,34 @@
 #define ANELLO_MACHINE_CONFIG_H
 
 #include "base/bits.h"
+#include "net/slirp.h"
 
 enum accel { ACCEL_BT, ACCEL_INTERP, ACCEL_KVM, ACCEL_CHECK };
 
 #define MAX_DRIVES     4
 #define MAX_SERIALS    4
 #define MAX_INJECTIONS 32
+#define MAX_NICS       4
 
 struct drive_config {
     char *path;   /* NULL: no medium (CD) or no drive */
     char *format; /* NULL: probe */
     char *cache;  /* writeback, writethrough, none, unsafe; NULL: writeback */
     bool present, is_cd, read_only, snapshot;
+};
+
+struct netdev_config {
+    char *id;
+    struct slirp_config user;
+};
+
+enum nic_model { NIC_E1000 };
+
+struct nic_config {
+    enum nic_model model;
+    char *netdev; /* id; NULL: no cable */
+    u8 mac[6];
+    char *rom; /* file; "" none, NULL the model's own */
 };
 
 enum display_kind { DISPLAY_SDL, DISPLAY_NONE };
@@ -38,8 +54,12 @@ struct machine_config {
     char *board; /* "pc" */
     char *kernel, *initrd, *append;
     struct drive_config ide[MAX_DRIVES]; /* hda..hdd */
-    bool snapshot;                       /* every drive */
-    char *boot_order;                    /* letters of QEMU's -boot order=, NULL: default */
+    struct netdev_config netdevs[MAX_NICS];
+    unsigned netdev_count;
+    struct nic_config nics[MAX_NICS];
+    unsigned nic_count;
+    bool snapshot;    /* every drive */
+    char *boot_order; /* letters of QEMU's -boot order=, NULL: default */
     bool boot_menu;
     char *bios; /* NULL: SeaBIOS from the system */
     char *serial[MAX_SERIALS];

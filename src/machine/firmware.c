@@ -12,12 +12,15 @@
 
 #define FIRMWARE_MAX   MIB(16)
 #define VIDEO_BIOS_MAX KIB(64)
+#define OPTION_ROM_MAX MIB(1)
 
 static const char *const bios_paths[] = {"/usr/share/seabios/bios-256k.bin",
                                          "/usr/share/qemu/bios-256k.bin",
                                          "/usr/share/seabios/bios.bin"};
 static const char *const video_bios_paths[] = {"/usr/share/seabios/vgabios-stdvga.bin",
                                                "/usr/share/qemu/vgabios-stdvga.bin"};
+
+static const char *const ipxe_folders[] = {"/usr/lib/ipxe/qemu", "/usr/share/qemu"};
 
 /* Reads up to `size` bytes; fewer at the end of the file. */
 static ssize_t read_fully(int fd, u8 *to, size_t size)
@@ -118,4 +121,21 @@ u8 *firmware_video_bios(size_t *size, char *error, size_t n)
         return NULL;
     }
     return firmware_read_file(path, VIDEO_BIOS_MAX, size, error, n);
+}
+
+bool firmware_option_rom(const char *path, const char *ipxe, u8 **rom, size_t *size, char *error,
+                         size_t n)
+{
+    char found[256];
+    *rom = NULL;
+    *size = 0;
+    for (size_t i = 0; !path && i < ARRAY_LEN(ipxe_folders); i++) {
+        snprintf(found, sizeof found, "%s/%s", ipxe_folders[i], ipxe);
+        if (access(found, R_OK) == 0)
+            path = found;
+    }
+    if (!path || !*path)
+        return true;
+    *rom = firmware_read_file(path, OPTION_ROM_MAX, size, error, n);
+    return *rom != NULL;
 }

@@ -74,6 +74,8 @@ struct machine {
     struct piix3 *piix3;
     struct piix_ide *ide;
     struct block *drives[MAX_DRIVES];
+    struct netdev *netdevs[MAX_NICS]; /* as in the config */
+    u8 next_slot;                     /* the first PCI slot that is free for cards */
     struct chardev *serial_chr[MAX_SERIALS], *debugcon_chr;
     struct chardev *terminal, *terminal_monitor; /* -nographic: real stdio, and the monitor's end */
     struct mux *mux;
@@ -108,8 +110,15 @@ bool pc_build(struct machine *m, char *error, size_t n);
 void pc_set_a20(struct machine *m, bool on);
 void machine_add_device(struct machine *m, struct device d);
 
+/* pc_net.c: cards and what they are connected to */
+bool pc_build_network(struct machine *m, char *error, size_t n);
+
 /* firmware.c: loads SeaBIOS; returns its offset in the memfd and its size. */
 bool firmware_load(struct machine *m, u64 *offset, u64 *size, char *error, size_t n);
+/* The option ROM of a card in malloc'ed memory: `path`, or this one of iPXE's. NULL with *size 0
+ * where there is none; false when `path` cannot be had. */
+bool firmware_option_rom(const char *path, const char *ipxe, u8 **rom, size_t *size, char *error,
+                         size_t n);
 /* The VGA BIOS in malloc'ed memory. */
 u8 *firmware_video_bios(size_t *size, char *error, size_t n);
 

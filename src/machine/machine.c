@@ -81,6 +81,8 @@ void machine_destroy(struct machine *m)
         injector_finish(m->injector);
         console_destroy(m->console);
         destroy_devices(m);
+        for (unsigned i = 0; i < MAX_NICS; i++)
+            netdev_destroy(m->netdevs[i]);
         mux_destroy(m->mux);
         for (unsigned i = 0; i < MAX_SERIALS; i++)
             chardev_close(m->serial_chr[i]);

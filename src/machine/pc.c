@@ -45,6 +45,7 @@ enum pc_irq {
 #define PM_FUNCTION        3
 #define VGA_SLOT           2
 #define PIT_IOAPIC_PIN     2 /* IRQ 0 comes in on pin 2: the MADT says so */
+#define FIRST_CARD_SLOT    3
 #define VIDEO_MEMORY       MIB(16)
 #define TSC_CALIBRATION_NS (10 * 1000 * 1000)
 
@@ -647,8 +648,7 @@ static bool build_video(struct machine *m, char *error, size_t n)
     if (vga)
         machine_add_device(m, vga_device(vga));
     struct vga_pci *pci =
-        vga ? vga_pci_create(m->pci, PCI_DEVFN(VGA_SLOT, 0), vga, m->pm, rom, (u32)rom_bytes)
-            : NULL;
+        vga ? vga_pci_create(m->pci, PCI_DEVFN(VGA_SLOT, 0), vga, rom, (u32)rom_bytes) : NULL;
     free(rom);
     if (!pci)
         return fail(error, n, "cannot create the display adapter");
@@ -742,11 +742,12 @@ bool pc_build(struct machine *m, char *error, size_t n)
     if (!build_memory(m, error, n) || !build_cpus(m, error, n) || !build_chipset(m, error, n))
         return false;
     build_interrupts(m);
+    m->next_slot = FIRST_CARD_SLOT;
     if (!build_timers(m, error, n))
         return false;
     build_input(m);
     machine_add_device(m, i8237_device(m->dma = i8237_create(m->ports, m->pm)));
     build_power(m);
     return build_serial(m, error, n) && build_debug(m, error, n) && build_disks(m, error, n) &&
-           build_video(m, error, n) && build_tables(m, error, n);
+           build_video(m, error, n) && pc_build_network(m, error, n) && build_tables(m, error, n);
 }

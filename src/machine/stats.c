@@ -25,6 +25,19 @@ static void disk_counters(struct machine *m, struct block_counters *sum)
     }
 }
 
+static struct netdev_counters network_counters(struct machine *m)
+{
+    struct netdev_counters sum = {0};
+    for (unsigned i = 0; i < MAX_NICS; i++) {
+        if (!m->netdevs[i])
+            continue;
+        struct netdev_counters c = netdev_counters(m->netdevs[i]);
+        sum.rx += c.rx;
+        sum.tx += c.tx;
+    }
+    return sum;
+}
+
 bool stats_write(struct machine *m, const char *path, char *error, size_t n)
 {
     FILE *f = fopen(path, "we");
@@ -33,6 +46,7 @@ bool stats_write(struct machine *m, const char *path, char *error, size_t n)
         return false;
     }
     struct block_counters disk;
+    struct netdev_counters net = network_counters(m);
     disk_counters(m, &disk);
     u64 instructions = 0, irqs = 0;
     for (unsigned i = 0; i < m->cpu_count; i++) {
@@ -48,8 +62,8 @@ bool stats_write(struct machine *m, const char *path, char *error, size_t n)
         {"disk.reads", (double)disk.reads},
         {"disk.writes", (double)disk.writes},
         {"disk.flushes", (double)disk.flushes},
-        {"net.rx", 0},
-        {"net.tx", 0},
+        {"net.rx", (double)net.rx},
+        {"net.tx", (double)net.tx},
     };
     static const char *const engine_counters[] = {"bt.blocks",
                                                   "bt.blocks_safe",

@@ -1,2 +1,2 @@
 pkg_check_modules(SLIRP REQUIRED IMPORTED_TARGET slirp)
-target_link_libraries(anello_net PUBLIC PkgConfig::SLIRP)
+target_link_libraries(anello_net PRIVATE PkgConfig::SLIRP)

@@ -11,10 +11,14 @@ The binary may as well be qemu-system-i386: the expectations have been proved th
 """
 
 import argparse
+import contextlib
+import hashlib
+import http.server
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 from guest import Failure, Guest, Unavailable
@@ -54,15 +58,17 @@ class Context:
     def file(self, guest, name):
         return os.path.join(GUESTS, guest, name)
 
-    def initrd(self, busybox):
-        """The initramfs of the bench guest: a shell on ttyS0 and on tty1."""
+    def initrd(self, busybox="busybox-i386", added=()):
+        """The initramfs of the bench guest: a shell on ttyS0 and on tty1. ADDED are pairs of a
+        host file and where it goes."""
         bench = os.path.join(self.options.build, "bench", "bench")
         output = os.path.join(self.options.build, "bench", f"initrd.{os.getpid()}")
         if not os.path.exists(bench):
             raise Skip(f"{bench} has not been built: scripts/build")
         subprocess.run([sys.executable, os.path.join(ROOT, "bench", "initramfs.py"),
                         "--busybox", self.file(busybox, "busybox"),
-                        "--bench", bench, "-o", output], check=True)
+                        "--bench", bench, "-o", output,
+                        *(f"--add={host}={guest}" for host, guest in added)], check=True)
         self.temporary = output
         return output
 
@@ -154,9 +160,9 @@ def ipxe_cd_starts(context):
 
 # ---- Linux
 
-def linux(context, kernel, *more, append="", busybox="busybox-i386"):
+def linux(context, kernel, *more, append="", busybox="busybox-i386", added=()):
     return context.boot("-m", "256M", "-kernel", context.file(kernel, "vmlinuz"),
-                        "-initrd", context.initrd(busybox), "-append", append, *more)
+                        "-initrd", context.initrd(busybox, added), "-append", append, *more)
 
 
 def check_serial_shell(guest):
@@ -230,6 +236,69 @@ def linux_686_heeds_ctrl_alt_del(context):
         at = guest.wait_serial(r"guest# ", 240)
         guest.keys("ctrl-alt-delete")
         guest.wait_serial(r"reboot: Restarting system", 60, at)
+
+
+# ---- the network
+
+PAYLOAD_BYTES = 1 << 20
+
+
+def shell(guest):
+    """Waits for the shell on the serial line; returns where its output begins."""
+    at = guest.wait_serial(r"shell on /dev/ttyS0", 240)
+    return guest.wait_serial(r"guest# ", 20, at)
+
+
+def command(guest, at, line, answer, timeout=60):
+    """Types LINE and waits for ANSWER, which must not be in LINE, and the next prompt."""
+    guest.type_serial(line + "\n")
+    at = guest.wait_serial(answer, timeout, at)
+    return guest.wait_serial(r"guest# ", 20, at)
+
+
+def guest_fetches_a_file(context, kernel, card, *modules):
+    """The guest's own driver, DHCP client and HTTP client against a server on our loopback."""
+    lease = os.path.join(HERE, "lease.sh")
+    added = [(lease, "bin/lease.sh")]
+    added += [(context.file(kernel, f"modules/{m}.ko"), f"bin/{m.split('/')[-1]}.ko")
+              for m in modules]
+    payload = os.urandom(PAYLOAD_BYTES)
+    with served(payload) as port, \
+            linux(context, kernel, *card, append="console=ttyS0", added=added) as guest:
+        at = shell(guest)
+        for module in modules:
+            at = command(guest, at, f"insmod /bin/{module.split('/')[-1]}.ko; echo is=$?", r"is=0")
+        at = command(guest, at, "ip link set eth0 up; udhcpc -n -q -i eth0 -s /bin/lease.sh",
+                     r"address 10\.0\.2\.15 router 10\.0\.2\.2 dns 10\.0\.2\.3", 120)
+        at = command(guest, at, f"wget -O /tmp/f http://10.0.2.2:{port}/f; md5sum /tmp/f",
+                     hashlib.md5(payload).hexdigest(), 240)
+        guest.type_serial("poweroff\n")
+        guest.wait_exit(0, 60)
+
+
+@contextlib.contextmanager
+def served(payload):
+    """An HTTP server on the loopback that gives this file; yields its port."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(payload)))
+            self.end_headers()
+            self.wfile.write(payload)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_fetches_a_file_over_its_e1000(context):
+    guest_fetches_a_file(context, "kernel-686", ["-nic", "user,model=e1000"],
+                         "drivers/net/ethernet/intel/e1000/e1000")
 
 
 # ---- the Debian installer

@@ -269,7 +269,7 @@ static void vga_pci_maps_frame_buffer_registers_and_rom(void **state)
     struct pci_bus *bus = bus_of(r);
     u8 rom[5000] = {0x55, 0xaa, 10};
     u8 devfn = PCI_DEVFN(2, 0);
-    struct vga_pci *p = vga_pci_create(bus, devfn, r->vga, r->pm, rom, sizeof rom);
+    struct vga_pci *p = vga_pci_create(bus, devfn, r->vga, rom, sizeof rom);
     assert_non_null(p);
     assert_int_equal(pci_config_read(bus, 0, devfn, PCI_VENDOR_ID, 4), 0x11111234);
     assert_int_equal(pci_config_read(bus, 0, devfn, PCI_CLASS_DEVICE, 2), 0x0300);
@@ -301,9 +301,9 @@ static void vga_pci_refuses_a_taken_slot(void **state)
     (void)state;
     struct vga_rig *r = vga_rig_create(0);
     struct pci_bus *bus = bus_of(r);
-    struct vga_pci *p = vga_pci_create(bus, 16, r->vga, r->pm, NULL, 0);
+    struct vga_pci *p = vga_pci_create(bus, 16, r->vga, NULL, 0);
     assert_non_null(p);
-    assert_null(vga_pci_create(bus, 16, r->vga, r->pm, NULL, 0));
+    assert_null(vga_pci_create(bus, 16, r->vga, NULL, 0));
     struct device d = vga_pci_device(p);
     d.ops->destroy(d.dev);
     pci_bus_destroy(bus);
