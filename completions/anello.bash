@@ -57,8 +57,11 @@ _anello() {
         values='stdio file: unix: pty none'
         ;;
     -monitor | --monitor) values='stdio unix: none' ;;
-    -boot | --boot) values='order=c order=d order=a menu=on' ;;
-    -device | --device) values='isa-debug-exit,iobase=0xf4,iosize=1 pc-testdev' ;;
+    -boot | --boot) values='order=c order=d order=a order=n menu=on' ;;
+    -nic | --nic) values='user user,model=e1000 user,hostfwd=tcp::2222-:22 none' ;;
+    -netdev | --netdev) values='user,id=n0' ;;
+    -net | --net) values='nic user none' ;;
+    -device | --device) values='e1000,netdev=n0 isa-debug-exit,iobase=0xf4,iosize=1 pc-testdev' ;;
     -rtc | --rtc) values='base=utc base=localtime' ;;
     -b) values='16 32 64' ;;
     -m | --memory) values='128M 256M 512M 1G 2G' ;;

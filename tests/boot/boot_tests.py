@@ -15,9 +15,11 @@ import contextlib
 import hashlib
 import http.server
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -241,6 +243,7 @@ def linux_686_heeds_ctrl_alt_del(context):
 # ---- the network
 
 PAYLOAD_BYTES = 1 << 20
+IPXE_FOLDERS = ["/usr/lib/ipxe/qemu", "/usr/share/qemu"]
 
 
 def shell(guest):
@@ -299,6 +302,25 @@ def served(payload):
 def linux_686_fetches_a_file_over_its_e1000(context):
     guest_fetches_a_file(context, "kernel-686", ["-nic", "user,model=e1000"],
                          "drivers/net/ethernet/intel/e1000/e1000")
+
+
+@boot_test("memtest")
+def ipxe_rom_boots_a_script_and_a_kernel_over_the_network(context):
+    boot_memtest_over_the_network(context, "e1000")
+
+
+def boot_memtest_over_the_network(context, model):
+    """The card's option ROM asks DHCP for the boot file, and TFTP for it and what it names."""
+    if not any(os.path.exists(f"{folder}/pxe-e1000.rom") for folder in IPXE_FOLDERS):
+        raise Skip("no option ROMs here: scripts/setup")
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(context.file("memtest", "memtest86+ia32.bin"), os.path.join(folder, "memtest"))
+        with open(os.path.join(folder, "boot.ipxe"), "w", encoding="ascii") as script:
+            script.write("#!ipxe\nkernel memtest\nboot\n")
+        with context.boot("-m", "64M", "-boot", "n", "-nic",
+                          f"user,model={model},tftp={folder},bootfile=boot.ipxe") as guest:
+            guest.wait_screen(r"iPXE \d\.\d+", 60)
+            memtest_tests(guest)
 
 
 # ---- the Debian installer

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What fuzz targets of PCI cards share: memory full of the input, a slot, a clock, and six-byte
+ * steps: operation, where (2), what (3).
+ */
+#ifndef ANELLO_TESTS_FUZZ_CARD_H
+#define ANELLO_TESTS_FUZZ_CARD_H
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "devices/pci.h"
+#include "net/netdev.h"
+
+#define CARD_RAM    KIB(256)
+#define CARD_DEVFN  PCI_DEVFN(3, 0)
+#define CARD_PORTS  0xc000u
+#define CARD_MEMORY 0xfe000000u
+#define STEP_BYTES  6
+#define STEPS_MAX   512
+
+struct card_rig {
+    struct physmem *pm;
+    struct io_bus *ports;
+    struct pci_bus *bus;
+    struct clock *clock;
+    struct netdev *netdev;
+    struct device device;
+};
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
+
+/* A network that sends an answer to every fourth frame, from inside the sending. */
+static inline void card_sent(void *opaque, const u8 *frame, size_t n)
+{
+    struct card_rig *r = opaque;
+    u8 sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum = (u8)(sum + frame[i]); /* reads every byte, for the sanitizers */
+    if (sum % 4 == 0)
+        netdev_deliver(r->netdev, frame, n);
+}
+
+static const struct netdev_ops card_cable = {.kind = "fuzz", .send = card_sent};
+
+static inline void card_open(struct card_rig *r)
+{
+    r->pm = physmem_create(CARD_RAM + MIB(1), NULL);
+    r->ports = io_bus_create(NULL);
+    r->clock = clock_create_stepped();
+    r->bus = pci_bus_create(&(struct pci_bus_config){.ports = r->ports, .physmem = r->pm});
+    physmem_map_ram(r->pm, 0, CARD_RAM, physmem_alloc(r->pm, CARD_RAM, "ram"), 0, "ram");
+    r->netdev = netdev_create(&card_cable, r);
+}
+
+static inline void card_enable(struct card_rig *r, unsigned port_bar, unsigned memory_bar)
+{
+    pci_config_write(r->bus, 0, CARD_DEVFN, (u8)(PCI_BASE_ADDRESS_0 + 4 * port_bar), CARD_PORTS, 4);
+    pci_config_write(r->bus, 0, CARD_DEVFN, (u8)(PCI_BASE_ADDRESS_0 + 4 * memory_bar), CARD_MEMORY,
+                     4);
+    pci_config_write(r->bus, 0, CARD_DEVFN, PCI_COMMAND,
+                     PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+}
+
+static inline void card_close(struct card_rig *r)
+{
+    r->device.ops->destroy(r->device.dev);
+    netdev_destroy(r->netdev);
+    pci_bus_destroy(r->bus);
+    io_bus_destroy(r->ports);
+    physmem_destroy(r->pm);
+    clock_destroy(r->clock);
+}
+
+/* The beginning of memory becomes the input, again and again. */
+static inline void card_fill(struct card_rig *r, const u8 *data, size_t size)
+{
+    u8 block[4096];
+    for (size_t i = 0; size && i < sizeof block; i++)
+        block[i] = data[i % size];
+    for (u64 pa = 0; size && pa < CARD_RAM / 4; pa += sizeof block)
+        physmem_write(r->pm, pa, block, sizeof block);
+}
+
+static inline void card_step(struct card_rig *r, const u8 *s, u32 register_bytes)
+{
+    u16 where = load16(s + 1);
+    u32 value = load16(s + 3) | (u32)s[5] << 16;
+    u8 frame[2048] = {0};
+    switch (s[0] % 10) {
+    case 0: physmem_io_write(r->pm, CARD_MEMORY + where % register_bytes, value, 4); break;
+    case 1:
+        physmem_io_write(r->pm, CARD_MEMORY + where % register_bytes, value, 1u << s[0] % 3);
+        break;
+    case 2: physmem_io_read(r->pm, CARD_MEMORY + where % register_bytes, 1u << s[5] % 4); break;
+    case 3: io_bus_write(r->ports, (u16)(CARD_PORTS + where % 64), value, 1u << s[5] % 3); break;
+    case 4: io_bus_read(r->ports, (u16)(CARD_PORTS + where % 64), 1u << s[5] % 3); break;
+    case 5: physmem_write(r->pm, where, s + 3, 3); break;
+    case 6: clock_step(r->clock, value); break;
+    case 7:
+        memset(frame, s[3] % 2 ? 0xff : s[4], 12);
+        memcpy(frame + 12, s + 2, 4);
+        netdev_deliver(r->netdev, frame, where % sizeof frame);
+        break;
+    case 8: pci_config_write(r->bus, 0, CARD_DEVFN, s[1] & 0xfc, value, 4); break;
+    case 9: r->device.ops->reset(r->device.dev); break;
+    }
+}
+
+#endif
