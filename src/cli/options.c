@@ -444,9 +444,11 @@ static bool device_debug_exit(struct ctx *ctx, char *cursor)
 
 void options_print_devices(FILE *out)
 {
-    fputs("name \"isa-debug-exit\", bus ISA, desc \"ends the process: iobase=PORT, iosize=BYTES\"\n"
-          "name \"pc-testdev\", bus ISA, desc \"interrupt lines and ports for kvm-unit-tests\"\n",
-          out);
+    fputs(
+        "name \"e1000\", bus PCI, desc \"Intel 82540EM network card: netdev=ID, mac=, romfile=\"\n"
+        "name \"isa-debug-exit\", bus ISA, desc \"ends the process: iobase=PORT, iosize=BYTES\"\n"
+        "name \"pc-testdev\", bus ISA, desc \"interrupt lines and ports for kvm-unit-tests\"\n",
+        out);
 }
 
 static bool set_device(struct ctx *ctx, const char *v)
