@@ -102,6 +102,26 @@ static void options_drives_find_their_places(void **state)
     config_free(&q.config);
 }
 
+static void options_cards_meet_their_networks(void **state)
+{
+    (void)state;
+    struct parsed p = PARSE("-nic", "user,mac=02:00:00:00:00:09,hostfwd=tcp::2222-:22", "-netdev",
+                            "user,id=lan,net=192.168.1.0/24", "-device", "e1000,netdev=lan");
+    assert_true(p.ok);
+    assert_int_equal(p.config.nic_count, 2);
+    assert_int_equal(p.config.nics[0].mac[5], 9);
+    assert_string_equal(p.config.nics[0].netdev, p.config.netdevs[0].id);
+    assert_int_equal(p.config.netdevs[0].user.forward_count, 1);
+    assert_string_equal(p.config.nics[1].netdev, "lan");
+    assert_string_equal(p.config.netdevs[1].id, "lan");
+    assert_int_equal(p.config.nics[1].mac[5], 0x57); /* the second card's own */
+    config_free(&p.config);
+    struct parsed q = PARSE("-net", "nic,macaddr=02:00:00:00:00:01", "-net", "user");
+    assert_true(q.ok);
+    assert_string_equal(q.config.nics[0].netdev, q.config.netdevs[0].id);
+    config_free(&q.config);
+}
+
 static void options_that_do_not_exist_are_refused_with_advice(void **state)
 {
     (void)state;
@@ -109,12 +129,15 @@ static void options_that_do_not_exist_are_refused_with_advice(void **state)
         {"--frobnicate", "x"},
         {"-smp", "64"},
         {"-machine", "q35"},
-        {"-nic", "user"},
+        {"-nic", "tap"},
         {"-fda", "x"},
         {"-gdb", "tcp::1"},
         {"-qmp", "stdio"},
         {"-vnc", ":1"},
-        {"-device", "e1000"},
+        {"-device", "e1000,speed=10"},
+        {"-netdev", "user"},
+        {"-nic", "user,model=ne2k"},
+        {"-nic", "user,mac=1:2:3"},
         {"-boot", "order=z"},
         {"-drive", "if=scsi,file=x"},
         {"-display", "curses"},
@@ -205,6 +228,7 @@ int main(void)
         cmocka_unit_test(options_accept_what_scripts_made_for_qemu_ask_and_give),
         cmocka_unit_test(options_sizes_have_units_and_limits),
         cmocka_unit_test(options_drives_find_their_places),
+        cmocka_unit_test(options_cards_meet_their_networks),
         cmocka_unit_test(options_that_do_not_exist_are_refused_with_advice),
         cmocka_unit_test(options_injections_split_at_the_last_number),
         cmocka_unit_test(options_config_file_is_relative_and_the_command_line_wins),
