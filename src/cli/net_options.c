@@ -22,7 +22,11 @@ static const u8 first_mac[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 static const struct {
     const char *name;
     enum nic_model model;
-} models[] = {{"e1000", NIC_E1000}, {"e1000-82540em", NIC_E1000}};
+} models[] = {{"e1000", NIC_E1000},
+              {"e1000-82540em", NIC_E1000},
+              {"virtio-net-pci", NIC_VIRTIO},
+              {"virtio", NIC_VIRTIO},
+              {"virtio-net", NIC_VIRTIO}};
 
 static bool find_model(const char *name, enum nic_model *model)
 {
@@ -107,7 +111,8 @@ static bool card_property(struct ctx *ctx, struct nic_config *nic, const char *k
             config_set(&nic->rom, "");
     } else if (!strcmp(key, "model") && value) {
         return find_model(value, &nic->model) ||
-               option_refuse(ctx, "network card '%s' is not available: e1000 is", value);
+               option_refuse(
+                   ctx, "network card '%s' is not available: e1000 and virtio-net-pci are", value);
     } else {
         *known = false;
     }

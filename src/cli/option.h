@@ -38,6 +38,17 @@ void option_set_path(struct ctx *ctx, char **field, const char *path);
 /* The value of a switch; NULL (no value) is on. */
 bool option_is_on(const char *value);
 
+/* drive_options.c: disks. */
+bool option_hda(struct ctx *ctx, const char *value);
+bool option_hdb(struct ctx *ctx, const char *value);
+bool option_hdc(struct ctx *ctx, const char *value);
+bool option_hdd(struct ctx *ctx, const char *value);
+bool option_cdrom(struct ctx *ctx, const char *value);
+bool option_fda(struct ctx *ctx, const char *value);
+bool option_fdb(struct ctx *ctx, const char *value);
+bool option_drive(struct ctx *ctx, const char *value);
+bool option_disk_device(struct ctx *ctx, char *properties);
+
 /* net_options.c: the setters of -netdev, -nic and -net, and of cards given by -device. */
 bool option_netdev(struct ctx *ctx, const char *value);
 bool option_nic(struct ctx *ctx, const char *value);

@@ -207,118 +207,6 @@ static bool set_bios(struct ctx *ctx, const char *v)
     return true;
 }
 
-static bool set_disk(struct ctx *ctx, unsigned index, const char *path, bool cd)
-{
-    struct drive_config *d = &ctx->config->ide[index];
-    d->present = true;
-    d->is_cd = cd;
-    option_set_path(ctx, &d->path, path);
-    return true;
-}
-
-static bool set_hda(struct ctx *ctx, const char *v)
-{
-    return set_disk(ctx, 0, v, false);
-}
-static bool set_hdb(struct ctx *ctx, const char *v)
-{
-    return set_disk(ctx, 1, v, false);
-}
-static bool set_hdc(struct ctx *ctx, const char *v)
-{
-    return set_disk(ctx, 2, v, false);
-}
-static bool set_hdd(struct ctx *ctx, const char *v)
-{
-    return set_disk(ctx, 3, v, false);
-}
-static bool set_cdrom(struct ctx *ctx, const char *v)
-{
-    return set_disk(ctx, 2, v, true);
-}
-
-static bool set_floppy(struct ctx *ctx, const char *v)
-{
-    (void)v;
-    return option_refuse(ctx, "floppy drives are not available yet: use -hda or -cdrom");
-}
-
-/* Where a -drive without index goes: CDs to hdc if free, then the first free place. */
-static int free_place(const struct machine_config *c, bool cd)
-{
-    if (cd && !c->ide[2].present)
-        return 2;
-    for (int i = 0; i < MAX_DRIVES; i++) {
-        if (!c->ide[i].present)
-            return i;
-    }
-    return -1;
-}
-
-static bool drive_property(struct ctx *ctx, struct drive_config *d, long *index, const char *key,
-                           const char *value)
-{
-    unsigned long number;
-    if (!strcmp(key, "file") && value) {
-        option_set_path(ctx, &d->path, value);
-    } else if (!strcmp(key, "format") && value) {
-        config_set(&d->format, value);
-    } else if (!strcmp(key, "media") && value) {
-        if (strcmp(value, "disk") && strcmp(value, "cdrom"))
-            return option_refuse(ctx, "drive media is disk or cdrom, not '%s'", value);
-        d->is_cd = !strcmp(value, "cdrom");
-    } else if (!strcmp(key, "cache") && value) {
-        config_set(&d->cache, value);
-    } else if (!strcmp(key, "index") && value) {
-        if (!parse_unsigned(value, MAX_DRIVES - 1, &number))
-            return option_refuse(ctx, "drive index must be 0 to 3, not '%s'", value);
-        *index = (long)number;
-    } else if (!strcmp(key, "if") && value) {
-        if (strcmp(value, "ide"))
-            return option_refuse(ctx, "drives of kind if=%s are not available yet: use if=ide",
-                                 value);
-    } else if (!strcmp(key, "snapshot")) {
-        d->snapshot = option_is_on(value);
-    } else if (!strcmp(key, "readonly") || !strcmp(key, "read-only")) {
-        d->read_only = option_is_on(value);
-    } else if (strcmp(key, "id") && strcmp(key, "aio")) {
-        return option_refuse(ctx,
-                             "unknown drive property '%s': file, format, media, index, if, cache, "
-                             "snapshot and readonly are known",
-                             key);
-    }
-    return true;
-}
-
-static bool set_drive(struct ctx *ctx, const char *v)
-{
-    struct drive_config d = {.present = true};
-    long index = -1;
-    char *copy = strdup(v), *cursor = copy, *key, *value;
-    bool ok = true;
-    while (ok && option_next_pair(&cursor, &key, &value))
-        ok = drive_property(ctx, &d, &index, key, value);
-    free(copy);
-    if (ok && index < 0)
-        index = free_place(ctx->config, d.is_cd);
-    if (ok && index < 0)
-        ok = option_refuse(ctx, "all four IDE places are taken");
-    if (ok && !d.path && !d.is_cd)
-        ok = option_refuse(ctx, "-drive needs file=PATH");
-    if (!ok) {
-        free(d.path);
-        free(d.format);
-        free(d.cache);
-        return false;
-    }
-    struct drive_config *place = &ctx->config->ide[index];
-    free(place->path);
-    free(place->format);
-    free(place->cache);
-    *place = d;
-    return true;
-}
-
 static bool set_snapshot(struct ctx *ctx, const char *v)
 {
     ctx->config->snapshot = option_is_on(v);
@@ -461,6 +349,8 @@ static bool set_device(struct ctx *ctx, const char *v)
         ok = device_debug_exit(ctx, cursor);
     else if (!strcmp(key, "pc-testdev") || !strcmp(key, "testdev"))
         ok = ctx->config->testdev = true;
+    else if (!strcmp(key, "virtio-blk-pci") || !strcmp(key, "virtio-blk"))
+        ok = option_disk_device(ctx, cursor);
     else if (option_is_card(key))
         ok = option_card(ctx, key, cursor);
     else
@@ -605,14 +495,14 @@ static const struct option options[] = {
     {"initrd",       NULL,        "FILE[,FILE…]",   "initial RAM disk, or multiboot modules", set_initrd},
     {"append",       NULL,        "TEXT",           "kernel command line", set_append},
     {"bios",         NULL,        "FILE",           "firmware image (default: SeaBIOS)", set_bios},
-    {"hda",          NULL,        "FILE",           "first hard disk; also -hdb, -hdc, -hdd", set_hda},
-    {"hdb",          NULL,        "FILE",           "second hard disk", set_hdb},
-    {"hdc",          NULL,        "FILE",           "third hard disk", set_hdc},
-    {"hdd",          NULL,        "FILE",           "fourth hard disk", set_hdd},
-    {"cdrom",        NULL,        "FILE",           "CD-ROM image", set_cdrom},
-    {"fda",          NULL,        "FILE",           "floppy image", set_floppy},
-    {"fdb",          NULL,        "FILE",           "second floppy image", set_floppy},
-    {"drive",        NULL,        "file=F,…",       "a disk: file, format, media, index, cache, snapshot, readonly", set_drive},
+    {"hda",          NULL,        "FILE",           "first hard disk; also -hdb, -hdc, -hdd", option_hda},
+    {"hdb",          NULL,        "FILE",           "second hard disk", option_hdb},
+    {"hdc",          NULL,        "FILE",           "third hard disk", option_hdc},
+    {"hdd",          NULL,        "FILE",           "fourth hard disk", option_hdd},
+    {"cdrom",        NULL,        "FILE",           "CD-ROM image", option_cdrom},
+    {"fda",          NULL,        "FILE",           "floppy image", option_fda},
+    {"fdb",          NULL,        "FILE",           "second floppy image", option_fdb},
+    {"drive",        NULL,        "file=F,…",       "a disk: file, if=ide|virtio|floppy|none, format, media, index, id, cache, snapshot, readonly", option_drive},
     {"snapshot",     NULL,        NULL,             "throw disk writes away at the end", set_snapshot},
     {"boot",         NULL,        "[order=]LETTERS","what to boot from: a floppy, c disk, d CD, n network; menu=on", set_boot},
     {"netdev",       NULL,        "user,id=ID,…",   "a network for -device e1000,netdev=ID", option_netdev},
@@ -667,7 +557,7 @@ static bool take_option(struct ctx *ctx, int argc, char **argv, int *i, bool con
     const char *word = argv[*i];
     if (word[0] != '-' || !word[1]) {
         /* A bare path is the first hard disk, as in QEMU. */
-        return configs || set_disk(ctx, 0, word, false);
+        return configs || option_hda(ctx, word);
     }
     char name[64];
     const char *text = word + (word[1] == '-' ? 2 : 1);

@@ -25,6 +25,15 @@ void config_set(char **field, const char *value)
     *field = value ? strdup(value) : NULL;
 }
 
+void config_free_drive(struct drive_config *d)
+{
+    free(d->path);
+    free(d->format);
+    free(d->cache);
+    free(d->id);
+    *d = (struct drive_config){0};
+}
+
 void config_free(struct machine_config *c)
 {
     char *strings[] = {c->cpu,        c->board,   c->kernel,   c->initrd,     c->append,
@@ -32,11 +41,10 @@ void config_free(struct machine_config *c)
                        c->name,       c->pidfile, c->trace,    c->trace_file, c->stats};
     for (size_t i = 0; i < ARRAY_LEN(strings); i++)
         free(strings[i]);
-    for (unsigned i = 0; i < MAX_DRIVES; i++) {
-        free(c->ide[i].path);
-        free(c->ide[i].format);
-        free(c->ide[i].cache);
-    }
+    for (unsigned i = 0; i < MAX_PLACES; i++)
+        config_free_drive(&c->drives[i]);
+    for (unsigned i = 0; i < MAX_VIRTIO_DRIVES; i++)
+        free(c->disk_devices[i]);
     for (unsigned i = 0; i < MAX_NICS; i++) {
         free(c->netdevs[i].id);
         slirp_config_free(&c->netdevs[i].user);

@@ -11,16 +11,28 @@
 
 enum accel { ACCEL_BT, ACCEL_INTERP, ACCEL_KVM, ACCEL_CHECK };
 
-#define MAX_DRIVES     4
-#define MAX_SERIALS    4
-#define MAX_INJECTIONS 32
-#define MAX_NICS       4
+#define MAX_DRIVES        4 /* IDE */
+#define MAX_VIRTIO_DRIVES 4
+#define MAX_FLOPPIES      2
+#define MAX_SERIALS       4
+#define MAX_INJECTIONS    32
+#define MAX_NICS          4
+
+/* Where drives are: hda to hdd, the virtio disks, the floppies. */
+enum drive_place {
+    PLACE_IDE = 0,
+    PLACE_VIRTIO = PLACE_IDE + MAX_DRIVES,
+    PLACE_FLOPPY = PLACE_VIRTIO + MAX_VIRTIO_DRIVES,
+    MAX_PLACES = PLACE_FLOPPY + MAX_FLOPPIES
+};
 
 struct drive_config {
     char *path;   /* NULL: no medium (CD) or no drive */
     char *format; /* NULL: probe */
     char *cache;  /* writeback, writethrough, none, unsafe; NULL: writeback */
-    bool present, is_cd, read_only, snapshot;
+    char *id;     /* NULL: none */
+    bool present, is_cd, is_floppy, read_only, snapshot;
+    bool needs_device; /* if=none: there only if a -device names it */
 };
 
 struct netdev_config {
@@ -28,7 +40,7 @@ struct netdev_config {
     struct slirp_config user;
 };
 
-enum nic_model { NIC_E1000 };
+enum nic_model { NIC_E1000, NIC_VIRTIO };
 
 struct nic_config {
     enum nic_model model;
@@ -53,7 +65,9 @@ struct machine_config {
     char *cpu;   /* NULL: default model */
     char *board; /* "pc" */
     char *kernel, *initrd, *append;
-    struct drive_config ide[MAX_DRIVES]; /* hda..hdd */
+    struct drive_config drives[MAX_PLACES];
+    char *disk_devices[MAX_VIRTIO_DRIVES]; /* ids of drives that -device virtio-blk-pci names */
+    unsigned disk_device_count;
     struct netdev_config netdevs[MAX_NICS];
     unsigned netdev_count;
     struct nic_config nics[MAX_NICS];
@@ -85,6 +99,7 @@ struct machine_config {
 /* Defaults: pc board, 512 MiB, one CPU. */
 void config_init(struct machine_config *c);
 void config_free(struct machine_config *c);
+void config_free_drive(struct drive_config *d);
 /* Replaces a string of the config. */
 void config_set(char **field, const char *value);
 

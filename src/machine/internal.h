@@ -16,6 +16,7 @@
 #include "devices/fw_cfg.h"
 #include "devices/i440fx.h"
 #include "devices/i8042.h"
+#include "devices/i82077.h"
 #include "devices/i8237.h"
 #include "devices/i8254.h"
 #include "devices/i8259.h"
@@ -73,7 +74,8 @@ struct machine {
     struct pci_bus *pci;
     struct piix3 *piix3;
     struct piix_ide *ide;
-    struct block *drives[MAX_DRIVES];
+    struct i82077 *floppy;
+    struct block *drives[MAX_PLACES];
     struct netdev *netdevs[MAX_NICS]; /* as in the config */
     u8 next_slot;                     /* the first PCI slot that is free for cards */
     struct chardev *serial_chr[MAX_SERIALS], *debugcon_chr;
@@ -109,6 +111,9 @@ struct machine {
 bool pc_build(struct machine *m, char *error, size_t n);
 void pc_set_a20(struct machine *m, bool on);
 void machine_add_device(struct machine *m, struct device d);
+
+/* pc_disk.c: disks of every kind and their images */
+bool pc_build_disks(struct machine *m, char *error, size_t n);
 
 /* pc_net.c: cards and what they are connected to */
 bool pc_build_network(struct machine *m, char *error, size_t n);

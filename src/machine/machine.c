@@ -75,7 +75,7 @@ void machine_destroy(struct machine *m)
     if (!m)
         return;
     if (m->loop) {
-        for (unsigned i = 0; i < MAX_DRIVES; i++)
+        for (unsigned i = 0; i < MAX_PLACES; i++)
             block_close(m->drives[i]);
         loop_lock(m->loop);
         injector_finish(m->injector);
@@ -158,7 +158,7 @@ const struct device *machine_devices(const struct machine *m, unsigned *count)
 
 struct block *machine_drive(struct machine *m, unsigned index)
 {
-    return index < MAX_DRIVES ? m->drives[index] : NULL;
+    return index < MAX_PLACES ? m->drives[index] : NULL;
 }
 
 struct chardev *machine_terminal_monitor(struct machine *m)

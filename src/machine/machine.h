@@ -56,7 +56,7 @@ struct pci_bus *machine_pci(struct machine *m);
 const struct machine_config *machine_config(const struct machine *m);
 /* Every device of the board, in the order of creation; *count gets their number. */
 const struct device *machine_devices(const struct machine *m, unsigned *count);
-/* The image in IDE place `index` (0..3), or NULL. */
+/* The image in a place (enum drive_place), or NULL. */
 struct block *machine_drive(struct machine *m, unsigned index);
 
 /* The monitor's end of -nographic's terminal, or NULL. */

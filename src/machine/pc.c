@@ -35,16 +35,21 @@ enum pc_irq {
     IRQ_RTC = 8,
     IRQ_SCI = 9,
     IRQ_MOUSE = 12,
-    IRQ_FPU = 13,
-    IRQ_IDE0 = 14,
-    IRQ_IDE1 = 15
+    IRQ_FPU = 13
 };
 
-#define ISA_SLOT           1
-#define IDE_FUNCTION       1
-#define PM_FUNCTION        3
-#define VGA_SLOT           2
-#define PIT_IOAPIC_PIN     2 /* IRQ 0 comes in on pin 2: the MADT says so */
+#define ISA_SLOT       1
+#define PM_FUNCTION    3
+#define VGA_SLOT       2
+#define PIT_IOAPIC_PIN 2 /* IRQ 0 comes in on pin 2: the MADT says so */
+/* CMOS cell 14h */
+enum equipment {
+    EQUIPMENT_FLOPPY = 0x01,
+    EQUIPMENT_FPU = 0x02,
+    EQUIPMENT_MOUSE = 0x04,
+    EQUIPMENT_TWO_FLOPPIES = 0x40
+};
+
 #define FIRST_CARD_SLOT    3
 #define VIDEO_MEMORY       MIB(16)
 #define TSC_CALIBRATION_NS (10 * 1000 * 1000)
@@ -554,75 +559,6 @@ static bool build_debug(struct machine *m, char *error, size_t n)
     return true;
 }
 
-static bool parse_cache(const char *name, struct block_options *o)
-{
-    static const struct {
-        const char *name;
-        int cache;
-    } modes[] = {{"writeback", CACHE_WRITEBACK},
-                 {"writethrough", CACHE_WRITETHROUGH},
-                 {"none", CACHE_NONE},
-                 {"unsafe", CACHE_UNSAFE}};
-    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
-        if (!name || !strcmp(name, modes[i].name)) {
-            memcpy(&o->cache, &modes[i].cache, sizeof modes[i].cache);
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Better a machine that waits than a guest that was told of a write error it cannot help. */
-static void host_disk_full(void *opaque, struct block *block)
-{
-    log_warn("%s: no space left on the host's disk: the machine is paused; make room, then 'cont' "
-             "in the monitor goes on",
-             block_path(block) ? block_path(block) : "disk");
-    machine_pause(opaque);
-}
-
-static bool open_drive(struct machine *m, unsigned i, char *error, size_t n)
-{
-    const struct drive_config *d = &m->config->ide[i];
-    struct block_options o = {.format = d->format,
-                              .read_only = d->read_only || d->is_cd,
-                              .snapshot = (d->snapshot || m->config->snapshot) && !d->is_cd,
-                              .removable = d->is_cd};
-    if (!parse_cache(d->cache, &o)) {
-        snprintf(error, n, "unknown cache mode '%s': use writeback, writethrough, none or unsafe",
-                 d->cache);
-        return false;
-    }
-    m->drives[i] = block_open(d->path, &o, m->loop, error, n);
-    if (m->drives[i])
-        block_on_full(m->drives[i], host_disk_full, m);
-    return m->drives[i] != NULL;
-}
-
-static bool build_disks(struct machine *m, char *error, size_t n)
-{
-    struct piix_ide_config ide = {.bus = m->pci,
-                                  .devfn = PCI_DEVFN(ISA_SLOT, IDE_FUNCTION),
-                                  .ports = m->ports,
-                                  .clock = m->clock,
-                                  .log = m->log,
-                                  .irq = {isa(m, IRQ_IDE0), isa(m, IRQ_IDE1)}};
-    m->ide = piix_ide_create(&ide);
-    machine_add_device(m, piix_ide_device(m->ide));
-    for (unsigned i = 0; i < MAX_DRIVES; i++) {
-        const struct drive_config *d = &m->config->ide[i];
-        if (!d->present)
-            continue;
-        if (!open_drive(m, i, error, n))
-            return false;
-        if (d->is_cd)
-            piix_ide_attach_cdrom(m->ide, i / 2, i % 2, m->drives[i]);
-        else
-            piix_ide_attach_disk(m->ide, i / 2, i % 2, m->drives[i]);
-    }
-    return true;
-}
-
 static void console_lock(void *opaque)
 {
     loop_lock(((struct machine *)opaque)->loop);
@@ -689,22 +625,20 @@ static void set_memory_cmos(struct machine *m)
     if (above16 > 0xffff)
         above16 = 0xffff;
     u64 above4g = high >> 16;
+    /* The first drive's type is in the high half. */
+    u8 floppy0 = i82077_cmos_type(m->floppy, 0), floppy1 = i82077_cmos_type(m->floppy, 1);
+    u8 floppies = (u8)(floppy0 << 4 | floppy1);
+    u8 equipment = EQUIPMENT_FPU | EQUIPMENT_MOUSE;
+    if (floppy0 || floppy1)
+        equipment |= EQUIPMENT_FLOPPY | (floppy0 && floppy1 ? EQUIPMENT_TWO_FLOPPIES : 0);
     const struct {
         u8 index;
         u64 value;
-    } cells[] = {{0x15, base_kib},
-                 {0x16, base_kib >> 8},
-                 {0x17, ext_kib},
-                 {0x18, ext_kib >> 8},
-                 {0x30, ext_kib},
-                 {0x31, ext_kib >> 8},
-                 {0x34, above16},
-                 {0x35, above16 >> 8},
-                 {0x5b, above4g},
-                 {0x5c, above4g >> 8},
-                 {0x5d, above4g >> 16},
-                 {0x5f, m->cpu_count - 1},
-                 {0x14, 0x06 /* FPU and PS/2 mouse */}};
+    } cells[] = {{0x15, base_kib},     {0x16, base_kib >> 8}, {0x17, ext_kib},
+                 {0x18, ext_kib >> 8}, {0x30, ext_kib},       {0x31, ext_kib >> 8},
+                 {0x34, above16},      {0x35, above16 >> 8},  {0x5b, above4g},
+                 {0x5c, above4g >> 8}, {0x5d, above4g >> 16}, {0x5f, m->cpu_count - 1},
+                 {0x10, floppies},     {0x14, equipment}};
     for (size_t i = 0; i < ARRAY_LEN(cells); i++)
         mc146818_set_cmos(m->rtc, cells[i].index, (u8)cells[i].value);
 }
@@ -748,6 +682,6 @@ bool pc_build(struct machine *m, char *error, size_t n)
     build_input(m);
     machine_add_device(m, i8237_device(m->dma = i8237_create(m->ports, m->pm)));
     build_power(m);
-    return build_serial(m, error, n) && build_debug(m, error, n) && build_disks(m, error, n) &&
+    return build_serial(m, error, n) && build_debug(m, error, n) && pc_build_disks(m, error, n) &&
            build_video(m, error, n) && pc_build_network(m, error, n) && build_tables(m, error, n);
 }

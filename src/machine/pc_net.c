@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "devices/e1000.h"
+#include "devices/virtio_net.h"
 #include "machine/internal.h"
 #include "net/slirp.h"
 
@@ -44,13 +45,9 @@ static bool find_netdev(struct machine *m, unsigned nic, struct netdev **found, 
     return *found != NULL;
 }
 
-static bool build_e1000(struct machine *m, const struct nic_config *nic, struct netdev *netdev,
-                        char *error, size_t n)
+static bool add_e1000(struct machine *m, const struct nic_config *nic, struct netdev *netdev,
+                      const u8 *rom, size_t rom_bytes)
 {
-    u8 *rom;
-    size_t rom_bytes;
-    if (!firmware_option_rom(nic->rom, "pxe-e1000.rom", &rom, &rom_bytes, error, n))
-        return false;
     struct e1000_config config = {.bus = m->pci,
                                   .devfn = PCI_DEVFN(m->next_slot++, 0),
                                   .clock = m->clock,
@@ -60,12 +57,49 @@ static bool build_e1000(struct machine *m, const struct nic_config *nic, struct 
                                   .rom_bytes = (u32)rom_bytes};
     memcpy(config.mac, nic->mac, sizeof config.mac);
     struct e1000 *card = e1000_create(&config);
-    free(rom);
     if (card)
         machine_add_device(m, e1000_device(card));
-    else
-        snprintf(error, n, "cannot create the network card");
     return card != NULL;
+}
+
+static bool add_virtio(struct machine *m, const struct nic_config *nic, struct netdev *netdev,
+                       const u8 *rom, size_t rom_bytes)
+{
+    struct virtio_net_config config = {.bus = m->pci,
+                                       .devfn = PCI_DEVFN(m->next_slot++, 0),
+                                       .clock = m->clock,
+                                       .log = m->log,
+                                       .netdev = netdev,
+                                       .rom = rom,
+                                       .rom_bytes = (u32)rom_bytes};
+    memcpy(config.mac, nic->mac, sizeof config.mac);
+    struct virtio_net *card = virtio_net_create(&config);
+    if (card)
+        machine_add_device(m, virtio_net_device(card));
+    return card != NULL;
+}
+
+static const struct {
+    const char *rom; /* of iPXE */
+    bool (*add)(struct machine *m, const struct nic_config *nic, struct netdev *netdev,
+                const u8 *rom, size_t rom_bytes);
+} models[] = {
+    [NIC_E1000] = {"pxe-e1000.rom", add_e1000},
+    [NIC_VIRTIO] = {"pxe-virtio.rom", add_virtio},
+};
+
+static bool build_card(struct machine *m, const struct nic_config *nic, struct netdev *netdev,
+                       char *error, size_t n)
+{
+    u8 *rom;
+    size_t rom_bytes;
+    if (!firmware_option_rom(nic->rom, models[nic->model].rom, &rom, &rom_bytes, error, n))
+        return false;
+    bool ok = models[nic->model].add(m, nic, netdev, rom, rom_bytes);
+    free(rom);
+    if (!ok)
+        snprintf(error, n, "cannot create a network card");
+    return ok;
 }
 
 bool pc_build_network(struct machine *m, char *error, size_t n)
@@ -75,7 +109,7 @@ bool pc_build_network(struct machine *m, char *error, size_t n)
     for (unsigned i = 0; i < m->config->nic_count; i++) {
         struct netdev *netdev;
         if (!find_netdev(m, i, &netdev, error, n) ||
-            !build_e1000(m, &m->config->nics[i], netdev, error, n))
+            !build_card(m, &m->config->nics[i], netdev, error, n))
             return false;
     }
     return true;

@@ -194,7 +194,7 @@ void machine_resume(struct machine *m)
     m->paused = false;
     wait_parked(m); /* a CPU that is still on its way must not miss the change of the TSC */
     thaw_time(m);
-    for (unsigned i = 0; i < MAX_DRIVES; i++) {
+    for (unsigned i = 0; i < MAX_PLACES; i++) {
         if (m->drives[i])
             block_retry(m->drives[i]); /* there may be room on the host's disk by now */
     }

@@ -15,7 +15,7 @@ struct counter {
 static void disk_counters(struct machine *m, struct block_counters *sum)
 {
     *sum = (struct block_counters){0};
-    for (unsigned i = 0; i < MAX_DRIVES; i++) {
+    for (unsigned i = 0; i < MAX_PLACES; i++) {
         if (!m->drives[i])
             continue;
         struct block_counters c = block_counters(m->drives[i]);

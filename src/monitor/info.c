@@ -149,7 +149,8 @@ static void info_mtree(struct session *s)
 
 static void info_block(struct session *s)
 {
-    static const char *const places[] = {"ide0-hd0", "ide0-hd1", "ide1-hd0", "ide1-hd1"};
+    static const char *const places[] = {"ide0-hd0", "ide0-hd1", "ide1-hd0", "ide1-hd1", "virtio0",
+                                         "virtio1",  "virtio2",  "virtio3",  "floppy0",  "floppy1"};
     for (unsigned i = 0; i < ARRAY_LEN(places); i++) {
         const struct block *b = machine_drive(s->m, i);
         if (!b)

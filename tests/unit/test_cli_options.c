@@ -89,16 +89,16 @@ static void options_drives_find_their_places(void **state)
                             "file=d,,1.img,format=raw,if=ide,cache=none,snapshot=on", "-drive",
                             "file=e.iso,media=cdrom");
     assert_true(p.ok);
-    assert_string_equal(p.config.ide[0].path, "a.img");
-    assert_true(p.config.ide[2].is_cd);
-    assert_string_equal(p.config.ide[1].path, "d,1.img");
-    assert_string_equal(p.config.ide[1].format, "raw");
-    assert_true(p.config.ide[1].snapshot);
-    assert_true(p.config.ide[3].is_cd);
+    assert_string_equal(p.config.drives[0].path, "a.img");
+    assert_true(p.config.drives[2].is_cd);
+    assert_string_equal(p.config.drives[1].path, "d,1.img");
+    assert_string_equal(p.config.drives[1].format, "raw");
+    assert_true(p.config.drives[1].snapshot);
+    assert_true(p.config.drives[3].is_cd);
     config_free(&p.config);
     struct parsed q = PARSE("disk.img");
     assert_true(q.ok);
-    assert_string_equal(q.config.ide[0].path, "disk.img");
+    assert_string_equal(q.config.drives[0].path, "disk.img");
     config_free(&q.config);
 }
 
@@ -130,7 +130,7 @@ static void options_that_do_not_exist_are_refused_with_advice(void **state)
         {"-smp", "64"},
         {"-machine", "q35"},
         {"-nic", "tap"},
-        {"-fda", "x"},
+        {"-drive", "if=virtio"},
         {"-gdb", "tcp::1"},
         {"-qmp", "stdio"},
         {"-vnc", ":1"},
@@ -196,7 +196,7 @@ static void options_config_file_is_relative_and_the_command_line_wins(void **sta
     assert_true(p.ok);
     assert_int_equal(p.config.ram_bytes, MIB(128));
     assert_string_equal(p.config.kernel, "/tmp/k");
-    assert_string_equal(p.config.ide[0].path, "/tmp/d,x.img");
+    assert_string_equal(p.config.drives[0].path, "/tmp/d,x.img");
     assert_int_equal(p.config.serials, 1);
     assert_string_equal(p.config.serial[0], "none");
     assert_string_equal(p.config.name, "two words");

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The board's disks: IDE channels, virtio disks, floppy drives, and the images behind them.
+ */
+#include <stdio.h>
+
+#include "devices/virtio_blk.h"
+#include "machine/internal.h"
+
+#define ISA_SLOT       1
+#define IDE_FUNCTION   1
+#define IRQ_FLOPPY     6
+#define IRQ_IDE0       14
+#define IRQ_IDE1       15
+#define FLOPPY_CHANNEL 2
+
+static bool parse_cache(const char *name, struct block_options *o)
+{
+    static const struct {
+        const char *name;
+        int cache;
+    } modes[] = {{"writeback", CACHE_WRITEBACK},
+                 {"writethrough", CACHE_WRITETHROUGH},
+                 {"none", CACHE_NONE},
+                 {"unsafe", CACHE_UNSAFE}};
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+        if (!name || !strcmp(name, modes[i].name)) {
+            memcpy(&o->cache, &modes[i].cache, sizeof modes[i].cache);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Better a machine that waits than a guest that was told of a write error it cannot help. */
+static void host_disk_full(void *opaque, struct block *block)
+{
+    log_warn("%s: no space left on the host's disk: the machine is paused; make room, then 'cont' "
+             "in the monitor goes on",
+             block_path(block) ? block_path(block) : "disk");
+    machine_pause(opaque);
+}
+
+static bool open_drive(struct machine *m, unsigned place, char *error, size_t n)
+{
+    const struct drive_config *d = &m->config->drives[place];
+    struct block_options o = {.format = d->format,
+                              .read_only = d->read_only || d->is_cd,
+                              .snapshot = (d->snapshot || m->config->snapshot) && !d->is_cd,
+                              .removable = d->is_cd || d->is_floppy};
+    if (!parse_cache(d->cache, &o)) {
+        snprintf(error, n, "unknown cache mode '%s': use writeback, writethrough, none or unsafe",
+                 d->cache);
+        return false;
+    }
+    m->drives[place] = block_open(d->path, &o, m->loop, error, n);
+    if (m->drives[place])
+        block_on_full(m->drives[place], host_disk_full, m);
+    return m->drives[place] != NULL;
+}
+
+static bool build_ide(struct machine *m, char *error, size_t n)
+{
+    struct piix_ide_config ide = {
+        .bus = m->pci,
+        .devfn = PCI_DEVFN(ISA_SLOT, IDE_FUNCTION),
+        .ports = m->ports,
+        .clock = m->clock,
+        .log = m->log,
+        .irq = {piix3_irq_input(m->piix3, IRQ_IDE0), piix3_irq_input(m->piix3, IRQ_IDE1)}};
+    m->ide = piix_ide_create(&ide);
+    machine_add_device(m, piix_ide_device(m->ide));
+    for (unsigned i = 0; i < MAX_DRIVES; i++) {
+        const struct drive_config *d = &m->config->drives[PLACE_IDE + i];
+        if (!d->present)
+            continue;
+        if (!open_drive(m, PLACE_IDE + i, error, n))
+            return false;
+        if (d->is_cd)
+            piix_ide_attach_cdrom(m->ide, i / 2, i % 2, m->drives[PLACE_IDE + i]);
+        else
+            piix_ide_attach_disk(m->ide, i / 2, i % 2, m->drives[PLACE_IDE + i]);
+    }
+    return true;
+}
+
+/* ---- virtio ---- */
+
+/* Every drive that was named by a device exists; returns whether this one was named. */
+static bool is_named(const struct machine_config *c, const struct drive_config *d)
+{
+    for (unsigned i = 0; d->id && i < c->disk_device_count; i++) {
+        if (!strcmp(c->disk_devices[i], d->id))
+            return true;
+    }
+    return false;
+}
+
+static bool check_names(const struct machine_config *c, char *error, size_t n)
+{
+    for (unsigned i = 0; i < c->disk_device_count; i++) {
+        bool found = false;
+        for (unsigned p = PLACE_VIRTIO; p < PLACE_VIRTIO + MAX_VIRTIO_DRIVES; p++) {
+            const struct drive_config *d = &c->drives[p];
+            found |= d->needs_device && d->id && !strcmp(d->id, c->disk_devices[i]);
+        }
+        if (!found) {
+            snprintf(error, n, "there is no drive '%s': add -drive if=none,id=%s,file=…",
+                     c->disk_devices[i], c->disk_devices[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool build_virtio_disk(struct machine *m, unsigned place, char *error, size_t n)
+{
+    char serial[16];
+    if (!open_drive(m, place, error, n))
+        return false;
+    snprintf(serial, sizeof serial, "ANV%05u", place - PLACE_VIRTIO + 1);
+    struct virtio_blk_config config = {.bus = m->pci,
+                                       .devfn = PCI_DEVFN(m->next_slot++, 0),
+                                       .log = m->log,
+                                       .block = m->drives[place],
+                                       .serial = serial};
+    struct virtio_blk *disk = virtio_blk_create(&config);
+    if (disk)
+        machine_add_device(m, virtio_blk_device(disk));
+    else
+        snprintf(error, n, "cannot create a virtio disk");
+    return disk != NULL;
+}
+
+static bool build_virtio(struct machine *m, char *error, size_t n)
+{
+    if (!check_names(m->config, error, n))
+        return false;
+    for (unsigned i = PLACE_VIRTIO; i < PLACE_VIRTIO + MAX_VIRTIO_DRIVES; i++) {
+        const struct drive_config *d = &m->config->drives[i];
+        bool wanted = d->present && (!d->needs_device || is_named(m->config, d));
+        if (wanted && !build_virtio_disk(m, i, error, n))
+            return false;
+    }
+    return true;
+}
+
+/* ---- floppies ---- */
+
+static bool build_floppy(struct machine *m, char *error, size_t n)
+{
+    struct i82077_config config = {.ports = m->ports,
+                                   .irq = piix3_irq_input(m->piix3, IRQ_FLOPPY),
+                                   .dma = m->dma,
+                                   .dma_channel = FLOPPY_CHANNEL,
+                                   .clock = m->clock,
+                                   .log = m->log};
+    m->floppy = i82077_create(&config);
+    machine_add_device(m, i82077_device(m->floppy));
+    for (unsigned i = 0; i < MAX_FLOPPIES; i++) {
+        if (!m->config->drives[PLACE_FLOPPY + i].present)
+            continue;
+        if (!open_drive(m, PLACE_FLOPPY + i, error, n))
+            return false;
+        struct block *image = m->drives[PLACE_FLOPPY + i];
+        i82077_attach(m->floppy, i, image);
+        if (block_size(image) && !i82077_medium_is_known(m->floppy, i)) {
+            snprintf(error, n,
+                     "'%s' is no floppy: it is larger than 2949120 bytes",
+                     block_path(image));
+            return false;
+        }
+    }
+    return true;
+}
+
+bool pc_build_disks(struct machine *m, char *error, size_t n)
+{
+    return build_ide(m, error, n) && build_virtio(m, error, n) && build_floppy(m, error, n);
+}
