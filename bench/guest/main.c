@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,6 +51,14 @@ static double now_ms(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
+/* Sends what was printed. Where that is a serial line, not before its last byte has left: the host
+ * keeps time by it, and a guest that then switches off must not take the rest with it. */
+static void flush(void)
+{
+    fflush(stdout);
+    (void)tcdrain(STDOUT_FILENO); /* fails where the output is no terminal: nothing to wait for */
+}
+
 static void run(const struct workload *w, unsigned scale)
 {
     double start = now_ms();
@@ -57,7 +66,7 @@ static void run(const struct workload *w, unsigned scale)
     double spent = now_ms() - start;
     printf("CHECK %s %016llx\n", w->name, (unsigned long long)sum);
     printf("BENCH %s %.3f ms\n", w->name, spent);
-    fflush(stdout);
+    flush();
 }
 
 /* Each workload has a process of its own, so that none inherits another's memory. */
@@ -65,7 +74,7 @@ static void run_in_child(const struct workload *w, unsigned scale)
 {
     int status;
     printf("BEGIN %s\n", w->name);
-    fflush(stdout);
+    flush();
     pid_t child = fork();
     must(child >= 0, "fork");
     if (child == 0) {
@@ -136,5 +145,6 @@ int main(int argc, char **argv)
         }
     }
     puts("BENCH-DONE");
+    flush();
     return 0;
 }
