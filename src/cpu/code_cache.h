@@ -144,12 +144,11 @@ struct interp {
 
     /* The instruction that is executed from where there is no memory. */
     struct cached_insn loose_insn;
-    union {
+    u64 blocks_made, blocks_killed, flushes;
+    union { /* last: a struct block has no fixed size */
         struct block block;
         u8 room[sizeof(struct block) + 4 * sizeof(struct uop)];
     } loose;
-
-    u64 blocks_made, blocks_killed, flushes;
 };
 
 static inline struct block *uop_block(const struct uop *u)

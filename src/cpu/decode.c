@@ -12,10 +12,13 @@
  * bytes that an instruction may have) a copy padded with zeros is decoded, and the length then
  * tells whether invented bytes were used. No verdict that depends on such a byte gets out.
  *
- * All of it is inlined into decode(), so that the cursor lives in registers.
+ * All of it is inlined into decode_any(), so that the cursor lives in registers. decode() tries a
+ * shortcut first (decode_usual.c).
  */
 #include "cpu/decode.h"
 
+#include "cpu/decode_forms.h"
+#include "cpu/decode_usual.h"
 #include "cpu/optable.h"
 #include "cpu/optable_index.h"
 
@@ -37,47 +40,6 @@ struct decoder {
 };
 
 /* ---- operand forms ---- */
-
-enum where {
-    AT_IMM8,
-    AT_SIMM8,
-    AT_IMM16,
-    AT_IMMZ,
-    AT_IMMV,
-    AT_ONE,
-    AT_REL8,
-    AT_RELZ,
-    AT_FAR,
-    AT_MOFFS,
-    AT_OPCODE,
-    AT_FIXED,
-    AT_HIDDEN,
-    AT_STRING,
-    AT_BASED,
-    AT_RM,
-    AT_RM_B, /* register of the form's size, or 1 byte of memory */
-    AT_RM_W,
-    AT_MEM,
-    AT_RMREG,
-    AT_REG,
-    AT_VVVV,
-    AT_IS4,
-};
-
-/* Register kinds of a form; resolved to enum operand_kind by size and REX. */
-enum form_kind {
-    KIND_NONE,
-    KIND_GPR,
-    KIND_GPR8,
-    KIND_GPR8H,
-    KIND_GPRA, /* as wide as an address */
-    KIND_SEG,
-    KIND_CR,
-    KIND_DR,
-    KIND_ST,
-    KIND_MMX,
-    KIND_VEC
-};
 
 /* Columns of a form's sizes: operand size, then VEX.L, then 64-bit mode. */
 enum { COLUMN_16, COLUMN_32, COLUMN_64, COLUMN_L = 4, COLUMN_M64 = 8, COLUMNS = 16 };
@@ -510,36 +472,11 @@ ALWAYS_INLINE struct draft draft_operand(const struct decoder *d, const struct o
     return o;
 }
 
-/* The operands that a row's `extra` knows: register or memory in ModRM.rm, register in
- * ModRM.reg. */
-ALWAYS_INLINE bool decode_leading_operands(struct decoder *d, struct insn *in,
-                                           const struct op_row *row)
-{
-    bool good = true;
-    if (row->extra & EXTRA_RM) {
-        unsigned k = row->extra & EXTRA_RM_SECOND ? 1 : 0;
-        struct draft o = draft_operand(d, row, k);
-        if (d->situation & SIT_MOD3)
-            set_register(in, &o, &forms[row->operand[k]], rm_register(in));
-        else
-            set_memory(&o, REG_NONE);
-        store_operand(&in->operand[k], &o);
-    }
-    if (row->extra & EXTRA_REG) {
-        unsigned k = row->extra & EXTRA_REG_SECOND ? 1 : 0;
-        struct draft o = draft_operand(d, row, k);
-        set_register(in, &o, &forms[row->operand[k]], reg_register(in));
-        good = o.kind != OPD_NONE;
-        store_operand(&in->operand[k], &o);
-    }
-    return good;
-}
-
 /* False when an operand cannot be encoded so. */
 ALWAYS_INLINE bool decode_operands(struct decoder *d, struct insn *in, const struct op_row *row)
 {
-    bool good = decode_leading_operands(d, in, row);
-    unsigned k = row->extra & EXTRA_LEADING;
+    bool good = true;
+    unsigned k = 0;
     for (; k < OP_OPERANDS && row->operand[k]; k++) {
         struct draft o = draft_operand(d, row, k);
         decode_operand(d, in, &o, &forms[row->operand[k]]);
@@ -750,7 +687,7 @@ ALWAYS_INLINE bool decode_all(struct decoder *d, struct insn *in)
         settle_mandatory_prefix(d, in, row);
     set_sizes(d, in, row->attr);
     if (d->situation & SIT_MEMORY) {
-        if (UNLIKELY(row->extra & EXTRA_REG_ONLY))
+        if (UNLIKELY(row->reg_only))
             d->situation ^= SIT_MEMORY | SIT_MOD3;
         else
             decode_memory(d, in, row->attr & ATTR_VSIB);
@@ -758,7 +695,7 @@ ALWAYS_INLINE bool decode_all(struct decoder *d, struct insn *in)
     return decode_operands(d, in, row) && is_legal(d, in, row);
 }
 
-enum decode_status decode(const u8 *bytes, size_t avail, unsigned mode, struct insn *in)
+enum decode_status decode_any(const u8 *bytes, size_t avail, unsigned mode, struct insn *in)
 {
     u8 padded[MAX_READ];
     struct decoder d = {

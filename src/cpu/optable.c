@@ -95,9 +95,9 @@ enum {
     HINT = ATTR_HINT,
     VSIB = ATTR_VSIB,
 };
-/* ModRM.mod ignored: goes into `extra`, above the bits of enum op_attr. */
+/* ModRM.mod ignored: goes into `reg_only`, above the bits of enum op_attr. */
 #define ATTR_BITS 16
-#define RONLY     (EXTRA_REG_ONLY << ATTR_BITS)
+#define RONLY     (1 << ATTR_BITS)
 
 /* ---- flags ---- */
 enum {
@@ -175,15 +175,32 @@ _Static_assert((unsigned)ROW_COUNT <= (unsigned)INDEX_ROW, "a row number fits an
 #include "cpu/opnames.inc"
 #undef OP
 
-/* The bits of `extra` that say how the operands begin. */
+/* The operands of the usual kind (optable_index.h). */
 #define IS_RM(form)  ((form) >= FIRST_RM_FORM && (form) <= LAST_RM_FORM)
 #define IS_REG(form) ((form) >= FIRST_REG_FORM && (form) <= LAST_REG_FORM)
-#define LEADING(first, second)                                                                     \
-    (IS_RM(first) && IS_REG(second)   ? 2 | EXTRA_RM | EXTRA_REG | EXTRA_REG_SECOND                \
-     : IS_REG(first) && IS_RM(second) ? 2 | EXTRA_REG | EXTRA_RM | EXTRA_RM_SECOND                 \
-     : IS_RM(first)                   ? 1 | EXTRA_RM                                               \
-     : IS_REG(first)                  ? 1 | EXTRA_REG                                              \
-                                      : 0)
+#define IS_IMM(form) ((form) >= FIRST_IMM_FORM && (form) <= LAST_IMM_FORM)
+
+/* How many are at the front: a RM, a REG, or one of each; whether an immediate follows them and is
+ * the last; how many there are at all. */
+#define LEADING(o1, o2)                                                                            \
+    ((IS_RM(o1) && IS_REG(o2)) || (IS_REG(o1) && IS_RM(o2)) ? 2 : IS_RM(o1) || IS_REG(o1) ? 1 : 0)
+#define ENDS_IN_IMM(o1, o2, o3, o4)                                                                \
+    (LEADING(o1, o2) == 2   ? IS_IMM(o3) && !(o4)                                                  \
+     : LEADING(o1, o2) == 1 ? IS_IMM(o2) && !(o3)                                                  \
+                            : IS_IMM(o1) && !(o2))
+#define COUNT(o1, o2, o3, o4) (!!(o1) + !!(o2) + !!(o3) + !!(o4))
+#define USUAL(o1, o2, o3, o4)                                                                      \
+    (COUNT(o1, o2, o3, o4) == LEADING(o1, o2) + ENDS_IN_IMM(o1, o2, o3, o4))
+
+#define RM_AT(o1, o2)  (IS_RM(o1) ? 0 : LEADING(o1, o2) == 2 ? 1 : (int)OP_NOWHERE)
+#define REG_AT(o1, o2) (IS_REG(o1) ? 0 : LEADING(o1, o2) == 2 ? 1 : (int)OP_NOWHERE)
+#define IMM_AT(o1, o2, o3, o4)                                                                     \
+    (ENDS_IN_IMM(o1, o2, o3, o4) ? (int)LEADING(o1, o2) : (int)OP_NOWHERE)
+#define PLACE(at_, o1, o2, o3, access_)                                                            \
+    {                                                                                              \
+        .form = (at_) == 0 ? (o1) : (at_) == 1 ? (o2) : (at_) == 2 ? (o3) : 0, .at = (at_),        \
+        .access = (at_) == OP_NOWHERE ? 0 : (access_) >> 2 * (at_)&3                               \
+    }
 
 /* clang-format off */
 #define ROW(opcode_, key_, op_, o1, o2, o3, o4, access_, cls_, attr_, feature_, faults_, ends_,    \
@@ -195,7 +212,14 @@ _Static_assert((unsigned)ROW_COUNT <= (unsigned)INDEX_ROW, "a row number fits an
         .faults = (faults_), .ends = (ends_),                                                      \
         .operand = {FORM_##o1, FORM_##o2, FORM_##o3, FORM_##o4}, .access = (access_),              \
         .opcode = OPCODE(opcode_), .mask = (key_) >> 16, .key = (key_) & 0xffff,                   \
-        .extra = (attr_) >> ATTR_BITS | LEADING(FORM_##o1, FORM_##o2),                                                             \
+        .reg_only = (attr_) >> ATTR_BITS,                                                          \
+        .usual = USUAL(FORM_##o1, FORM_##o2, FORM_##o3, FORM_##o4) && !((attr_) >> ATTR_BITS) &&   \
+                 OP_##op_ != OP_INVALID,                                                           \
+        .operands = COUNT(FORM_##o1, FORM_##o2, FORM_##o3, FORM_##o4),                             \
+        .rm = PLACE(RM_AT(FORM_##o1, FORM_##o2), FORM_##o1, FORM_##o2, 0, access_),                \
+        .reg = PLACE(REG_AT(FORM_##o1, FORM_##o2), FORM_##o1, FORM_##o2, 0, access_),              \
+        .imm = PLACE(IMM_AT(FORM_##o1, FORM_##o2, FORM_##o3, FORM_##o4),                           \
+                     FORM_##o1, FORM_##o2, FORM_##o3, access_),                                    \
     },
 #define ALT ROW
 #define GRP ROW

@@ -58,22 +58,34 @@ enum op_attr {
 
 #define OP_OPERANDS 4
 
-struct op_row {
-    const char *name;             /* mnemonic in lower case: see opnames.inc for its grain */
-    u32 flags_read;               /* FLAG_*; of Jcc, SETcc, CMOVcc all that some condition reads */
-    u32 flags_written;            /* set to a defined value (for counts of 0: perhaps unchanged) */
-    u32 flags_undefined;          /* left undefined by the manual: mask them in comparisons */
-    u16 op;                       /* enum insn_op */
-    u16 attr;                     /* enum op_attr */
-    u16 feature;                  /* enum cpu_feature: #UD when it is not shown */
-    u8 cls;                       /* enum op_class */
-    u8 faults;                    /* enum op_faults */
-    bool ends;                    /* ends a block: the next instruction may be elsewhere, in another
-                                     mode, or must see new state */
-    u8 operand[OP_OPERANDS];      /* how operands are encoded: private to the decoder */
-    u8 access;                    /* 2 bits for each operand: enum operand_access */
-    u16 opcode, mask, key, extra; /* how the row is found: private to the decoder */
+/* Where an operand of the usual kind is, and how it is encoded (0: there is none): see
+ * optable_index.h. */
+struct op_place {
+    u8 form, at, access;
 };
+
+struct op_row {
+    const char *name;        /* mnemonic in lower case: see opnames.inc for its grain */
+    u32 flags_read;          /* FLAG_*; of Jcc, SETcc, CMOVcc all that some condition reads */
+    u32 flags_written;       /* set to a defined value (for counts of 0: perhaps unchanged) */
+    u32 flags_undefined;     /* left undefined by the manual: mask them in comparisons */
+    u16 op;                  /* enum insn_op */
+    u16 attr;                /* enum op_attr */
+    u16 feature;             /* enum cpu_feature: #UD when it is not shown */
+    u8 cls;                  /* enum op_class */
+    u8 faults;               /* enum op_faults */
+    bool ends;               /* ends a block: the next instruction may be elsewhere, in another
+                                mode, or must see new state */
+    u8 operand[OP_OPERANDS]; /* how operands are encoded: private to the decoder */
+    u8 access;               /* 2 bits for each operand: enum operand_access */
+
+    /* Private to the decoder: how the row is found, and whether and how the shortcut decodes it. */
+    u16 opcode, mask, key;
+    bool reg_only; /* ModRM.mod is ignored: rm is a register */
+    bool usual;
+    u8 operands;
+    struct op_place rm, reg, imm;
+} __attribute__((aligned(64))); /* a cache line */
 
 /* The row that an instruction was decoded by. */
 const struct op_row *op_row(const struct insn *in);

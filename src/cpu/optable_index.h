@@ -34,7 +34,8 @@ enum situation {
     SIT_RM = 7 << SIT_RM_SHIFT,
     SIT_REG_SHIFT = SIT_MODRM_SHIFT + 3,
     SIT_REG = 7 << SIT_REG_SHIFT,
-    SIT_MEMORY = 1 << 14, /* there is a ModRM, and its mod is not 3 */
+    SIT_MEMORY_SHIFT = 14,
+    SIT_MEMORY = 1 << SIT_MEMORY_SHIFT, /* there is a ModRM, and its mod is not 3 */
 };
 
 /* Opcode maps: those of struct insn, then VEX 1..3. */
@@ -48,16 +49,11 @@ enum {
     INDEX_ROW = INDEX_X87 - 1,
 };
 
-/* struct op_row's `extra`. Most instructions begin with a RM and a REG operand (forms of
- * opforms.inc) or one of them; the decoder treats these without asking the form where it is. */
-enum {
-    EXTRA_LEADING = 3,         /* how many operands are of that kind: the first 0, 1 or 2 */
-    EXTRA_RM = 1 << 2,         /* one is RM, */
-    EXTRA_RM_SECOND = 1 << 3,  /* it is the second; */
-    EXTRA_REG = 1 << 4,        /* one is REG, */
-    EXTRA_REG_SECOND = 1 << 5, /* it is the second */
-    EXTRA_REG_ONLY = 1 << 6,   /* ModRM.mod is ignored: rm is a register */
-};
+/* Most instructions have an operand in ModRM.rm (or the opcode's low bits) and one in ModRM.reg, in
+ * either order or only one of them, and end with an immediate or without. They are `usual`:
+ * decode_usual.c makes these three without asking which there are. struct op_row has a struct
+ * op_place for each; an absent one has form 0 and is at OP_NOWHERE, where the others never are. */
+enum { OP_NOWHERE = OP_OPERANDS - 1 };
 
 /* Operand encodings (cpu/opforms.inc). */
 enum op_form {
@@ -67,9 +63,12 @@ enum op_form {
 #undef FORM
     FORM_COUNT,
 
+    FIRST_IMM_FORM = FORM_Ib,
+    LAST_IMM_FORM = FORM_Jz,
+    FIRST_REL_FORM = FORM_Jb,
+    FIRST_RM_FORM = FORM_Zb,
     FIRST_MODRM_FORM = FORM_Eb,
-    FIRST_RM_FORM = FORM_Eb,
-    LAST_RM_FORM = FORM_Qd,
+    LAST_RM_FORM = FORM_Nq,
     FIRST_REG_FORM = FORM_Gb,
     LAST_REG_FORM = FORM_Vhx
 };

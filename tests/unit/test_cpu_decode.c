@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "cpu/decode.h"
+#include "cpu/decode_usual.h"
 #include "cpu/optable.h"
 #include "cpu/vcpu.h"
 
@@ -189,6 +190,45 @@ static void decode_string_operands_are_hidden_and_es_stays(void **state)
     assert_int_equal(in.seg, SEG_ES);
 }
 
+static void shortcut_equals_the_long_way(unsigned mode, u8 rex, unsigned opcode, u8 modrm, u8 sib)
+{
+    u8 bytes[32];
+    size_t at = 0;
+    if (rex)
+        bytes[at++] = rex;
+    if (opcode > 0xff)
+        bytes[at++] = 0x0f;
+    bytes[at++] = (u8)opcode;
+    bytes[at++] = modrm;
+    bytes[at++] = sib;
+    for (; at < sizeof bytes; at++)
+        bytes[at] = (u8)(0x81 + 0x1f * at);
+
+    struct insn usual = {0}, any = {0};
+    enum decode_status status = decode(bytes, sizeof bytes, mode, &usual);
+    assert_int_equal(status, decode_any(bytes, sizeof bytes, mode, &any));
+    if (status == DECODE_OK && memcmp(&usual, &any, sizeof any) != 0)
+        fail_msg("%u-bit %02x %03x %02x %02x", mode, rex, opcode, modrm, sib);
+}
+
+/* Every opcode of the first two maps with every ModRM byte and a third of the SIB bytes, without
+ * REX and with each bit of it. */
+static void decode_shortcut_equals_the_long_way(void **state)
+{
+    (void)state;
+    static const u8 rex[] = {0, 0x40, 0x41, 0x42, 0x44, 0x48, 0x4f};
+    for (unsigned opcode = 0; opcode < 0x200; opcode++) {
+        for (unsigned modrm = 0; modrm < 0x100; modrm++) {
+            unsigned step = (modrm & 7) == REG_SP ? 3 : 0x100;
+            for (unsigned sib = 0; sib < 0x100; sib += step) {
+                shortcut_equals_the_long_way(32, 0, opcode, (u8)modrm, (u8)sib);
+                for (unsigned i = 0; i < ARRAY_LEN(rex); i++)
+                    shortcut_equals_the_long_way(64, rex[i], opcode, (u8)modrm, (u8)sib);
+            }
+        }
+    }
+}
+
 static void op_flags_read_knows_the_condition(void **state)
 {
     (void)state;
@@ -213,6 +253,7 @@ int main(void)
         cmocka_unit_test(decode_says_how_it_ends),
         cmocka_unit_test(decode_finds_every_byte_register),
         cmocka_unit_test(decode_string_operands_are_hidden_and_es_stays),
+        cmocka_unit_test(decode_shortcut_equals_the_long_way),
         cmocka_unit_test(op_flags_read_knows_the_condition),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
