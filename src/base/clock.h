@@ -42,6 +42,9 @@ void clock_set(struct clock *clock, i64 now);
 
 /* Moves a stepped clock by ns >= 0, firing each timer at its own deadline, in order. */
 void clock_step(struct clock *clock, i64 ns);
+/* Lets a stepped clock go on by `ns` at each reading: so it is on a host that schedules the thread
+ * away between two. */
+void clock_set_creep(struct clock *clock, i64 ns);
 /* Fires what is due at clock_now(). */
 void clock_run_expired(struct clock *clock);
 /* The earliest deadline, or CLOCK_NEVER. */

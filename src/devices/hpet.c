@@ -78,11 +78,16 @@ static bool enabled(const struct hpet *h)
     return h->config & CONFIG_ENABLE;
 }
 
-static u64 counter(const struct hpet *h)
+static u64 counter_at(const struct hpet *h, i64 now)
 {
     if (!enabled(h))
         return h->counter;
-    return h->counter + (u64)(clock_now(h->clock) - h->started) / TICK_NS;
+    return h->counter + (u64)(now - h->started) / TICK_NS;
+}
+
+static u64 counter(const struct hpet *h)
+{
+    return counter_at(h, clock_now(h->clock));
 }
 
 static unsigned number(const struct comparator *t)
@@ -142,61 +147,78 @@ static void leave_line(struct comparator *t)
         irq_set(line, false);
 }
 
-/* Arms the host timer for the next match. */
-static void schedule(struct comparator *t)
+/* Arms the host timer for the next match. `now` is the time at which the comparator was right: if
+ * more time passes before the timer is armed the match is late, but it comes. */
+static void schedule(struct comparator *t, i64 now)
 {
     struct hpet *h = t->hpet;
     timer_cancel(&t->timer);
     if (!enabled(h))
         return;
-    u64 mask = width_mask(t);
-    u64 left = (t->compare - counter(h)) & mask;
+    u64 left = (t->compare - counter_at(h, now)) & width_mask(t);
     if (left > (u64)INT64_MAX / 4 / TICK_NS)
         left = (u64)INT64_MAX / 4 / TICK_NS;
-    timer_arm(&t->timer, clock_now(h->clock) + (i64)left * TICK_NS);
+    timer_arm(&t->timer, now + (i64)left * TICK_NS);
 }
 
-static void matched(void *opaque)
+static void match(struct comparator *t, i64 now)
 {
-    struct comparator *t = opaque;
     struct hpet *h = t->hpet;
     u64 mask = width_mask(t);
     if ((t->config & TIMER_PERIODIC) && t->period) {
-        u64 late = (counter(h) - t->compare) & mask;
+        u64 late = (counter_at(h, now) - t->compare) & mask;
         if (late > mask / 2)
             late = 0;
         u64 period = t->period;
         t->compare = (t->compare + (late / period + 1) * period) & mask;
         raise_interrupt(t);
-        schedule(t);
-        i64 soonest = clock_now(h->clock) + MIN_PERIOD_NS;
-        if (t->timer.deadline < soonest)
-            timer_arm(&t->timer, soonest);
+        schedule(t, now);
+        if (t->timer.deadline < now + MIN_PERIOD_NS)
+            timer_arm(&t->timer, now + MIN_PERIOD_NS);
         return;
     }
     raise_interrupt(t);
     /* A one-shot comparator matches again when the counter wraps: at 32 bits, in 43 seconds. */
     if (mask != ~(u64)0)
-        timer_arm(&t->timer, clock_now(h->clock) + (i64)(mask + 1) * TICK_NS);
+        timer_arm(&t->timer, now + (i64)(mask + 1) * TICK_NS);
 }
 
-static void set_config(struct hpet *h, u64 value)
+static void matched(void *opaque)
 {
-    bool was = enabled(h), now = value & CONFIG_ENABLE;
+    struct comparator *t = opaque;
+    match(t, clock_now(t->hpet->clock));
+}
+
+/* Matches that are due and that nobody has seen yet happen before the guest changes anything: to
+ * the comparator they would look like those of the counter's next round. */
+static void catch_up(struct hpet *h, i64 now)
+{
+    for (unsigned i = 0; i < TIMERS; i++) {
+        struct comparator *t = &h->t[i];
+        if (timer_is_armed(&t->timer) && t->timer.deadline + TICK_NS <= now) {
+            timer_cancel(&t->timer);
+            match(t, now);
+        }
+    }
+}
+
+static void set_config(struct hpet *h, u64 value, i64 now)
+{
+    bool was = enabled(h), will = value & CONFIG_ENABLE;
     bool legacy_changes = (h->config ^ value) & CONFIG_LEGACY;
     for (unsigned i = 0; legacy_changes && i < TIMERS; i++)
         leave_line(&h->t[i]);
-    if (was && !now)
-        h->counter = counter(h);
-    if (!was && now)
-        h->started = clock_now(h->clock);
+    if (was && !will)
+        h->counter = counter_at(h, now);
+    if (!was && will)
+        h->started = now;
     h->config = value & (CONFIG_ENABLE | CONFIG_LEGACY);
     if (legacy_changes)
         irq_set(&h->lines.legacy, h->config & CONFIG_LEGACY);
     for (unsigned i = 0; legacy_changes && i < TIMERS; i++)
         drive_level(&h->t[i]);
     for (unsigned i = 0; i < TIMERS; i++)
-        schedule(&h->t[i]);
+        schedule(&h->t[i], now);
 }
 
 static void clear_status(struct hpet *h, u64 ones)
@@ -209,7 +231,7 @@ static void clear_status(struct hpet *h, u64 ones)
     h->status &= ~ones;
 }
 
-static void set_timer_config(struct comparator *t, u32 value)
+static void set_timer_config(struct comparator *t, u32 value, i64 now)
 {
     struct hpet *h = t->hpet;
     leave_line(t);
@@ -219,11 +241,11 @@ static void set_timer_config(struct comparator *t, u32 value)
         t->compare = (u32)t->compare;
         t->period = (u32)t->period;
     }
-    schedule(t);
+    schedule(t, now);
 }
 
 /* In periodic mode a write sets the period, and the comparator too after TIMER_SET_VALUE. */
-static void set_comparator(struct comparator *t, u64 value, u64 written)
+static void set_comparator(struct comparator *t, u64 value, u64 written, i64 now)
 {
     written &= width_mask(t);
     if (t->config & TIMER_PERIODIC)
@@ -232,7 +254,7 @@ static void set_comparator(struct comparator *t, u64 value, u64 written)
         t->compare = (t->compare & ~written) | (value & written);
     if (written & 0xffffffff)
         t->config &= ~(u32)TIMER_SET_VALUE;
-    schedule(t);
+    schedule(t, now);
 }
 
 static u64 timer_read(const struct comparator *t, u64 reg)
@@ -246,13 +268,13 @@ static u64 timer_read(const struct comparator *t, u64 reg)
     }
 }
 
-static void timer_write(struct comparator *t, u64 reg, u64 value, u64 written)
+static void timer_write(struct comparator *t, u64 reg, u64 value, u64 written, i64 now)
 {
     switch (reg) {
     case TIMER_CONFIG:
-        set_timer_config(t, (u32)((t->config & ~written) | (value & written)));
+        set_timer_config(t, (u32)((t->config & ~written) | (value & written)), now);
         break;
-    case TIMER_COMPARATOR: set_comparator(t, value, written); break;
+    case TIMER_COMPARATOR: set_comparator(t, value, written, now); break;
     case TIMER_FSB: t->fsb = (t->fsb & ~written) | (value & written); break;
     default: break;
     }
@@ -289,11 +311,13 @@ static void mmio_write(void *opaque, u64 offset, u64 value, unsigned size)
     unsigned shift = (unsigned)(offset & 7) * 8;
     u64 written = mask64(size * 8) << shift;
     value <<= shift;
+    i64 now = clock_now(h->clock);
+    catch_up(h, now);
     struct comparator *t = timer_at(h, reg);
     if (t)
-        timer_write(t, reg % TIMER_STRIDE, value, written);
+        timer_write(t, reg % TIMER_STRIDE, value, written, now);
     else if (reg == REG_CONFIG)
-        set_config(h, (h->config & ~written) | (value & written));
+        set_config(h, (h->config & ~written) | (value & written), now);
     else if (reg == REG_STATUS)
         clear_status(h, value & written);
     else if (reg == REG_COUNTER && !enabled(h))
@@ -306,7 +330,7 @@ static const struct mmio_ops hpet_mmio = {
 static void hpet_reset(void *dev)
 {
     struct hpet *h = dev;
-    set_config(h, 0);
+    set_config(h, 0, clock_now(h->clock));
     clear_status(h, ~(u64)0);
     h->counter = 0;
     for (unsigned i = 0; i < TIMERS; i++) {

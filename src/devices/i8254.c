@@ -69,6 +69,7 @@ enum {
 #define BINARY_MODULUS  65536
 #define BCD_MODULUS     10000
 #define OWED_LIMIT_NS   NS_PER_SEC
+#define GENTLE_OWED     4 /* so many are repaid at twice the rate; more, as fast as they are taken */
 #define MIN_INTERVAL_NS 20000 /* no guest makes the host fire timers faster than this */
 #define TONE_MIN_HZ     20
 #define TONE_MAX_HZ     20000
@@ -101,6 +102,8 @@ struct i8254 {
     u8 system; /* port 61h, writable bits */
     bool cut;
     bool untaken; /* IRQ0 was raised and not yet taken */
+    bool
+        raising; /* IRQ0 is being raised: who takes it at once gets no other one in the same call */
     u64 edges_seen;
     u32 owed;
     i64 raised_at;     /* ns of the last rise */
@@ -116,9 +119,16 @@ struct i8254 {
     struct io_claim *claims[2];
 };
 
+/* Whoever decides by the time reads the clock once and hands it on: between two readings any amount
+ * of time may pass, and with it the edge that is waited for. */
+static i64 tick_at(i64 now)
+{
+    return (i64)mul_div((u64)now, I8254_HZ, NS_PER_SEC);
+}
+
 static i64 pit_tick(const struct i8254 *pit)
 {
-    return (i64)mul_div((u64)clock_now(pit->clock), I8254_HZ, NS_PER_SEC);
+    return tick_at(clock_now(pit->clock));
 }
 
 /* The first ns of a tick. */
@@ -407,15 +417,16 @@ static i64 period_ns(const struct i8254 *pit)
 }
 
 /* Raises a new edge, whatever the line was. */
-static void irq0_raise(struct i8254 *pit)
+static void irq0_raise(struct i8254 *pit, i64 now)
 {
-    i64 now = clock_now(pit->clock);
     if (!pit->untaken)
         pit->untaken_since = now;
     pit->untaken = true;
     pit->raised_at = now;
+    pit->raising = true;
     irq_set(&pit->irq0, false);
     irq_set(&pit->irq0, true);
+    pit->raising = false;
 }
 
 static void irq0_forget(struct i8254 *pit)
@@ -425,11 +436,10 @@ static void irq0_forget(struct i8254 *pit)
 }
 
 /* `n` ticks came due. */
-static void irq0_due(struct i8254 *pit, u64 n)
+static void irq0_due(struct i8254 *pit, u64 n, i64 now)
 {
     if (pit->cut || n == 0)
         return;
-    i64 now = clock_now(pit->clock);
     u64 limit = (u64)(OWED_LIMIT_NS / period_ns(pit));
     u64 owed = pit->owed + n - (pit->untaken ? 0 : 1);
     if (pit->untaken && now - pit->untaken_since > OWED_LIMIT_NS)
@@ -437,18 +447,26 @@ static void irq0_due(struct i8254 *pit, u64 n)
     if (!is_periodic(counter_mode(&pit->counter[0])))
         owed = 0; /* one shot is one interrupt */
     pit->owed = (u32)(owed < limit ? owed : limit);
-    irq0_raise(pit);
+    irq0_raise(pit, now);
 }
 
-static void pit_arm(struct i8254 *pit)
+/* When the next owed tick may be raised. A guest that was away for long (its thread was not
+ * scheduled) has no notion of the time between: it gets most of them at once. Linux calls its timer
+ * broken if too few come within a time that it measures by the TSC. */
+static i64 repay_time(const struct i8254 *pit, i64 now)
+{
+    return pit->owed > GENTLE_OWED ? now : pit->raised_at + period_ns(pit) / 2;
+}
+
+static void pit_arm(struct i8254 *pit, i64 now)
 {
     const struct counter *c = &pit->counter[0];
-    i64 tick = counter_edge_tick(c, counter_edges(c, pit_tick(pit)) + 1);
+    i64 tick = counter_edge_tick(c, counter_edges(c, tick_at(now)) + 1);
     if (c->pending && c->switch_tick < tick)
         tick = c->switch_tick;
     i64 at = tick == INT64_MAX ? CLOCK_NEVER : tick_ns(tick);
     if (pit->owed && !pit->untaken) {
-        i64 repay = pit->raised_at + period_ns(pit) / 2;
+        i64 repay = repay_time(pit, now);
         at = repay < at ? repay : at;
     }
     if (at == CLOCK_NEVER || pit->cut) {
@@ -461,29 +479,29 @@ static void pit_arm(struct i8254 *pit)
 }
 
 /* Brings the ticks of counter 0 up to date. */
-static void pit_count_edges(struct i8254 *pit)
+static void pit_count_edges(struct i8254 *pit, i64 now)
 {
     struct counter *c = &pit->counter[0];
-    i64 tick = pit_tick(pit);
+    i64 tick = tick_at(now);
     counter_sync(c, tick);
     u64 edges = c->edges_before + counter_edges(c, tick);
     u64 n = edges - pit->edges_seen;
     pit->edges_seen = edges;
-    irq0_due(pit, n);
+    irq0_due(pit, n, now);
 }
 
 static void pit_fire(void *opaque)
 {
     struct i8254 *pit = opaque;
     u64 seen = pit->edges_seen;
-    pit->fired_at = clock_now(pit->clock);
-    pit_count_edges(pit);
-    if (seen == pit->edges_seen && pit->owed && !pit->untaken &&
-        pit->fired_at >= pit->raised_at + period_ns(pit) / 2) {
+    i64 now = clock_now(pit->clock);
+    pit->fired_at = now;
+    pit_count_edges(pit, now);
+    if (seen == pit->edges_seen && pit->owed && !pit->untaken && now >= repay_time(pit, now)) {
         pit->owed--;
-        irq0_raise(pit);
+        irq0_raise(pit, now);
     }
-    pit_arm(pit);
+    pit_arm(pit, now);
 }
 
 void i8254_irq0_taken(struct i8254 *pit)
@@ -491,43 +509,50 @@ void i8254_irq0_taken(struct i8254 *pit)
     if (!pit->untaken)
         return;
     pit->untaken = false;
-    if (pit->owed)
-        pit_arm(pit);
+    if (!pit->owed)
+        return;
+    i64 now = clock_now(pit->clock);
+    if (!pit->raising && now >= repay_time(pit, now)) {
+        pit->owed--;
+        irq0_raise(pit, now);
+    }
+    pit_arm(pit, now);
 }
 
 void i8254_cut_irq0(struct i8254 *pit, bool cut)
 {
-    pit_count_edges(pit);
+    i64 now = clock_now(pit->clock);
+    pit_count_edges(pit, now);
     pit->cut = cut;
     if (cut) {
         irq0_forget(pit);
         irq_set(&pit->irq0, false);
     }
-    pit_arm(pit);
+    pit_arm(pit, now);
 }
 
 /* ---- Ports ---- */
 
 /* Counter 0 is about to be programmed; returns OUT as it was. */
-static bool irq0_before(struct i8254 *pit)
+static bool irq0_before(struct i8254 *pit, i64 now)
 {
-    pit_count_edges(pit);
-    return counter_out(&pit->counter[0], pit_tick(pit));
+    pit_count_edges(pit, now);
+    return counter_out(&pit->counter[0], tick_at(now));
 }
 
 /* Programming drives OUT at once: low is no request, a rise is one. */
-static void irq0_after(struct i8254 *pit, bool was)
+static void irq0_after(struct i8254 *pit, bool was, i64 now)
 {
     struct counter *c = &pit->counter[0];
-    bool out = counter_out(c, pit_tick(pit));
-    pit->edges_seen = c->edges_before + counter_edges(c, pit_tick(pit));
+    bool out = counter_out(c, tick_at(now));
+    pit->edges_seen = c->edges_before + counter_edges(c, tick_at(now));
     if (!out) {
         irq0_forget(pit);
         irq_set(&pit->irq0, false);
     } else if (!was && !pit->cut) {
-        irq0_raise(pit);
+        irq0_raise(pit, now);
     }
-    pit_arm(pit);
+    pit_arm(pit, now);
 }
 
 static void tone_changed(struct i8254 *pit)
@@ -552,9 +577,9 @@ static void pit_read_back(struct i8254 *pit, u8 value, i64 tick)
     }
 }
 
-static void pit_control(struct i8254 *pit, u8 value)
+static void pit_control(struct i8254 *pit, u8 value, i64 now)
 {
-    i64 tick = pit_tick(pit);
+    i64 tick = tick_at(now);
     unsigned n = value >> CW_SELECT_SHIFT;
     if (n == CW_SELECT_READ_BACK) {
         pit_read_back(pit, value, tick);
@@ -566,11 +591,11 @@ static void pit_control(struct i8254 *pit, u8 value)
         counter_latch_count(c, tick);
         return;
     }
-    bool was = n == 0 && irq0_before(pit);
+    bool was = n == 0 && irq0_before(pit, now);
     counter_control(c, value, tick);
     if (n == 0) {
         pit->owed = 0;
-        irq0_after(pit, was);
+        irq0_after(pit, was, now);
     } else if (n == 2) {
         tone_changed(pit);
     }
@@ -579,15 +604,16 @@ static void pit_control(struct i8254 *pit, u8 value)
 static void pit_write(void *opaque, u16 offset, u32 value, unsigned size)
 {
     struct i8254 *pit = opaque;
+    i64 now = clock_now(pit->clock);
     (void)size;
     if (offset == CONTROL_OFFSET) {
-        pit_control(pit, (u8)value);
+        pit_control(pit, (u8)value, now);
         return;
     }
-    bool was = offset == 0 && irq0_before(pit);
-    counter_write(&pit->counter[offset], (u8)value, pit_tick(pit));
+    bool was = offset == 0 && irq0_before(pit, now);
+    counter_write(&pit->counter[offset], (u8)value, tick_at(now));
     if (offset == 0)
-        irq0_after(pit, was);
+        irq0_after(pit, was, now);
     else if (offset == 2)
         tone_changed(pit);
 }
@@ -666,14 +692,15 @@ static bool counter_is_sane(const struct counter *c, i64 tick)
 static void i8254_loaded(void *dev)
 {
     struct i8254 *pit = dev;
+    i64 now = clock_now(pit->clock);
     for (unsigned n = 0; n < COUNTERS; n++) {
         struct counter *c = &pit->counter[n];
-        if (!counter_is_sane(c, pit_tick(pit)))
+        if (!counter_is_sane(c, tick_at(now)))
             *c = (struct counter){.gate = n != 2, .null_count = true};
     }
     pit->owed = 0;
     irq_set(&pit->irq0, pit->untaken);
-    pit_arm(pit);
+    pit_arm(pit, now);
 }
 
 static void i8254_destroy(void *dev)

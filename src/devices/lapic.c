@@ -559,6 +559,10 @@ static void write_lvt(struct lapic *a, enum lvt which, u32 value)
     if (!(a->svr & SVR_ENABLE))
         a->lvt[which] |= LVT_MASKED;
     if (which == LVT_TIMER && timer_mode(a) != before) {
+        if (before == LVT_PERIODIC && a->initial) { /* the count goes on from where it is */
+            i64 period = (i64)a->initial * tick_ns(a);
+            a->started += (clock_now(a->clock) - a->started) / period * period;
+        }
         bool running = timer_is_armed(&a->timer);
         timer_cancel(&a->timer);
         a->tsc_deadline = 0;

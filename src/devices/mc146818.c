@@ -229,29 +229,31 @@ static i64 period_ticks(const struct mc146818 *rtc)
     return (i64)1 << (rate <= 2 ? rate + 6 : rate - 1);
 }
 
-static i64 chain_ticks(const struct mc146818 *rtc)
+static i64 chain_ticks(const struct mc146818 *rtc, i64 now)
 {
-    return (i64)mul_div((u64)(clock_now(rtc->clock) - rtc->phase), CHAIN_HZ, NS_PER_SEC);
+    return (i64)mul_div((u64)(now - rtc->phase), CHAIN_HZ, NS_PER_SEC);
 }
 
-static i64 chain_seconds(const struct mc146818 *rtc)
+static i64 chain_seconds(const struct mc146818 *rtc, i64 now)
 {
-    return (clock_now(rtc->clock) - rtc->phase) / NS_PER_SEC;
+    return (now - rtc->phase) / NS_PER_SEC;
 }
 
 /* Starts the chain so that the last second's boundary was `ago` ns ago. */
 static void chain_start(struct mc146818 *rtc, i64 ago)
 {
-    rtc->phase = clock_now(rtc->clock) - ago;
-    rtc->last_second = chain_seconds(rtc);
-    rtc->last_tick = chain_ticks(rtc);
+    i64 now = clock_now(rtc->clock);
+    rtc->phase = now - ago;
+    rtc->last_second = chain_seconds(rtc, now);
+    rtc->last_tick = chain_ticks(rtc, now);
 }
 
 static void rtc_sync(struct mc146818 *rtc)
 {
     if (!divider_runs(rtc))
         return;
-    i64 tick = chain_ticks(rtc), second = chain_seconds(rtc), period = period_ticks(rtc);
+    i64 now = clock_now(rtc->clock), period = period_ticks(rtc);
+    i64 tick = chain_ticks(rtc, now), second = chain_seconds(rtc, now);
     if (period && tick / period != rtc->last_tick / period)
         rtc->cmos[REG_C] |= C_PF;
     if (second != rtc->last_second && !(rtc->cmos[REG_B] & B_SET))
@@ -420,8 +422,8 @@ static void mc146818_loaded(void *dev)
     rtc->index &= INDEX_MASK;
     /* A chain that claims to have started in the future or in another age starts now. */
     if (rtc->phase > now || rtc->phase < -NS_PER_SEC || rtc->last_second < 0 ||
-        rtc->last_second > chain_seconds(rtc) || rtc->last_tick < 0 ||
-        rtc->last_tick > chain_ticks(rtc))
+        rtc->last_second > chain_seconds(rtc, now) || rtc->last_tick < 0 ||
+        rtc->last_tick > chain_ticks(rtc, now))
         chain_start(rtc, 0);
     rtc_sync(rtc);
     rtc_update(rtc);

@@ -326,6 +326,28 @@ static void lapic_one_shot_fires_however_late_it_is_armed(void **state)
     clock_destroy(clock);
 }
 
+static void lapic_one_shot_goes_on_from_a_periodic_count(void **state)
+{
+    struct rig *r = *state;
+    struct cpu *c = &r->cpu[0];
+    wr(c, SVR, ENABLE);
+    wr(c, DIVIDE, DIVIDE_BY_1);
+    wr(c, LVT_TIMER, PERIODIC | 0x41);
+    wr(c, INITIAL, 1000000);
+    clock_step(r->clock, 2500000);
+    assert_int_equal(lapic_ack(c->apic), 0x41);
+    wr(c, EOI, 0);
+    wr(c, LVT_TIMER, 0x42);
+    assert_int_equal(rd(c, CURRENT), 500000);
+    clock_step(r->clock, 499999);
+    assert_false(c->intr);
+    clock_step(r->clock, 1);
+    assert_int_equal(lapic_ack(c->apic), 0x42);
+    wr(c, EOI, 0);
+    clock_step(r->clock, 10000000);
+    assert_false(c->intr);
+}
+
 static void lapic_tiny_period_does_not_hang_the_clock(void **state)
 {
     struct rig *r = *state;
@@ -431,6 +453,44 @@ static void hpet_counts_and_fires_in_both_modes(void **state)
     assert_int_equal(r->pulses[30], 10);
 }
 
+/* Legacy replacement: timer 0 drives IRQ 0, every 0.1 ms. */
+static void start_periodic_hpet(struct rig *r)
+{
+    physmem_io_write(r->pm, HPET_BASE + 0x10, 3, 4);
+    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3 | 1 << 6, 4);
+    physmem_io_write(r->pm, HPET_BASE + 0x108, 10000, 8);
+    physmem_io_write(r->pm, HPET_BASE + 0x108, 10000, 8);
+}
+
+/* The thread is scheduled away for longer than a period whenever the device reads the clock. */
+static void hpet_period_survives_a_slow_host(void **state)
+{
+    struct rig *r = *state;
+    start_periodic_hpet(r);
+    clock_set_creep(r->clock, 150000);
+    clock_step(r->clock, 10 * 1000000);
+    clock_set_creep(r->clock, 0);
+    unsigned pulses = r->pulses[30];
+    assert_true(pulses >= 10);
+    clock_step(r->clock, 1000000);
+    assert_in_range(r->pulses[30] - pulses, 9, 11);
+}
+
+/* A match is due, but the guest's next write comes before the timer's thread. */
+static void hpet_match_is_not_lost_by_a_write_just_after_it(void **state)
+{
+    struct rig *r = *state;
+    start_periodic_hpet(r);
+    clock_set_creep(r->clock, 150000);
+    (void)clock_now(r->clock);
+    clock_set_creep(r->clock, 0);
+    assert_int_equal(r->pulses[30], 0);
+    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3, 4);
+    assert_int_equal(r->pulses[30], 1);
+    clock_step(r->clock, 1000000);
+    assert_in_range(r->pulses[30], 10, 12);
+}
+
 static void hpet_edge_stays_up_for_the_8259_until_the_next_one(void **state)
 {
     struct rig *r = *state;
@@ -509,11 +569,14 @@ int main(void)
         TEST(lapic_ipis_reach_their_destinations),
         TEST(lapic_timer_counts_fires_and_repeats),
         cmocka_unit_test(lapic_one_shot_fires_however_late_it_is_armed),
+        TEST(lapic_one_shot_goes_on_from_a_periodic_count),
         TEST(lapic_tiny_period_does_not_hang_the_clock),
         TEST(lapic_x2apic_transitions_follow_the_manual),
         TEST(ioapic_level_pins_resend_until_served),
         TEST(ioapic_edge_pins_send_once_and_lose_masked_edges),
         TEST(hpet_counts_and_fires_in_both_modes),
+        TEST(hpet_period_survives_a_slow_host),
+        TEST(hpet_match_is_not_lost_by_a_write_just_after_it),
         TEST(hpet_edge_stays_up_for_the_8259_until_the_next_one),
         TEST(hpet_drives_only_routes_that_it_offers),
         TEST(hpet_level_interrupts_wait_for_their_status_bit),

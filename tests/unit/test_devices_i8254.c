@@ -581,6 +581,53 @@ static void pit_owed_ticks_come_after_the_late_one_is_taken(void **state)
     assert_int_equal(taken, 8); /* 4 before, 4 in 40 ms: none is missing, none is extra */
 }
 
+/* Time goes on between the readings of the clock, by more than the count: as on a host that
+ * schedules the thread away within the guest's OUT. */
+static void pit_one_shot_fires_however_late_it_is_programmed(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned modes[] = {0, 4};
+    for (size_t i = 0; i < 2; i++) {
+        control(f, 0, modes[i], false);
+        clock_set_creep(f->rig.clock, 1000000);
+        f->irq0.rises = 0;
+        count(f, 0, 100);
+        clock_set_creep(f->rig.clock, 0);
+        clocks(f, 200);
+        assert_int_equal(f->irq0.rises, 1);
+    }
+}
+
+static void pit_ticks_of_a_long_absence_come_as_fast_as_they_are_taken(void **state)
+{
+    struct fixture *f = *state;
+    f->eager = false;
+    control(f, 0, 2, false);
+    i8254_irq0_taken(f->pit); /* OUT rose */
+    count(f, 0, 11932);
+    clocks(f, 11933);
+    i8254_irq0_taken(f->pit);
+    f->irq0.rises = 0;
+    clocks(f, 11932 * 20);
+    assert_int_equal(f->irq0.rises, 20); /* raised again and again, but never taken */
+    for (int i = 1; i <= 15; i++) {
+        i8254_irq0_taken(f->pit);
+        assert_int_equal(f->irq0.rises, 20 + i);
+    }
+    i8254_irq0_taken(f->pit); /* four are left, which are not in a hurry */
+    assert_int_equal(f->irq0.rises, 35);
+    unsigned taken = 0;
+    for (int i = 0; i < 500; i++) { /* 50 ms, the last of which is not over */
+        unsigned rises = f->irq0.rises;
+        clocks(f, 119);
+        if (f->irq0.rises != rises) {
+            i8254_irq0_taken(f->pit);
+            taken++;
+        }
+    }
+    assert_int_equal(taken, 4 + 4);
+}
+
 static void pit_nothing_is_owed_when_nobody_takes_ticks_for_long(void **state)
 {
     struct fixture *f = *state;
@@ -674,6 +721,8 @@ int main(void)
         T(pit_port61_shows_out2_and_toggles_refresh),
         T(pit_speaker_plays_counter_2_when_both_bits_are_set),
         T(pit_owed_ticks_come_after_the_late_one_is_taken),
+        T(pit_one_shot_fires_however_late_it_is_programmed),
+        T(pit_ticks_of_a_long_absence_come_as_fast_as_they_are_taken),
         T(pit_nothing_is_owed_when_nobody_takes_ticks_for_long),
         T(pit_short_periods_do_not_flood_the_host),
         T(pit_cut_irq0_counts_on_silently),

@@ -77,6 +77,22 @@ static void rtc_shows_its_start_in_bcd_and_24_hours(void **state)
     assert_int_equal(get(f, 0x0a), 0x26);
 }
 
+/* The thread is scheduled away for 0.6 s whenever the device reads the clock. */
+static void rtc_loses_no_second_to_a_slow_host(void **state)
+{
+    struct fixture *f = *state;
+    set(f, 0x0a, 0x76); /* the divider is held */
+    set_time(f, 0x10, 0, 0);
+    outb(&f->rig, 0x70, 0x0a);
+    i64 released = clock_now(f->rig.clock);
+    clock_set_creep(f->rig.clock, 600 * MS);
+    outb(&f->rig, 0x71, 0x26);
+    clock_set_creep(f->rig.clock, 0);
+    i64 since = clock_now(f->rig.clock) - released + 500 * MS; /* the first second is a half one */
+    assert_true(since / NS_PER_SEC >= 1 && since / NS_PER_SEC <= 9);
+    assert_hms(f, 0x10, 0, (u8)(since / NS_PER_SEC));
+}
+
 static void rtc_carries_into_a_leap_day(void **state)
 {
     struct fixture *f = *state;
@@ -381,6 +397,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(rtc_shows_its_start_in_bcd_and_24_hours),
+        T(rtc_loses_no_second_to_a_slow_host),
         T(rtc_carries_into_a_leap_day),
         T(rtc_carries_into_the_next_century),
         T(rtc_counts_in_binary_mode),
