@@ -326,7 +326,7 @@ static void report_unknown(struct vcpu *v, u32 msr, const char *access)
         return;
     v->msr_reports++;
     fpu_put_away(v);
-    log_unsupported(v->log, access, msr, "%s %x at %llx: no such register", access, msr,
+    log_unsupported(v->log, access, msr, "%x at %llx: no such register", msr,
                     (unsigned long long)v->rip);
 }
 

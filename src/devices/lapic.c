@@ -680,7 +680,7 @@ static bool write_base(struct lapic *a, u64 value)
     if ((extd && !en) || (lapic_x2apic(a) && en && !extd) || (!hardware_enabled(a) && en && extd))
         return false; /* figure 11-27: transitions that do not exist */
     if ((value & BASE_ADDRESS) != LAPIC_DEFAULT_BASE)
-        log_unsupported(a->log, "lapic", value & BASE_ADDRESS,
+        log_unsupported(a->log, "APIC", value & BASE_ADDRESS,
                         "registers moved to %llx: works only where nothing else is mapped",
                         (unsigned long long)(value & BASE_ADDRESS));
     a->base_msr = (value & ~(u64)BASE_BSP) | (a->base_msr & BASE_BSP);

@@ -87,7 +87,7 @@ static void smb_control_write(struct piix4_pm *pm, u8 value)
     if (!(value & CNT_START))
         return;
     if (value & CNT_INTERRUPT)
-        log_unsupported(pm->log, "piix4-smbus", 0, "completion interrupts are not modelled");
+        log_unsupported(pm->log, "PIIX4 SMBus", 0, "completion interrupts are not modelled");
     pm->smb_status |= STS_DEVICE_ERROR;
 }
 

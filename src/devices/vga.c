@@ -46,8 +46,8 @@ static void vbe_port_write(void *opaque, u16 offset, u32 value, unsigned size)
     else if (size == 2)
         vbe_write(v, v->vbe_index, (u16)value);
     else
-        log_unsupported(v->board.log, "vbe-byte", v->vbe_index,
-                        "vga: byte write to VBE register %u", v->vbe_index);
+        log_unsupported(v->board.log, "VBE byte write", v->vbe_index, "of register %u",
+                        v->vbe_index);
 }
 
 static const struct port_ops vbe_ops = {
@@ -118,7 +118,8 @@ static void mmio_write(void *opaque, u64 offset, u64 value, unsigned size)
         for (unsigned i = 0; i < size; i += 2)
             vbe_write(v, (u16)((at + i - MMIO_VBE) / 2), (u16)(value >> (i * 8)));
     } else if (at == MMIO_BYTE_ORDER && value != BYTE_ORDER_LITTLE) {
-        log_unsupported(v->board.log, "vga-byte-order", value, "vga: big-endian frame buffer");
+        log_unsupported(v->board.log, "VGA byte order", value,
+                        "the frame buffer stays little-endian");
     }
 }
 

@@ -2,14 +2,7 @@
  *
  * Local APIC, I/O APIC, HPET and the DMA controllers, from the bus side.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <stdlib.h>
+#include "device_rig.h"
 
 #include "devices/hpet.h"
 #include "devices/i8237.h"
@@ -47,10 +40,10 @@ struct cpu {
     bool intr;
     unsigned nmis, inits, eois;
     int sipi;
-    struct rig *rig;
+    struct board *rig;
 };
 
-struct rig {
+struct board {
     struct clock *clock;
     struct apic_bus *bus;
     struct physmem *pm;
@@ -100,7 +93,7 @@ static i64 on_tsc(void *opaque, u64 tsc)
 }
 static void on_line(void *opaque, unsigned n, bool level)
 {
-    struct rig *r = opaque;
+    struct board *r = opaque;
     if (level && !r->lines[n])
         r->pulses[n]++;
     r->lines[n] = level;
@@ -108,12 +101,12 @@ static void on_line(void *opaque, unsigned n, bool level)
 static void on_legacy(void *opaque, unsigned n, bool level)
 {
     (void)n;
-    ((struct rig *)opaque)->legacy = level;
+    ((struct board *)opaque)->legacy = level;
 }
 
 static int setup(void **state)
 {
-    struct rig *r = calloc(1, sizeof *r);
+    struct board *r = calloc(1, sizeof *r);
     assert_non_null(r);
     r->clock = clock_create_stepped();
     r->bus = apic_bus_create();
@@ -143,18 +136,13 @@ static int setup(void **state)
     return 0;
 }
 
-static void destroy(struct device d)
-{
-    d.ops->destroy(d.dev);
-}
-
 static int teardown(void **state)
 {
-    struct rig *r = *state;
-    destroy(hpet_device(r->hpet));
-    destroy(ioapic_device(r->ioapic));
-    destroy(lapic_device(r->cpu[0].apic));
-    destroy(lapic_device(r->cpu[1].apic));
+    struct board *r = *state;
+    device_destroy(hpet_device(r->hpet));
+    device_destroy(ioapic_device(r->ioapic));
+    device_destroy(lapic_device(r->cpu[0].apic));
+    device_destroy(lapic_device(r->cpu[1].apic));
     apic_bus_destroy(r->bus);
     io_bus_destroy(r->ports);
     physmem_destroy(r->pm);
@@ -179,7 +167,7 @@ static void self_ipi(struct cpu *c, u8 vector)
 
 static void lapic_dispenses_by_priority_and_nests(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     struct cpu *c = &r->cpu[0];
     self_ipi(c, 0x41);
     assert_false(c->intr); /* software disabled after reset */
@@ -206,7 +194,7 @@ static void lapic_dispenses_by_priority_and_nests(void **state)
 
 static void lapic_task_priority_masks_and_gives_spurious(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     struct cpu *c = &r->cpu[0];
     wr(c, SVR, ENABLE);
     self_ipi(c, 0x41);
@@ -222,7 +210,7 @@ static void lapic_task_priority_masks_and_gives_spurious(void **state)
 
 static void lapic_virtual_wire_passes_the_8259(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     struct cpu *c = &r->cpu[0];
     lapic_set_lint(c->apic, 0, true);
     assert_true(c->intr); /* as firmware leaves it */
@@ -242,7 +230,7 @@ static void lapic_virtual_wire_passes_the_8259(void **state)
 
 static void lapic_ipis_reach_their_destinations(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     struct cpu *a = &r->cpu[0], *b = &r->cpu[1];
     wr(a, SVR, ENABLE);
     wr(b, SVR, ENABLE);
@@ -270,7 +258,7 @@ static void lapic_ipis_reach_their_destinations(void **state)
 
 static void lapic_timer_counts_fires_and_repeats(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     struct cpu *c = &r->cpu[0];
     wr(c, SVR, ENABLE);
     wr(c, DIVIDE, DIVIDE_BY_1);
@@ -321,14 +309,14 @@ static void lapic_one_shot_fires_however_late_it_is_armed(void **state)
         assert_int_equal(lapic_ack(c.apic), 0x40);
         wr(&c, EOI, 0);
     }
-    destroy(lapic_device(c.apic));
+    device_destroy(lapic_device(c.apic));
     apic_bus_destroy(bus);
     clock_destroy(clock);
 }
 
 static void lapic_one_shot_goes_on_from_a_periodic_count(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     struct cpu *c = &r->cpu[0];
     wr(c, SVR, ENABLE);
     wr(c, DIVIDE, DIVIDE_BY_1);
@@ -350,7 +338,7 @@ static void lapic_one_shot_goes_on_from_a_periodic_count(void **state)
 
 static void lapic_tiny_period_does_not_hang_the_clock(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     struct cpu *c = &r->cpu[0];
     wr(c, SVR, ENABLE);
     wr(c, DIVIDE, DIVIDE_BY_1);
@@ -362,7 +350,7 @@ static void lapic_tiny_period_does_not_hang_the_clock(void **state)
 
 static void lapic_x2apic_transitions_follow_the_manual(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     struct lapic *a = r->cpu[1].apic;
     u64 v, on = LAPIC_DEFAULT_BASE | 1 << 11;
     assert_false(lapic_msr_read(a, 0x802, &v));
@@ -380,13 +368,13 @@ static void lapic_x2apic_transitions_follow_the_manual(void **state)
     assert_true(lapic_msr_write(a, 0x1b, LAPIC_DEFAULT_BASE));
 }
 
-static void io_write(struct rig *r, u32 index, u32 value)
+static void io_write(struct board *r, u32 index, u32 value)
 {
     physmem_io_write(r->pm, IOAPIC_BASE, index, 4);
     physmem_io_write(r->pm, IOAPIC_BASE + 0x10, value, 4);
 }
 
-static u32 io_read(struct rig *r, u32 index)
+static u32 io_read(struct board *r, u32 index)
 {
     physmem_io_write(r->pm, IOAPIC_BASE, index, 4);
     return (u32)physmem_io_read(r->pm, IOAPIC_BASE + 0x10, 4);
@@ -394,7 +382,7 @@ static u32 io_read(struct rig *r, u32 index)
 
 static void ioapic_level_pins_resend_until_served(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     struct cpu *c = &r->cpu[0];
     struct irq_line line = ioapic_input(r->ioapic, 10);
     wr(c, SVR, ENABLE);
@@ -413,7 +401,7 @@ static void ioapic_level_pins_resend_until_served(void **state)
 
 static void ioapic_edge_pins_send_once_and_lose_masked_edges(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     struct cpu *c = &r->cpu[0];
     struct irq_line line = ioapic_input(r->ioapic, 4);
     wr(c, SVR, ENABLE);
@@ -431,7 +419,7 @@ static void ioapic_edge_pins_send_once_and_lose_masked_edges(void **state)
 
 static void hpet_counts_and_fires_in_both_modes(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     u64 caps = physmem_io_read(r->pm, HPET_BASE, 8);
     assert_int_equal(caps >> 32, 10000000); /* fs */
     physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 20 << 9, 4);
@@ -454,7 +442,7 @@ static void hpet_counts_and_fires_in_both_modes(void **state)
 }
 
 /* Legacy replacement: timer 0 drives IRQ 0, every 0.1 ms. */
-static void start_periodic_hpet(struct rig *r)
+static void start_periodic_hpet(struct board *r)
 {
     physmem_io_write(r->pm, HPET_BASE + 0x10, 3, 4);
     physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3 | 1 << 6, 4);
@@ -465,7 +453,7 @@ static void start_periodic_hpet(struct rig *r)
 /* The thread is scheduled away for longer than a period whenever the device reads the clock. */
 static void hpet_period_survives_a_slow_host(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     start_periodic_hpet(r);
     clock_set_creep(r->clock, 150000);
     clock_step(r->clock, 10 * 1000000);
@@ -479,7 +467,7 @@ static void hpet_period_survives_a_slow_host(void **state)
 /* A match is due, but the guest's next write comes before the timer's thread. */
 static void hpet_match_is_not_lost_by_a_write_just_after_it(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     start_periodic_hpet(r);
     clock_set_creep(r->clock, 150000);
     (void)clock_now(r->clock);
@@ -493,7 +481,7 @@ static void hpet_match_is_not_lost_by_a_write_just_after_it(void **state)
 
 static void hpet_edge_stays_up_for_the_8259_until_the_next_one(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 20 << 9, 4);
     physmem_io_write(r->pm, HPET_BASE + 0x108, 1000, 8);
     physmem_io_write(r->pm, HPET_BASE + 0x10, 1, 4);
@@ -505,7 +493,7 @@ static void hpet_edge_stays_up_for_the_8259_until_the_next_one(void **state)
 
 static void hpet_drives_only_routes_that_it_offers(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 1 | 1 << 2 | 9 << 9, 4);
     physmem_io_write(r->pm, HPET_BASE + 0x108, 1000, 8);
     physmem_io_write(r->pm, HPET_BASE + 0x10, 1, 4);
@@ -516,7 +504,7 @@ static void hpet_drives_only_routes_that_it_offers(void **state)
 
 static void hpet_level_interrupts_wait_for_their_status_bit(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     physmem_io_write(r->pm, HPET_BASE + 0x120, 1 << 1 | 1 << 2 | 21 << 9, 4);
     physmem_io_write(r->pm, HPET_BASE + 0x128, 10, 8);
     physmem_io_write(r->pm, HPET_BASE + 0x10, 1, 4);
@@ -529,7 +517,7 @@ static void hpet_level_interrupts_wait_for_their_status_bit(void **state)
 
 static void dma_moves_bytes_to_terminal_count(void **state)
 {
-    struct rig *r = *state;
+    struct board *r = *state;
     u64 ram = physmem_alloc(r->pm, KIB(256), "ram");
     physmem_map_ram(r->pm, 0, KIB(256), ram, 0, "ram");
     struct i8237 *dma = i8237_create(r->ports, r->pm);
@@ -555,7 +543,7 @@ static void dma_moves_bytes_to_terminal_count(void **state)
     assert_int_equal(io_bus_read(r->ports, 0x08, 1) & 0xf, 1 << 2);
     assert_int_equal(io_bus_read(r->ports, 0x08, 1) & 0xf, 0);
     assert_int_equal(i8237_transfer(dma, 2, data, 8, &tc), 0); /* masked itself at the end */
-    destroy(i8237_device(dma));
+    device_destroy(i8237_device(dma));
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -2,22 +2,12 @@
  *
  * The PCI bus, seen from ports CF8h-CFFh, with one function that has every kind of BAR.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-#include "devices/pci.h"
+#include "pci_rig.h"
 
 #define SLOT 3
 
 struct board {
-    struct physmem *physmem;
-    struct io_bus *ports;
-    struct pci_bus *bus;
+    struct pci_rig rig;
     struct pci_device dev, neighbour;
     u64 ram, bar_ram, rom;
     u32 last_port_write;
@@ -101,14 +91,14 @@ static const struct pci_info neighbour_info = {
 
 static u32 cfg_read(struct board *b, u8 devfn, u8 reg, unsigned size)
 {
-    io_bus_write(b->ports, 0xcf8, 0x80000000u | (u32)devfn << 8 | (reg & 0xfcu), 4);
-    return io_bus_read(b->ports, (u16)(0xcfc + (reg & 3)), size);
+    io_bus_write(b->rig.ports, 0xcf8, 0x80000000u | (u32)devfn << 8 | (reg & 0xfcu), 4);
+    return io_bus_read(b->rig.ports, (u16)(0xcfc + (reg & 3)), size);
 }
 
 static void cfg_write(struct board *b, u8 devfn, u8 reg, u32 value, unsigned size)
 {
-    io_bus_write(b->ports, 0xcf8, 0x80000000u | (u32)devfn << 8 | (reg & 0xfcu), 4);
-    io_bus_write(b->ports, (u16)(0xcfc + (reg & 3)), value, size);
+    io_bus_write(b->rig.ports, 0xcf8, 0x80000000u | (u32)devfn << 8 | (reg & 0xfcu), 4);
+    io_bus_write(b->rig.ports, (u16)(0xcfc + (reg & 3)), value, size);
 }
 
 #define DEV PCI_DEVFN(SLOT, 0)
@@ -116,24 +106,22 @@ static void cfg_write(struct board *b, u8 devfn, u8 reg, u32 value, unsigned siz
 static int setup(void **state)
 {
     struct board *b = calloc(1, sizeof *b);
-    b->physmem = physmem_create(MIB(8), NULL);
-    b->ports = io_bus_create(NULL);
-    b->bus = pci_bus_create(
-        &(struct pci_bus_config){.ports = b->ports, .physmem = b->physmem, .log = NULL});
-    pci_bus_set_router(b->bus, heard_pirq, b);
-    pci_bus_set_msi(b->bus, heard_msi, b);
-    b->ram = physmem_alloc(b->physmem, MIB(1), "ram");
-    physmem_map_ram(b->physmem, 0, MIB(1), b->ram, 0, "ram");
-    b->bar_ram = physmem_alloc(b->physmem, MIB(1), "bar-ram");
-    b->rom = physmem_alloc(b->physmem, KIB(16), "rom");
-    store16(physmem_host(b->physmem, b->rom), 0xaa55);
-    assert_true(pci_device_init(&b->dev, b->bus, DEV, &test_info, b));
+    pci_rig_open(&b->rig, MIB(8));
+    pci_bus_set_router(b->rig.bus, heard_pirq, b);
+    pci_bus_set_msi(b->rig.bus, heard_msi, b);
+    b->ram = physmem_alloc(b->rig.physmem, MIB(1), "ram");
+    physmem_map_ram(b->rig.physmem, 0, MIB(1), b->ram, 0, "ram");
+    b->bar_ram = physmem_alloc(b->rig.physmem, MIB(1), "bar-ram");
+    b->rom = physmem_alloc(b->rig.physmem, KIB(16), "rom");
+    store16(physmem_host(b->rig.physmem, b->rom), 0xaa55);
+    assert_true(pci_device_init(&b->dev, b->rig.bus, DEV, &test_info, b));
     pci_bar_io(&b->dev, 0, 16, &bar_port_ops, b);
     pci_bar_mmio(&b->dev, 1, PAGE_BYTES, 0, &bar_mmio_ops, b);
     pci_bar_ram(&b->dev, 2, MIB(1), PCI_BAR_PREFETCH | PCI_BAR_64, b->bar_ram, "bar-ram");
     pci_bar_rom(&b->dev, KIB(16), b->rom, "rom");
     pci_add_msi(&b->dev, 2);
-    assert_true(pci_device_init(&b->neighbour, b->bus, PCI_DEVFN(SLOT + 1, 0), &neighbour_info, b));
+    assert_true(
+        pci_device_init(&b->neighbour, b->rig.bus, PCI_DEVFN(SLOT + 1, 0), &neighbour_info, b));
     *state = b;
     return 0;
 }
@@ -143,9 +131,7 @@ static int teardown(void **state)
     struct board *b = *state;
     pci_device_fini(&b->dev);
     pci_device_fini(&b->neighbour);
-    pci_bus_destroy(b->bus);
-    io_bus_destroy(b->ports);
-    physmem_destroy(b->physmem);
+    pci_rig_close(&b->rig);
     free(b);
     return 0;
 }
@@ -164,23 +150,23 @@ static void pci_config_is_read_by_byte_word_and_dword(void **state)
 static void pci_address_latch_takes_dwords_only(void **state)
 {
     struct board *b = *state;
-    io_bus_write(b->ports, 0xcf8, 0xffffffff, 4);
-    assert_int_equal(io_bus_read(b->ports, 0xcf8, 4), 0x80fffffc);
-    io_bus_write(b->ports, 0xcf8, 0, 1);
-    io_bus_write(b->ports, 0xcf9, 0x06, 1);
-    io_bus_write(b->ports, 0xcfa, 0, 2);
-    assert_int_equal(io_bus_read(b->ports, 0xcf8, 4), 0x80fffffc);
-    assert_int_equal(io_bus_read(b->ports, 0xcf8, 1), 0xff);
+    io_bus_write(b->rig.ports, 0xcf8, 0xffffffff, 4);
+    assert_int_equal(io_bus_read(b->rig.ports, 0xcf8, 4), 0x80fffffc);
+    io_bus_write(b->rig.ports, 0xcf8, 0, 1);
+    io_bus_write(b->rig.ports, 0xcf9, 0x06, 1);
+    io_bus_write(b->rig.ports, 0xcfa, 0, 2);
+    assert_int_equal(io_bus_read(b->rig.ports, 0xcf8, 4), 0x80fffffc);
+    assert_int_equal(io_bus_read(b->rig.ports, 0xcf8, 1), 0xff);
 }
 
 static void pci_disabled_latch_and_other_buses_answer_ones(void **state)
 {
     struct board *b = *state;
-    io_bus_write(b->ports, 0xcf8, (u32)DEV << 8, 4);
-    assert_int_equal(io_bus_read(b->ports, 0xcfc, 4), 0xffffffff);
-    io_bus_write(b->ports, 0xcf8, 0x80010000u | (u32)DEV << 8, 4);
-    assert_int_equal(io_bus_read(b->ports, 0xcfc, 4), 0xffffffff);
-    io_bus_write(b->ports, 0xcfc, 0, 4); /* goes nowhere */
+    io_bus_write(b->rig.ports, 0xcf8, (u32)DEV << 8, 4);
+    assert_int_equal(io_bus_read(b->rig.ports, 0xcfc, 4), 0xffffffff);
+    io_bus_write(b->rig.ports, 0xcf8, 0x80010000u | (u32)DEV << 8, 4);
+    assert_int_equal(io_bus_read(b->rig.ports, 0xcfc, 4), 0xffffffff);
+    io_bus_write(b->rig.ports, 0xcfc, 0, 4); /* goes nowhere */
     assert_int_equal(b->config_writes, 0);
 }
 
@@ -215,15 +201,15 @@ static void pci_bars_decode_only_while_enabled(void **state)
     struct board *b = *state;
     cfg_write(b, DEV, 0x10, 0xc000, 4);
     cfg_write(b, DEV, 0x14, 0xe0000000, 4);
-    assert_int_equal(io_bus_read(b->ports, 0xc000, 1), 0xff);
-    assert_int_equal(physmem_io_read(b->physmem, 0xe0000000, 4), 0xffffffff);
+    assert_int_equal(io_bus_read(b->rig.ports, 0xc000, 1), 0xff);
+    assert_int_equal(physmem_io_read(b->rig.physmem, 0xe0000000, 4), 0xffffffff);
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY, 2);
-    assert_int_equal(io_bus_read(b->ports, 0xc004, 2), 0x2c4);
-    assert_int_equal(physmem_io_read(b->physmem, 0xe0000004, 4), 0x11223348);
+    assert_int_equal(io_bus_read(b->rig.ports, 0xc004, 2), 0x2c4);
+    assert_int_equal(physmem_io_read(b->rig.physmem, 0xe0000004, 4), 0x11223348);
     assert_int_equal(pci_bar_address(&b->dev, 1), 0xe0000000);
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_IO, 2);
-    assert_int_equal(io_bus_read(b->ports, 0xc004, 1), 0xc4);
-    assert_int_equal(physmem_io_read(b->physmem, 0xe0000004, 4), 0xffffffff);
+    assert_int_equal(io_bus_read(b->rig.ports, 0xc004, 1), 0xc4);
+    assert_int_equal(physmem_io_read(b->rig.physmem, 0xe0000004, 4), 0xffffffff);
     assert_int_equal(pci_bar_address(&b->dev, 1), UINT64_MAX);
 }
 
@@ -233,10 +219,10 @@ static void pci_bars_move_also_byte_by_byte(void **state)
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_IO, 2);
     cfg_write(b, DEV, 0x10, 0xc000, 4);
     cfg_write(b, DEV, 0x11, 0xd1, 1);
-    assert_int_equal(io_bus_read(b->ports, 0xc000, 1), 0xff);
-    assert_int_equal(io_bus_read(b->ports, 0xd102, 1), 0xc2);
+    assert_int_equal(io_bus_read(b->rig.ports, 0xc000, 1), 0xff);
+    assert_int_equal(io_bus_read(b->rig.ports, 0xd102, 1), 0xc2);
     cfg_write(b, DEV, 0x10, 0x10000, 4); /* beyond the port space */
-    assert_int_equal(io_bus_read(b->ports, 0, 1), 0xff);
+    assert_int_equal(io_bus_read(b->rig.ports, 0, 1), 0xff);
     assert_int_equal(pci_bar_address(&b->dev, 0), UINT64_MAX);
 }
 
@@ -245,7 +231,7 @@ static void pci_memory_bars_lie_under_ram_and_wrap_nowhere(void **state)
     struct board *b = *state;
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
     cfg_write(b, DEV, 0x14, 0x8000, 4);
-    assert_int_equal(physmem_io_read(b->physmem, 0x8000, 4), 0); /* RAM */
+    assert_int_equal(physmem_io_read(b->rig.physmem, 0x8000, 4), 0); /* RAM */
     cfg_write(b, DEV, 0x14, 0xfffff000, 4);
     assert_int_equal(pci_bar_address(&b->dev, 1), UINT64_MAX); /* being measured */
     cfg_write(b, DEV, 0x14, 0, 4);
@@ -255,11 +241,11 @@ static void pci_memory_bars_lie_under_ram_and_wrap_nowhere(void **state)
 static void pci_64_bit_bar_lives_above_4g_and_not_beyond_the_map(void **state)
 {
     struct board *b = *state;
-    physmem_host(b->physmem, b->bar_ram)[0x10] = 0x77;
+    physmem_host(b->rig.physmem, b->bar_ram)[0x10] = 0x77;
     cfg_write(b, DEV, 0x18, 0xc0000000, 4);
     cfg_write(b, DEV, 0x1c, 0x12, 4);
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
-    assert_int_equal(physmem_io_read(b->physmem, 0x12c0000010, 1), 0x77);
+    assert_int_equal(physmem_io_read(b->rig.physmem, 0x12c0000010, 1), 0x77);
     cfg_write(b, DEV, 0x1c, 0xffffffff, 4);
     assert_int_equal(pci_bar_address(&b->dev, 2), UINT64_MAX);
 }
@@ -269,11 +255,11 @@ static void pci_rom_needs_its_own_enable_bit(void **state)
     struct board *b = *state;
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
     cfg_write(b, DEV, PCI_ROM_ADDRESS, 0xf0000000, 4);
-    assert_int_equal(physmem_io_read(b->physmem, 0xf0000000, 2), 0xffff);
+    assert_int_equal(physmem_io_read(b->rig.physmem, 0xf0000000, 2), 0xffff);
     cfg_write(b, DEV, PCI_ROM_ADDRESS, 0xf0000001, 4);
-    assert_int_equal(physmem_io_read(b->physmem, 0xf0000000, 2), 0xaa55);
-    physmem_io_write(b->physmem, 0xf0000000, 0, 2);
-    assert_int_equal(physmem_io_read(b->physmem, 0xf0000000, 2), 0xaa55);
+    assert_int_equal(physmem_io_read(b->rig.physmem, 0xf0000000, 2), 0xaa55);
+    physmem_io_write(b->rig.physmem, 0xf0000000, 0, 2);
+    assert_int_equal(physmem_io_read(b->rig.physmem, 0xf0000000, 2), 0xaa55);
 }
 
 static void pci_pins_are_swizzled_and_ored(void **state)
@@ -312,7 +298,7 @@ static void pci_dma_needs_bus_mastering(void **state)
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_MASTER, 2);
     v = 0x12345678;
     assert_true(pci_dma_write(&b->dev, 0x100, &v, 4));
-    assert_int_equal(load32(physmem_host(b->physmem, b->ram + 0x100)), 0x12345678);
+    assert_int_equal(load32(physmem_host(b->rig.physmem, b->ram + 0x100)), 0x12345678);
     assert_false(pci_dma_write(&b->dev, MIB(1) - 2, &v, 4)); /* runs out of memory */
 }
 
@@ -345,7 +331,7 @@ static void pci_reset_forgets_what_the_guest_set(void **state)
     assert_int_equal(cfg_read(b, DEV, PCI_COMMAND, 2), 0);
     assert_int_equal(cfg_read(b, DEV, 0x10, 4), 1);
     assert_int_equal(cfg_read(b, DEV, PCI_INTERRUPT_LINE, 1), 0);
-    assert_int_equal(io_bus_read(b->ports, 0xc000, 1), 0xff);
+    assert_int_equal(io_bus_read(b->rig.ports, 0xc000, 1), 0xff);
     assert_false(b->pirq[3]);
 }
 
@@ -360,7 +346,7 @@ static void pci_restored_config_space_maps_and_drives_again(void **state)
     memcpy(b->dev.config, saved, sizeof saved);
     b->dev.intx = true;
     pci_device_loaded(&b->dev);
-    assert_int_equal(io_bus_read(b->ports, 0xc001, 1), 0xc1);
+    assert_int_equal(io_bus_read(b->rig.ports, 0xc001, 1), 0xc1);
     assert_true(b->pirq[3]);
 }
 

@@ -2,21 +2,13 @@
  *
  * Host bridge (PAM, SMRAM, memory layout) and ISA bridge (interrupt routing).
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
+#include "pci_rig.h"
 
 #include "devices/i440fx.h"
 #include "devices/piix3.h"
 
 struct board {
-    struct physmem *physmem;
-    struct io_bus *ports;
-    struct pci_bus *bus;
+    struct pci_rig rig;
     struct i440fx *host;
     struct piix3 *isa;
     bool isa_level[PIIX3_ISA_IRQS];
@@ -31,18 +23,16 @@ static void heard_isa(void *opaque, unsigned n, bool level)
 
 static void make_board(struct board *b, u64 ram_bytes)
 {
-    b->physmem = physmem_create(ram_bytes + MIB(1), NULL);
-    b->ports = io_bus_create(NULL);
-    b->bus = pci_bus_create(&(struct pci_bus_config){.ports = b->ports, .physmem = b->physmem});
-    u64 rom = physmem_alloc(b->physmem, ROM_BYTES, "bios");
+    pci_rig_open(&b->rig, ram_bytes + MIB(1));
+    u64 rom = physmem_alloc(b->rig.physmem, ROM_BYTES, "bios");
     for (u64 at = 0; at < ROM_BYTES; at += KIB(4))
-        store32(physmem_host(b->physmem, rom + at), 0xb1050000u | (u32)(at >> 12));
-    b->host = i440fx_create(&(struct i440fx_config){.bus = b->bus,
-                                                    .physmem = b->physmem,
+        store32(physmem_host(b->rig.physmem, rom + at), 0xb1050000u | (u32)(at >> 12));
+    b->host = i440fx_create(&(struct i440fx_config){.bus = b->rig.bus,
+                                                    .physmem = b->rig.physmem,
                                                     .ram_bytes = ram_bytes,
                                                     .rom_offset = rom,
                                                     .rom_bytes = ROM_BYTES});
-    struct piix3_config config = {.bus = b->bus, .slot = 1};
+    struct piix3_config config = {.bus = b->rig.bus, .slot = 1};
     for (unsigned n = 0; n < PIIX3_ISA_IRQS; n++)
         config.isa[n] = (struct irq_line){.set = heard_isa, .opaque = b, .n = n};
     b->isa = piix3_create(&config);
@@ -50,12 +40,9 @@ static void make_board(struct board *b, u64 ram_bytes)
 
 static void free_board(struct board *b)
 {
-    struct device isa = piix3_device(b->isa), host = i440fx_device(b->host);
-    isa.ops->destroy(isa.dev);
-    host.ops->destroy(host.dev);
-    pci_bus_destroy(b->bus);
-    io_bus_destroy(b->ports);
-    physmem_destroy(b->physmem);
+    device_destroy(piix3_device(b->isa));
+    device_destroy(i440fx_device(b->host));
+    pci_rig_close(&b->rig);
 }
 
 static int setup(void **state)
@@ -75,12 +62,12 @@ static int teardown(void **state)
 
 static void set_reg(struct board *b, u8 devfn, u8 reg, u8 value)
 {
-    pci_config_write(b->bus, 0, devfn, reg, value, 1);
+    pci_config_write(b->rig.bus, 0, devfn, reg, value, 1);
 }
 
 static u32 mem32(struct board *b, u64 pa)
 {
-    return (u32)physmem_io_read(b->physmem, pa, 4);
+    return (u32)physmem_io_read(b->rig.physmem, pa, 4);
 }
 
 #define HOST      PCI_DEVFN(0, 0)
@@ -96,7 +83,7 @@ static void i440fx_shows_firmware_below_1m_and_4g_after_reset(void **state)
     assert_int_equal(mem32(b, 0xfffc0000), 0xb1050000);
     assert_int_equal(mem32(b, 0xffff0000), ROM_PAGE);
     assert_int_equal(mem32(b, 0xc0000), 0xffffffff);
-    physmem_io_write(b->physmem, F_SEGMENT, 0, 4);
+    physmem_io_write(b->rig.physmem, F_SEGMENT, 0, 4);
     assert_int_equal(mem32(b, F_SEGMENT), ROM_PAGE);
 }
 
@@ -105,14 +92,14 @@ static void i440fx_pam_write_only_shadows_while_reading_rom(void **state)
     struct board *b = *state;
     set_reg(b, HOST, 0x59, 0x20);
     for (u64 pa = F_SEGMENT; pa < 0x100000; pa += KIB(4))
-        physmem_io_write(b->physmem, pa, mem32(b, pa), 4); /* the classic shadow copy */
-    physmem_io_write(b->physmem, F_SEGMENT + 4, 0x5aad0e, 4);
+        physmem_io_write(b->rig.physmem, pa, mem32(b, pa), 4); /* the classic shadow copy */
+    physmem_io_write(b->rig.physmem, F_SEGMENT + 4, 0x5aad0e, 4);
     assert_int_equal(mem32(b, F_SEGMENT + 4), 0);
     set_reg(b, HOST, 0x59, 0x10);
     assert_int_equal(mem32(b, F_SEGMENT), ROM_PAGE);
     assert_int_equal(mem32(b, F_SEGMENT + 4), 0x5aad0e);
     assert_int_equal(mem32(b, 0xff000), ROM_PAGE + 15);
-    physmem_io_write(b->physmem, F_SEGMENT + 4, 1, 4);
+    physmem_io_write(b->rig.physmem, F_SEGMENT + 4, 1, 4);
     assert_int_equal(mem32(b, F_SEGMENT + 4), 0x5aad0e);
 }
 
@@ -120,22 +107,22 @@ static void i440fx_pam_segments_are_independent(void **state)
 {
     struct board *b = *state;
     set_reg(b, HOST, 0x5a, 0x30); /* C4000h-C7FFFh */
-    physmem_io_write(b->physmem, 0xc3ffc, 0x11111111, 4);
-    physmem_io_write(b->physmem, 0xc4000, 0x22222222, 4);
-    physmem_io_write(b->physmem, 0xc7ffc, 0x33333333, 4);
-    physmem_io_write(b->physmem, 0xc8000, 0x44444444, 4);
+    physmem_io_write(b->rig.physmem, 0xc3ffc, 0x11111111, 4);
+    physmem_io_write(b->rig.physmem, 0xc4000, 0x22222222, 4);
+    physmem_io_write(b->rig.physmem, 0xc7ffc, 0x33333333, 4);
+    physmem_io_write(b->rig.physmem, 0xc8000, 0x44444444, 4);
     assert_int_equal(mem32(b, 0xc3ffc), 0xffffffff);
     assert_int_equal(mem32(b, 0xc4000), 0x22222222);
     assert_int_equal(mem32(b, 0xc7ffc), 0x33333333);
     assert_int_equal(mem32(b, 0xc8000), 0xffffffff);
-    assert_int_equal(pci_config_read(b->bus, 0, HOST, 0x5a, 1), 0x30);
+    assert_int_equal(pci_config_read(b->rig.bus, 0, HOST, 0x5a, 1), 0x30);
 }
 
 static void i440fx_reset_takes_shadows_away_but_keeps_ram(void **state)
 {
     struct board *b = *state;
     set_reg(b, HOST, 0x59, 0x30);
-    physmem_io_write(b->physmem, F_SEGMENT, 0x1234, 4);
+    physmem_io_write(b->rig.physmem, F_SEGMENT, 0x1234, 4);
     struct device d = i440fx_device(b->host);
     d.ops->reset(d.dev);
     assert_int_equal(mem32(b, F_SEGMENT), ROM_PAGE);
@@ -148,13 +135,13 @@ static void i440fx_smram_opens_closes_and_locks(void **state)
     struct board *b = *state;
     assert_int_equal(mem32(b, 0xa0000), 0xffffffff);
     set_reg(b, HOST, 0x72, 0x4a);
-    physmem_io_write(b->physmem, 0xa0000, 0x5353, 4);
+    physmem_io_write(b->rig.physmem, 0xa0000, 0x5353, 4);
     assert_int_equal(mem32(b, 0xa0000), 0x5353);
     set_reg(b, HOST, 0x72, 0x5a); /* open and lock: the lock closes */
     assert_int_equal(mem32(b, 0xa0000), 0xffffffff);
     set_reg(b, HOST, 0x72, 0x4a);
     assert_int_equal(mem32(b, 0xa0000), 0xffffffff);
-    assert_int_equal(pci_config_read(b->bus, 0, HOST, 0x72, 1), 0x1a);
+    assert_int_equal(pci_config_read(b->rig.bus, 0, HOST, 0x72, 1), 0x1a);
 }
 
 static void i440fx_moves_ram_beyond_3g_above_4g(void **state)
@@ -164,8 +151,8 @@ static void i440fx_moves_ram_beyond_3g_above_4g(void **state)
     make_board(&b, GIB(4));
     assert_int_equal(i440fx_low_ram(b.host), GIB(3));
     assert_int_equal(i440fx_high_ram(b.host), GIB(1));
-    physmem_io_write(b.physmem, 0xbffffffc, 0xaaaa, 4);
-    physmem_io_write(b.physmem, GIB(4), 0xbbbb, 4);
+    physmem_io_write(b.rig.physmem, 0xbffffffc, 0xaaaa, 4);
+    physmem_io_write(b.rig.physmem, GIB(4), 0xbbbb, 4);
     assert_int_equal(mem32(&b, 0xbffffffc), 0xaaaa);
     assert_int_equal(mem32(&b, 0xc0000000), 0xffffffff);
     assert_int_equal(mem32(&b, GIB(4)), 0xbbbb);
@@ -180,8 +167,8 @@ static void piix3_routes_pirqs_to_isa_interrupts(void **state)
 {
     struct board *b = *state;
     struct pci_device a, c;
-    pci_device_init(&a, b->bus, PCI_DEVFN(3, 0), &pin_info, NULL); /* PIRQC */
-    pci_device_init(&c, b->bus, PCI_DEVFN(4, 0), &pin_info, NULL); /* PIRQD */
+    pci_device_init(&a, b->rig.bus, PCI_DEVFN(3, 0), &pin_info, NULL); /* PIRQC */
+    pci_device_init(&c, b->rig.bus, PCI_DEVFN(4, 0), &pin_info, NULL); /* PIRQD */
     pci_set_intx(&a, true);
     for (unsigned n = 0; n < PIIX3_ISA_IRQS; n++)
         assert_false(b->isa_level[n]);
@@ -205,7 +192,7 @@ static void piix3_ors_other_sources_with_pci(void **state)
 {
     struct board *b = *state;
     struct pci_device a;
-    pci_device_init(&a, b->bus, PCI_DEVFN(3, 0), &pin_info, NULL);
+    pci_device_init(&a, b->rig.bus, PCI_DEVFN(3, 0), &pin_info, NULL);
     set_reg(b, ISA, 0x62, 9);
     struct irq_line sci = piix3_irq_input(b->isa, 9);
     irq_set(&sci, true);
@@ -221,14 +208,14 @@ static void piix3_reset_disconnects_the_routes(void **state)
 {
     struct board *b = *state;
     struct pci_device a;
-    pci_device_init(&a, b->bus, PCI_DEVFN(3, 0), &pin_info, NULL);
+    pci_device_init(&a, b->rig.bus, PCI_DEVFN(3, 0), &pin_info, NULL);
     set_reg(b, ISA, 0x62, 5);
     pci_set_intx(&a, true);
     assert_true(b->isa_level[5]);
     struct device d = piix3_device(b->isa);
     d.ops->reset(d.dev);
     assert_false(b->isa_level[5]);
-    assert_int_equal(pci_config_read(b->bus, 0, ISA, 0x62, 1), 0x80);
+    assert_int_equal(pci_config_read(b->rig.bus, 0, ISA, 0x62, 1), 0x80);
     pci_device_fini(&a);
 }
 
