@@ -24,7 +24,7 @@ static int read_header(struct qcow2 *q, const char *path, char *error, size_t n)
     if (failed)
         snprintf(error, n, "%s: %s", path, strerror(-failed));
     else
-        failed = qcow2_header_parse(&q->header, head, size < bytes ? size : bytes, path, error, n);
+        failed = qcow2_header_parse(&q->header, head, size, path, error, n);
     free(head);
     return failed;
 }

@@ -186,8 +186,9 @@ static inline u64 qcow2_l2_entries(const struct qcow2 *q)
 
 /* ---- qcow2_header.c ---- */
 
-/* 0 or -errno with a message. `head` holds the file's first `bytes`. */
-int qcow2_header_parse(struct qcow2_header *h, const u8 *head, u64 bytes, const char *path,
+/* 0 or -errno with a message. `head` holds the file's first bytes, as many as the largest cluster
+ * has. */
+int qcow2_header_parse(struct qcow2_header *h, const u8 *head, u64 file_bytes, const char *path,
                        char *error, size_t n);
 /* Lays the header out in `to` (one cluster, zeroed); -E2BIG when it does not fit. */
 int qcow2_header_build(const struct qcow2_header *h, u8 *to, u64 cluster_size);

@@ -67,13 +67,14 @@ static const char *unknown_feature(const struct qcow2_header *h, const u8 *head)
     return NULL;
 }
 
-/* An offset and size of something in the file that is made of whole clusters. */
-static bool bad_range(u64 offset, u64 bytes, u64 cluster_size)
+/* An offset and size of something that begins with a cluster and lies within the file. */
+static bool bad_range(u64 offset, u64 bytes, u64 cluster_size, u64 file_bytes)
 {
-    return (offset & (cluster_size - 1)) || offset > INT64_MAX || bytes > INT64_MAX - offset;
+    u64 end = align_up(file_bytes, cluster_size);
+    return (offset & (cluster_size - 1)) || offset > end || bytes > end - offset;
 }
 
-static const char *bad_number(const struct qcow2_header *h)
+static const char *bad_number(const struct qcow2_header *h, u64 file_bytes)
 {
     u64 cluster = (u64)1 << h->cluster_bits;
     u64 l2_reach = cluster * (cluster / 8); /* guest bytes of one L1 entry */
@@ -87,16 +88,17 @@ static const char *bad_number(const struct qcow2_header *h)
         return "is impossibly large";
     if (l1_bytes > QCOW2_MAX_L1_BYTES || h->l1_size < div_up(h->size, l2_reach))
         return "its L1 table has an impossible size";
-    if (bad_range(h->l1_offset, l1_bytes, cluster) || (h->l1_size && !h->l1_offset))
+    if (bad_range(h->l1_offset, l1_bytes, cluster, file_bytes) || (h->l1_size && !h->l1_offset))
         return "its L1 table is misplaced";
     if (!h->reftable_clusters || h->reftable_clusters * cluster > QCOW2_MAX_REFTABLE)
         return "its refcount table has an impossible size";
-    if (bad_range(h->reftable_offset, h->reftable_clusters * cluster, cluster) ||
+    if (bad_range(h->reftable_offset, h->reftable_clusters * cluster, cluster, file_bytes) ||
         !h->reftable_offset)
         return "its refcount table is misplaced";
     if (h->snapshot_count > QCOW2_MAX_SNAPSHOTS)
         return "has an impossible number of snapshots";
-    if (h->snapshot_count && (!h->snapshots_offset || bad_range(h->snapshots_offset, 0, cluster)))
+    if (h->snapshot_count &&
+        (!h->snapshots_offset || bad_range(h->snapshots_offset, 0, cluster, file_bytes)))
         return "its snapshot table is misplaced";
     return NULL;
 }
@@ -147,9 +149,10 @@ static const char *read_backing(struct qcow2_header *h, const u8 *head, u64 room
                                   : "the name of its backing file is misplaced";
 }
 
-int qcow2_header_parse(struct qcow2_header *h, const u8 *head, u64 bytes, const char *path,
+int qcow2_header_parse(struct qcow2_header *h, const u8 *head, u64 file_bytes, const char *path,
                        char *error, size_t n)
 {
+    u64 most = (u64)1 << QCOW2_MAX_CLUSTER_BITS, bytes = file_bytes < most ? file_bytes : most;
     if (bytes < QCOW2_V3_HEADER_BYTES + 8 || get_be32(head) != QCOW2_MAGIC)
         return refuse(error, n, path, "is not a qcow2 image");
     read_fields(h, head);
@@ -159,7 +162,7 @@ int qcow2_header_parse(struct qcow2_header *h, const u8 *head, u64 bytes, const 
         return refuse(error, n, path, "has clusters of an impossible size");
     const char *why = unknown_feature(h, head);
     if (!why)
-        why = bad_number(h);
+        why = bad_number(h, file_bytes);
     u64 cluster = (u64)1 << h->cluster_bits;
     if (!why)
         why = read_backing(h, head, bytes < cluster ? bytes : cluster);

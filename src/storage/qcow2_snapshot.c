@@ -222,6 +222,10 @@ static u8 *read_l1(struct qcow2 *q, const struct qcow2_snapshot *s)
 
 static int guard_snapshot(struct qcow2 *q, const struct qcow2_snapshot *s)
 {
+    if (s->l1_offset > q->high_water || (u64)s->l1_size * 8 > q->high_water - s->l1_offset) {
+        q->damaged = true;
+        return 0;
+    }
     u8 *l1 = read_l1(q, s);
     int error = l1 ? 0 : -ENOMEM;
     if (!error && !qcow2_set_kind(q, s->l1_offset, (u64)s->l1_size * 8, KIND_SNAPSHOTS))
@@ -247,6 +251,8 @@ int qcow2_snapshots_open(struct qcow2 *q, char *error, size_t n)
         l1_bytes += (u64)list[i].l1_size * 8;
     if (!failed && l1_bytes > L1_TOTAL_MAX)
         failed = -EFBIG;
+    if (!failed && bytes > q->high_water - q->header.snapshots_offset)
+        failed = -EIO;
     if (!failed && !qcow2_set_kind(q, q->header.snapshots_offset, bytes, KIND_SNAPSHOTS))
         failed = -ENOMEM;
     for (u32 i = 0; i < count && !failed; i++)

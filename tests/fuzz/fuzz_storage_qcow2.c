@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Hostile qcow2 images: see image_fuzz.h.
+ */
+#include "image_fuzz.h"
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+    static struct image_seeds seeds = {
+        .format = &qcow2_format,
+        .create = {{.bytes = KIB(256), .cluster_bytes = 512},
+                   {.bytes = KIB(64), .cluster_bytes = 512, .compat = "0.10"},
+                   {.bytes = MIB(1), .cluster_bytes = 4096, .compression = "zstd"},
+                   {.bytes = MIB(1), .cluster_bytes = 1024, .refcount_bits = 1},
+                   {.bytes = MIB(1), .cluster_bytes = 2048, .refcount_bits = 64}},
+        .count = 5,
+    };
+    return fuzz_image(&seeds, data, size);
+}

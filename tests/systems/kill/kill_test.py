@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Kills the monitor again and again while a guest writes, and looks whether anything was lost.
+
+usage: kill_test.py [--kills N] [--binary FILE] [--build FOLDER] [--accel NAME] [--keep]
+                    [--seed N] [--patience FACTOR]
+
+A Linux guest writes sectors that carry a sequence number and a checksum to a qcow2 disk, flushes
+from time to time and says over the serial line what it has flushed. The process is killed (SIGKILL)
+at a random moment after that. Then
+
+  - no write that was flushed may be missing, nor anything that was there before;
+  - "anello image check" and "qemu-img check" find no errors (leaks are counted and told).
+
+The same image is used until the next kind of image comes: with and without backing file, with
+clusters of different sizes, in turn. The last line is the verdict; exit status 0 when nothing was
+lost. Needs the guest kernel-686 (scripts/guests), gcc -m32 and qemu-img.
+"""
+
+import argparse
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+sys.path.insert(0, os.path.join(ROOT, "bench"))
+
+from initramfs import Cpio, CONSOLE, contents  # noqa: E402 (the path is set just above)
+
+CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+GUESTS = os.environ.get("ANELLO_GUESTS") or os.path.join(
+    os.environ.get("ANELLO_CACHE") or os.path.join(CACHE, "anello"), "guests")
+KERNEL = os.path.join(GUESTS, "kernel-686")
+MODULES = ["crypto/crct10dif_common", "lib/crc-t10dif", "lib/crc64", "lib/crc64-rocksoft",
+           "drivers/scsi/scsi_common", "drivers/scsi/scsi_mod", "block/t10-pi",
+           "drivers/scsi/sd_mod", "drivers/ata/libata", "drivers/ata/ata_piix"]
+
+SKIPPED = 77
+DISK_BYTES = 48 << 20
+BASE_BYTES = 40 << 20
+KILLS_AN_IMAGE = 5
+START_LIMIT = 180  # seconds until the writer runs
+KINDS = [("plain", "cluster_size=64k", False), ("backed", "cluster_size=64k", True),
+         ("small clusters", "cluster_size=4k", False),
+         ("backed, tiny clusters", "cluster_size=512,lazy_refcounts=on", True)]
+
+
+def skip(why):
+    print(f"skipped: {why}")
+    sys.exit(SKIPPED)
+
+
+def check_needs():
+    if not os.path.exists(os.path.join(KERNEL, "vmlinuz")):
+        skip("the guest kernel-686 is not there: scripts/guests kernel-686")
+    for name in MODULES:
+        if not os.path.exists(os.path.join(KERNEL, "modules", name + ".ko")):
+            skip(f"the guest kernel-686 lacks {name}.ko: scripts/guests --update kernel-686")
+    if not shutil.which("qemu-img"):
+        skip("qemu-img is not installed: scripts/setup")
+
+
+def run(*command, allowed=(0,)):
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode not in allowed:
+        raise RuntimeError(f"{' '.join(command)}: exit {result.returncode}\n"
+                           f"{result.stdout}{result.stderr}")
+    return result
+
+
+def build_programs(folder):
+    flags = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror"]
+    run("gcc", "-m32", "-static", *flags, "-D_FILE_OFFSET_BITS=64", os.path.join(HERE, "writer.c"),
+        "-o", os.path.join(folder, "writer"))
+    run("gcc", *flags, os.path.join(HERE, "verifier.c"), "-o", os.path.join(folder, "verifier"))
+
+
+def build_initramfs(folder):
+    cpio = Cpio()
+    for name in ("dev", "modules"):
+        cpio.add(name, 0o040755)
+    cpio.add("dev/console", 0o020600, device=CONSOLE)
+    cpio.add("init", 0o100755, contents(os.path.join(folder, "writer")))
+    for name in MODULES:
+        cpio.add(f"modules/{os.path.basename(name)}.ko", 0o100644,
+                 contents(os.path.join(KERNEL, "modules", name + ".ko")))
+    with open(os.path.join(folder, "initrd"), "wb") as file:
+        file.write(cpio.finish())
+
+
+class Writer:
+    """The machine with the writing guest."""
+
+    def __init__(self, options, folder, disk, seed):
+        names = ",".join(os.path.basename(name) for name in MODULES)
+        command = [options.binary, "-m", "96M", "-nographic", "-monitor", "none", "-no-reboot",
+                   "-kernel", os.path.join(KERNEL, "vmlinuz"),
+                   "-initrd", os.path.join(folder, "initrd"),
+                   "-append", f"console=ttyS0 quiet panic=-1 kill.seed={seed} kill.modules={names}",
+                   "-drive", f"file={disk},format=qcow2,if=ide,index=0"]
+        if options.accel:
+            command += ["-accel", options.accel]
+        self.text = ""
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        while data := os.read(self.process.stdout.fileno(), 65536):
+            self.text += data.decode("latin-1").replace("\r", "")
+
+    def wait_for(self, pattern, seconds):
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, self.text):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"the guest did not say {pattern!r}; it said:\n"
+                                   f"{self.text[-2000:]}")
+            time.sleep(0.01)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.reader.join()
+        self.process.stdout.close()
+
+    def flushed(self):
+        """The last complete line counts: the guest printed it after fdatasync had returned."""
+        numbers = re.findall(r"FLUSHED (\d+)\n", self.text)
+        return int(numbers[-1]) if numbers else 0
+
+
+def make_image(options, folder, kind, rng):
+    name, option, backed = kind
+    disk, base = os.path.join(folder, "disk.qcow2"), os.path.join(folder, "base.raw")
+    extra = []
+    if backed:
+        with open(base, "wb") as file:
+            file.write(rng.randbytes(BASE_BYTES))
+        extra = ["-b", base, "-F", "raw"]
+    run(options.binary, "image", "create", "-f", "qcow2", "-o", option, *extra, disk,
+        str(DISK_BYTES))
+    print(f"-- {name}: {option}", flush=True)
+    return disk
+
+
+def to_raw(disk, raw):
+    run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", disk, raw)
+
+
+def one_kill(options, folder, disk, seed, rng):
+    """Returns flushed writes, and leaks that the two checks found."""
+    before, after = os.path.join(folder, "before.raw"), os.path.join(folder, "after.raw")
+    to_raw(disk, before)
+    writer = Writer(options, folder, disk, seed)
+    writer.wait_for("WRITER STARTS|FAILED", START_LIMIT * options.patience)
+    writer.wait_for(r"FLUSHED \d+\n|FAILED", 60 * options.patience)
+    time.sleep(rng.random() ** 2 * 4)
+    writer.kill()
+    if "FAILED" in writer.text:
+        raise RuntimeError(writer.text[-2000:])
+    ours = run(options.binary, "image", "check", "-f", "qcow2", disk, allowed=(0, 3))
+    theirs = run("qemu-img", "check", "-f", "qcow2", disk, allowed=(0, 3))
+    to_raw(disk, after)
+    flushed = writer.flushed()
+    verdict = run(os.path.join(folder, "verifier"), before, after, str(seed), str(flushed))
+    leaks = (ours.returncode == 3, theirs.returncode == 3)
+    print(f"flushed {flushed} writes: {verdict.stdout.strip()}"
+          f"{'; leaks' if any(leaks) else ''}", flush=True)
+    return flushed, any(leaks)
+
+
+def kill_many(options, folder):
+    rng = random.Random(options.seed)
+    flushed = leaking = 0
+    disk = None
+    for n in range(options.kills):
+        if n % KILLS_AN_IMAGE == 0:
+            disk = make_image(options, folder, KINDS[n // KILLS_AN_IMAGE % len(KINDS)], rng)
+        count, leaks = one_kill(options, folder, disk, rng.randrange(1 << 31), rng)
+        flushed += count
+        leaking += leaks
+    print(f"{options.kills} kills, {flushed} flushed writes, nothing lost, no image with errors, "
+          f"{leaking} with leaks")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--binary", help="default: anello of the build folder")
+    parser.add_argument("--accel", default="interp")
+    parser.add_argument("--seed", type=int, default=1, help="of the whole run")
+    parser.add_argument("--patience", type=float, default=1.0, help="factor of all time limits")
+    parser.add_argument("--keep", action="store_true", help="leave the folder with images")
+    options = parser.parse_args()
+    options.binary = os.path.abspath(options.binary or os.path.join(options.build, "anello"))
+    check_needs()
+    folder = tempfile.mkdtemp(prefix="anello-kill-")
+    try:
+        build_programs(folder)
+        build_initramfs(folder)
+        kill_many(options, folder)
+    except RuntimeError as error:
+        options.keep = True
+        print(f"{error}\nthe images are in {folder}")
+        return 1
+    finally:
+        if not options.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
