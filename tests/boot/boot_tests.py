@@ -110,6 +110,25 @@ def grub_floppy_gives_a_prompt_that_lists_devices(context):
         grub_prompt_lists_devices(guest, r"\(fd0\)")
 
 
+@boot_test("grub-rescue")
+def disks_of_every_format_boot_grub(context):
+    """The rescue CD is a disk as well. qemu-img makes the images, for either monitor."""
+    source = context.file("grub-rescue", "grub-rescue-cdrom.iso")
+    if not shutil.which("qemu-img"):
+        raise Skip("qemu-img is not installed: scripts/setup")
+    for form, option in (("qcow2", "cluster_size=4k"), ("vdi", "static=off"),
+                         ("vmdk", "subformat=monolithicSparse"),
+                         ("vmdk", "subformat=twoGbMaxExtentFlat"),
+                         ("vmdk", "subformat=streamOptimized")):
+        with tempfile.TemporaryDirectory() as folder:
+            disk = os.path.join(folder, "disk")
+            subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", form, "-o", option, source,
+                            disk], check=True)
+            # streamOptimized cannot be written to
+            with context.boot("-m", "64M", "-hda", disk, "-boot", "c", "-snapshot") as guest:
+                grub_prompt_lists_devices(guest, r"\(hd0\)")
+
+
 def grub_prompt_lists_devices(guest, device):
     guest.wait_screen(r"GNU GRUB +version 2\.06", 60)
     guest.wait_screen(r"Press enter to boot|grub>", 30)

@@ -14,6 +14,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
                    {.bytes = MIB(1), .cluster_bytes = 1024, .refcount_bits = 1},
                    {.bytes = MIB(1), .cluster_bytes = 2048, .refcount_bits = 64}},
         .count = 5,
+        .file_limit = MIB(1),
     };
     return fuzz_image(&seeds, data, size);
 }

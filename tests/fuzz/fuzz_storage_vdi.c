@@ -10,6 +10,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
         .format = &vdi_format,
         .create = {{.bytes = MIB(3) + 512}, {.bytes = MIB(2), .is_static = true}},
         .count = 2,
+        .file_limit = MIB(3),
     };
     return fuzz_image(&seeds, data, size);
 }

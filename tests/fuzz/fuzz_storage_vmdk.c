@@ -13,6 +13,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
                    {.bytes = MIB(1), .subformat = "streamOptimized"},
                    {.bytes = MIB(40) + 512}},
         .count = 4,
+        .file_limit = MIB(2),
         .filling = true,
     };
     return fuzz_image(&seeds, data, size);

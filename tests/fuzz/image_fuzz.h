@@ -8,7 +8,7 @@
  *   steps     four bytes each: operation, place, length
  *   the rest  the file, or changes
  *
- * The file is in memory and may not grow beyond FILE_LIMIT, as on a full host.
+ * The file is in memory and may not grow beyond a limit, as on a full host.
  */
 #ifndef ANELLO_TESTS_IMAGE_FUZZ_H
 #define ANELLO_TESTS_IMAGE_FUZZ_H
@@ -35,6 +35,7 @@ struct image_seeds {
     const struct image_format *format;
     struct image_create create[SEEDS_MAX];
     u32 count;
+    u64 file_limit;
     bool filling;
     u8 *bytes[SEEDS_MAX];
     u64 size[SEEDS_MAX];
@@ -117,7 +118,7 @@ static inline struct file *make_file(struct image_seeds *s, u8 mode, const u8 *d
             put_change(file, s->size[index], data);
     }
     file_flush(file);
-    fault_file_plan(file, &(struct fault_plan){.space_limit = FILE_LIMIT});
+    fault_file_plan(file, &(struct fault_plan){.space_limit = s->file_limit});
     return file;
 }
 
