@@ -13,7 +13,7 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { STEPS = 40, ROUNDS = 2, CRASHES = 3 };
 #else
-enum { STEPS = 100, ROUNDS = 4, CRASHES = 10 };
+enum { STEPS = 70, ROUNDS = 3, CRASHES = 6 };
 #endif
 
 struct kind {
@@ -24,12 +24,12 @@ struct kind {
 };
 
 static const struct kind kinds[] = {
-    {.name = "vdi", .format = "vdi", .bytes = MIB(6)},
+    {.name = "vdi", .format = "vdi", .bytes = MIB(4)},
     {.name = "static vdi", .format = "vdi", .bytes = MIB(3), .is_static = true},
     {.name = "vmdk", .format = "vmdk", .bytes = MIB(4)},
     {.name = "vmdk of an odd size", .format = "vmdk", .bytes = MIB(5) + 13 * SECTOR},
     {.name = "vmdk with zeroed grains", .format = "vmdk", .bytes = MIB(4), .zeroed_grain = true},
-    {.name = "vmdk without tables", .format = "vmdk", .bytes = MIB(36), .bare = true},
+    {.name = "vmdk without tables", .format = "vmdk", .bytes = MIB(4), .bare = true},
 };
 
 static const struct image_options writable = {0};

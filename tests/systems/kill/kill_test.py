@@ -3,7 +3,7 @@
 """Kills the monitor again and again while a guest writes, and looks whether anything was lost.
 
 usage: kill_test.py [--kills N] [--binary FILE] [--build FOLDER] [--accel NAME] [--keep]
-                    [--seed N] [--patience FACTOR]
+                    [--seed N] [--patience FACTOR] [--disk ide|virtio|both]
 
 A Linux guest writes sectors that carry a sequence number and a checksum to a qcow2 disk, flushes
 from time to time and says over the serial line what it has flushed. The process is killed (SIGKILL)
@@ -13,7 +13,7 @@ at a random moment after that. Then
   - "anello image check" and "qemu-img check" find no errors (leaks are counted and told).
 
 The same image is used until the next kind of image comes: with and without backing file, with
-clusters of different sizes, in turn. The last line is the verdict; exit status 0 when nothing was
+clusters of different sizes, behind IDE and virtio, in turn. The last line is the verdict; exit status 0 when nothing was
 lost. Needs the guest kernel-686 (scripts/guests), gcc -m32 and qemu-img.
 """
 
@@ -38,9 +38,18 @@ CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 GUESTS = os.environ.get("ANELLO_GUESTS") or os.path.join(
     os.environ.get("ANELLO_CACHE") or os.path.join(CACHE, "anello"), "guests")
 KERNEL = os.path.join(GUESTS, "kernel-686")
-MODULES = ["crypto/crct10dif_common", "lib/crc-t10dif", "lib/crc64", "lib/crc64-rocksoft",
-           "drivers/scsi/scsi_common", "drivers/scsi/scsi_mod", "block/t10-pi",
-           "drivers/scsi/sd_mod", "drivers/ata/libata", "drivers/ata/ata_piix"]
+# What each disk needs, in the order of loading, and what the guest calls it.
+DISKS = {
+    "ide": ("/dev/sda", [
+        "crypto/crct10dif_common", "lib/crc-t10dif", "lib/crc64", "lib/crc64-rocksoft",
+        "drivers/scsi/scsi_common", "drivers/scsi/scsi_mod", "block/t10-pi",
+        "drivers/scsi/sd_mod", "drivers/ata/libata", "drivers/ata/ata_piix"]),
+    "virtio": ("/dev/vda", [
+        "drivers/virtio/virtio", "drivers/virtio/virtio_ring", "drivers/virtio/virtio_pci_modern_dev",
+        "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci",
+        "drivers/block/virtio_blk"]),
+}
+MODULES = [name for _, modules in DISKS.values() for name in modules]
 
 SKIPPED = 77
 DISK_BYTES = 48 << 20
@@ -98,13 +107,15 @@ def build_initramfs(folder):
 class Writer:
     """The machine with the writing guest."""
 
-    def __init__(self, options, folder, disk, seed):
-        names = ",".join(os.path.basename(name) for name in MODULES)
+    def __init__(self, options, folder, disk, kind, seed):
+        device, modules = DISKS[kind]
+        names = ",".join(os.path.basename(name) for name in modules)
         command = [options.binary, "-m", "96M", "-nographic", "-monitor", "none", "-no-reboot",
                    "-kernel", os.path.join(KERNEL, "vmlinuz"),
                    "-initrd", os.path.join(folder, "initrd"),
-                   "-append", f"console=ttyS0 quiet panic=-1 kill.seed={seed} kill.modules={names}",
-                   "-drive", f"file={disk},format=qcow2,if=ide,index=0"]
+                   "-append", "console=ttyS0 quiet panic=-1 no_timer_check "
+                   f"kill.seed={seed} kill.disk={device} kill.modules={names}",
+                   "-drive", f"file={disk},format=qcow2,if={kind}"]
         if options.accel:
             command += ["-accel", options.accel]
         self.text = ""
@@ -120,7 +131,8 @@ class Writer:
     def wait_for(self, pattern, seconds):
         deadline = time.monotonic() + seconds
         while not re.search(pattern, self.text):
-            if self.process.poll() is not None or time.monotonic() > deadline:
+            if self.process.poll() is not None or "Kernel panic" in self.text \
+                    or time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"the guest did not say {pattern!r}; it said:\n"
                                    f"{self.text[-2000:]}")
@@ -138,7 +150,7 @@ class Writer:
         return int(numbers[-1]) if numbers else 0
 
 
-def make_image(options, folder, kind, rng):
+def make_image(options, folder, kind, disk_kind, rng):
     name, option, backed = kind
     disk, base = os.path.join(folder, "disk.qcow2"), os.path.join(folder, "base.raw")
     extra = []
@@ -148,7 +160,7 @@ def make_image(options, folder, kind, rng):
         extra = ["-b", base, "-F", "raw"]
     run(options.binary, "image", "create", "-f", "qcow2", "-o", option, *extra, disk,
         str(DISK_BYTES))
-    print(f"-- {name}: {option}", flush=True)
+    print(f"-- {disk_kind}, {name}: {option}", flush=True)
     return disk
 
 
@@ -156,12 +168,25 @@ def to_raw(disk, raw):
     run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", disk, raw)
 
 
-def one_kill(options, folder, disk, seed, rng):
+def start_writer(options, folder, disk, kind, seed):
+    """A boot that fails before anything is written is another test's matter: once more, then."""
+    for attempts_left in (2, 1, 0):
+        writer = Writer(options, folder, disk, kind, seed)
+        try:
+            writer.wait_for("WRITER STARTS|FAILED", START_LIMIT * options.patience)
+            return writer
+        except RuntimeError as error:
+            print(f"the guest did not start: {error}", flush=True)
+            if not attempts_left:
+                raise
+    return None
+
+
+def one_kill(options, folder, disk, kind, seed, rng):
     """Returns flushed writes, and leaks that the two checks found."""
     before, after = os.path.join(folder, "before.raw"), os.path.join(folder, "after.raw")
     to_raw(disk, before)
-    writer = Writer(options, folder, disk, seed)
-    writer.wait_for("WRITER STARTS|FAILED", START_LIMIT * options.patience)
+    writer = start_writer(options, folder, disk, kind, seed)
     writer.wait_for(r"FLUSHED \d+\n|FAILED", 60 * options.patience)
     time.sleep(rng.random() ** 2 * 4)
     writer.kill()
@@ -182,10 +207,14 @@ def kill_many(options, folder):
     rng = random.Random(options.seed)
     flushed = leaking = 0
     disk = None
+    disk_kinds = list(DISKS) if options.disk == "both" else [options.disk]
     for n in range(options.kills):
+        image = n // KILLS_AN_IMAGE
+        disk_kind = disk_kinds[image % len(disk_kinds)]
         if n % KILLS_AN_IMAGE == 0:
-            disk = make_image(options, folder, KINDS[n // KILLS_AN_IMAGE % len(KINDS)], rng)
-        count, leaks = one_kill(options, folder, disk, rng.randrange(1 << 31), rng)
+            kind = KINDS[image // len(disk_kinds) % len(KINDS)]
+            disk = make_image(options, folder, kind, disk_kind, rng)
+        count, leaks = one_kill(options, folder, disk, disk_kind, rng.randrange(1 << 31), rng)
         flushed += count
         leaking += leaks
     print(f"{options.kills} kills, {flushed} flushed writes, nothing lost, no image with errors, "
@@ -197,6 +226,7 @@ def main():
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--binary", help="default: anello of the build folder")
+    parser.add_argument("--disk", choices=[*DISKS, "both"], default="both")
     parser.add_argument("--accel", default="interp")
     parser.add_argument("--seed", type=int, default=1, help="of the whole run")
     parser.add_argument("--patience", type=float, default=1.0, help="factor of all time limits")

@@ -5,7 +5,8 @@
  *
  *   FLUSHED n     every write up to number n is on the disk
  *
- * Kernel parameters: kill.seed=N, kill.modules=a,b,c (files of /modules, in this order).
+ * Kernel parameters: kill.seed=N, kill.disk=/dev/sda, kill.modules=a,b,c (files of /modules, in
+ * this order).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -23,7 +24,6 @@
 
 #include "pattern.h"
 
-#define DISK          "/dev/sda"
 #define DISK_PATIENCE 600 /* tenths of a second */
 
 static void fail(const char *what)
@@ -71,15 +71,15 @@ static void load_modules(char *list)
     }
 }
 
-static int open_disk(int flags)
+static int open_disk(const char *path, int flags)
 {
     for (int i = 0; i < DISK_PATIENCE; i++) {
-        int disk = open(DISK, O_RDWR | flags);
+        int disk = open(path, O_RDWR | flags);
         if (disk >= 0)
             return disk;
         usleep(100000);
     }
-    fail(DISK);
+    fail(path);
     return -1;
 }
 
@@ -113,7 +113,8 @@ int main(void)
     if (file < 0 || read(file, line, sizeof line - 1) < 0)
         fail("/proc/cmdline");
     load_modules(parameter(line, "kill.modules="));
-    int buffered = open_disk(0), direct = open_disk(O_DIRECT);
+    const char *disk = parameter(line, "kill.disk=");
+    int buffered = open_disk(disk, 0), direct = open_disk(disk, O_DIRECT);
     uint64_t bytes;
     if (ioctl(buffered, BLKGETSIZE64, &bytes))
         fail("size");
