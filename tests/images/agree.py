@@ -107,6 +107,19 @@ def vmdk_and_vdi_are_read_by_both():
         assert ours == theirs, (ours, theirs)
 
 
+def random_writes(form, disk, rng, size, most):
+    """The same writes to a disk, by qemu-io, and to model.raw."""
+    commands = []
+    with open("model.raw", "r+b") as f:
+        for _ in range(10):
+            at, byte = rng.randrange(size - most), rng.randrange(256)
+            length = rng.randrange(1, most)
+            f.seek(at)
+            f.write(bytes([byte]) * length)
+            commands += ["-c", f"write -P {byte} {at} {length}"]
+    run("qemu-io", "-f", form, *commands, disk)
+
+
 def vmdk_and_vdi_are_written_by_both_in_turn():
     rng = random.Random(11)
     for form, option in OTHER_FORMATS:
@@ -116,24 +129,11 @@ def vmdk_and_vdi_are_written_by_both_in_turn():
         anello("create", "-f", form, "-o", option, disk, str(size))
         with open("model.raw", "wb") as f:
             f.truncate(size)
-        for turn in range(6):
-            with open("model.raw", "r+b") as f:
-                for _ in range(8):
-                    at, byte = rng.randrange(size - 90000), rng.randrange(256)
-                    length = rng.randrange(1, 90000)
-                    f.seek(at)
-                    f.write(bytes([byte]) * length)
-                    run("qemu-io", "-f", form, "-c", f"write -P {byte} {at} {length}", disk)
-            compare("model.raw", disk)
+        for _ in range(2):
+            random_writes(form, disk, rng, size, 90000)
             # "commit" writes what an overlay holds into the image: a writer of ours
             anello("create", "-f", "qcow2", "-b", disk, "-F", form, "over.qcow2")
-            for _ in range(8):
-                at, byte = rng.randrange(size - 90000), rng.randrange(256)
-                length = rng.randrange(1, 90000)
-                with open("model.raw", "r+b") as f:
-                    f.seek(at)
-                    f.write(bytes([byte]) * length)
-                run("qemu-io", "-f", "qcow2", "-c", f"write -P {byte} {at} {length}", "over.qcow2")
+            random_writes("qcow2", "over.qcow2", rng, size, 90000)
             anello("commit", "over.qcow2")
             compare("model.raw", disk)
             qemu("check", disk)
@@ -159,13 +159,7 @@ def both_write_one_image_in_turn():
     rng = random.Random(7)
     for turn in range(6):
         name = f"snap{turn}"
-        for _ in range(10):
-            at, length, byte = rng.randrange(8 * MIB - 70000), rng.randrange(1, 70000), \
-                rng.randrange(256)
-            run("qemu-io", "-f", "qcow2", "-c", f"write -P {byte} {at} {length}", "turn.qcow2")
-            with open("model.raw", "r+b") as f:
-                f.seek(at)
-                f.write(bytes([byte]) * length)
+        random_writes("qcow2", "turn.qcow2", rng, 8 * MIB, 70000)
         anello("check", "turn.qcow2")
         anello("snapshot", "-c", name, "turn.qcow2")
         qemu("check", "-f", "qcow2", "turn.qcow2")
