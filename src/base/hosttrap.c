@@ -8,13 +8,18 @@
 
 /* Signal plumbing: handlers have no context argument. Written once, under the lock, before the
  * signal can reach on_signal(). */
+#define OWNERS 4
 static struct {
-    hosttrap_fn *fn;
+    hosttrap_fn *fn[OWNERS];
     struct sigaction previous;
 } owner[HOSTTRAP_KINDS];
 static pthread_mutex_t owner_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static const int signal_of_kind[HOSTTRAP_KINDS] = {[HOSTTRAP_ARITHMETIC] = SIGFPE};
+/* SIGURG: ignored unless it is wanted, and of no other use here. */
+static const int signal_of_kind[HOSTTRAP_KINDS] = {[HOSTTRAP_ARITHMETIC] = SIGFPE,
+                                                   [HOSTTRAP_MEMORY] = SIGSEGV,
+                                                   [HOSTTRAP_BUS] = SIGBUS,
+                                                   [HOSTTRAP_KNOCK] = SIGURG};
 
 static const int encoding_order[16] = {
     REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -33,17 +38,29 @@ static void pass_on(const struct sigaction *previous, int number, siginfo_t *inf
 }
 
 /* @asyncsignalsafe */
+static bool ask_owners(unsigned kind, struct hosttrap *trap)
+{
+    for (unsigned i = 0; i < OWNERS && owner[kind].fn[i]; i++) {
+        if (owner[kind].fn[i](trap))
+            return true;
+    }
+    return false;
+}
+
+/* @asyncsignalsafe */
 static void on_signal(int number, siginfo_t *info, void *context)
 {
     unsigned kind = 0;
     while (signal_of_kind[kind] != number)
         kind++;
     greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
-    struct hosttrap trap = {.rip = (u64)regs[REG_RIP], .vector = (u64)regs[REG_TRAPNO]};
+    struct hosttrap trap = {.rip = (u64)regs[REG_RIP], .vector = (u64)regs[REG_TRAPNO],
+                            .address = (u64)(uintptr_t)info->si_addr};
     for (unsigned i = 0; i < ARRAY_LEN(encoding_order); i++)
         trap.gpr[i] = (u64)regs[encoding_order[i]];
     /* A signal that was sent, not caused, has nothing to do with the registers. */
-    if (info->si_code <= 0 || !owner[kind].fn(&trap)) {
+    bool caused = info->si_code > 0 || kind == HOSTTRAP_KNOCK;
+    if (!caused || !ask_owners(kind, &trap)) {
         pass_on(&owner[kind].previous, number, info, context);
         return;
     }
@@ -62,17 +79,25 @@ static bool is_installed(int number)
 
 int hosttrap_install(enum hosttrap_kind kind, hosttrap_fn *fn)
 {
-    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
     int error = 0;
     sigemptyset(&action.sa_mask);
     pthread_mutex_lock(&owner_lock);
-    if (owner[kind].fn && owner[kind].fn != fn) {
+    unsigned i = 0;
+    while (i < OWNERS && owner[kind].fn[i] && owner[kind].fn[i] != fn)
+        i++;
+    if (i == OWNERS)
         error = -EBUSY;
-    } else if (!is_installed(signal_of_kind[kind])) {
-        owner[kind].fn = fn;
-        if (sigaction(signal_of_kind[kind], &action, &owner[kind].previous) != 0)
-            error = -errno;
-    }
+    else
+        owner[kind].fn[i] = fn;
+    if (!error && !is_installed(signal_of_kind[kind]) &&
+        sigaction(signal_of_kind[kind], &action, &owner[kind].previous) != 0)
+        error = -errno;
     pthread_mutex_unlock(&owner_lock);
     return error;
+}
+
+void hosttrap_knock(pthread_t thread)
+{
+    pthread_kill(thread, signal_of_kind[HOSTTRAP_KNOCK]);
 }

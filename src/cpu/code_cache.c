@@ -244,6 +244,8 @@ static void kill(struct vcpu *v, struct block *b)
         page_remove_block(v, b->next_page, b, 1);
     b->dead = true;
     i->blocks_killed++;
+    if (b->code)
+        i->killed(v, b);
 }
 
 static bool overlaps(const struct block *b, unsigned which, u64 from, u64 size)
@@ -299,6 +301,8 @@ void cache_drop_all(struct vcpu *v)
 {
     struct interp *i = v->interp;
     fpu_put_away(v);
+    if (i->dropped)
+        i->dropped(v);
     for (unsigned n = 0; n < ARRAY_LEN(i->pages); n++) {
         for (struct page_record *page = i->pages[n]; page; page = page->hash_next)
             physmem_release_code(v->pm, page->offset);
@@ -417,8 +421,10 @@ static bool take_insn(struct vcpu *v, struct cached_insn *ci, enum decode_status
         in->len = 1; /* invalid from its first byte */
     }
     ci->exec = m.exec;
+    ci->faults = m.exec == raise_ud || m.exec == raise_too_long;
     ci->fn = m.fn;
     ci->offset = (u16)bytes;
+    ci->rip = (u32)(v->rip + bytes);
     return m.ends;
 }
 
@@ -505,6 +511,10 @@ static bool decode_block(struct vcpu *v, struct block *b, struct cached_insn *in
             cpu_raise_error(v, VEC_GP, 0); /* the segment ends within it */
         ends = take_insn(v, ci, status, at);
         at += ci->in.len;
+    }
+    for (unsigned k = 0; k < n; k++) {
+        insn[k].index = (u8)k;
+        insn[k].after = (u8)(n - k);
     }
     b->insns = (u8)n;
     b->bytes = (u16)at;

@@ -61,7 +61,10 @@ _Static_assert(sizeof(struct uop) == 32, "two uops a cache line");
 struct cached_insn {
     exec_fn exec; /* the meaning, and the general handler that calls it */
     uop_fn fn;
-    u16 offset; /* from the start of the block */
+    u16 offset;      /* from the start of the block */
+    u8 index, after; /* instructions of the block before this one; from this one on */
+    bool faults;     /* whatever was decoded, it is an invalid opcode or too long */
+    u32 rip;         /* low half */
     struct insn in;
 };
 
@@ -95,6 +98,8 @@ struct block {
     u64 next_page; /* of the page that the only instruction straddles into, or NO_PAGE */
 
     bool dead;
+    u8 heat;    /* times that the translator has seen it, until it translates it */
+    void *code; /* the translator's, or NULL */
     u8 insns;   /* instructions */
     u8 exit;    /* the uop that `out` are the links of */
     u16 bytes;  /* of code */
@@ -149,7 +154,17 @@ struct interp {
         struct block block;
         u8 room[sizeof(struct block) + 4 * sizeof(struct uop)];
     } loose;
+
+    /* The translator, if there is one: a block was killed; all blocks are about to be given up. */
+    void (*killed)(struct vcpu *v, struct block *b);
+    void (*dropped)(struct vcpu *v);
 };
+
+/* The block that a cached instruction belongs to: it follows the instructions in the arena. */
+static inline struct block *insn_block(const struct cached_insn *ci)
+{
+    return (struct block *)align_up((u64)(uintptr_t)(ci + ci->after), 64);
+}
 
 static inline struct block *uop_block(const struct uop *u)
 {
@@ -204,6 +219,20 @@ void cache_drop_all(struct vcpu *v);
 #define UOP_CALL(v, u) ((void)(v), (u))
 #endif
 #define UOP_NEXT(v, u) return UOP_CALL(v, (u) + 1)
+
+/* ---- pieces of the run loop, for the translator's (interp.c) ---- */
+
+/* All that is due before the next instruction. False: the run ends, for the reason in *why. */
+bool interp_boundary(struct vcpu *v, enum vcpu_exit *why);
+/* After a fault has come back to v->landing: delivers it. False: the CPU has shut down. */
+bool interp_land(struct vcpu *v);
+/* The first half of that: v->rip is the address of the instruction that has faulted. */
+void interp_faulted(struct vcpu *v);
+/* One instruction, or one run of a repeated one, with all that single-stepping asks for. */
+void interp_single(struct vcpu *v);
+/* From block b (NULL: the one instruction at rip that is not in memory) on, about `most`
+ * instructions, or just b when that is 0. */
+void interp_blocks(struct vcpu *v, struct block *b, u64 most);
 
 /* ---- handlers that the cache puts into blocks (interp.c) ---- */
 const struct uop *uop_exec(struct vcpu *v, const struct uop *u);      /* any; rip stale */

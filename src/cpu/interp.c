@@ -168,8 +168,7 @@ static void execute(struct vcpu *v, struct block *b)
         u = u->fn(v, u);
 }
 
-/* One instruction, or one run of a repeated one. */
-static void execute_single(struct vcpu *v)
+void interp_single(struct vcpu *v)
 {
     bool trap = v->mode & MODE_TF;
     struct block *b = cache_find(v, MODE_SINGLE);
@@ -194,8 +193,7 @@ static bool own_events(struct vcpu *v, enum vcpu_exit *why)
     return true;
 }
 
-/* All that is due before the next instruction. False: the run ends. */
-static bool boundary(struct vcpu *v, enum vcpu_exit *why)
+bool interp_boundary(struct vcpu *v, enum vcpu_exit *why)
 {
     if (!own_events(v, why))
         return false;
@@ -208,15 +206,20 @@ static bool boundary(struct vcpu *v, enum vcpu_exit *why)
     return true;
 }
 
-/* The fault of the instruction at v->at, or of a fetch or delivery (v->at is NULL and rip right).
- * False: the CPU has shut down. */
-static bool land(struct vcpu *v)
+/* The fault of the instruction at v->at, or of a fetch or delivery (v->at is NULL and rip right). */
+void interp_faulted(struct vcpu *v)
 {
     if (v->at) {
         v->rip = uop_rip(v, v->at);
         v->budget -= v->at->at;
         v->at = NULL;
     }
+    count_executed(v);
+}
+
+bool interp_land(struct vcpu *v)
+{
+    interp_faulted(v);
     return excp_deliver_fault(v);
 }
 
@@ -233,12 +236,19 @@ static bool budget_spent(const struct vcpu *v)
     return v->budget <= -BLOCK_INSNS;
 }
 
+void interp_blocks(struct vcpu *v, struct block *b, u64 most)
+{
+    v->interp->granted = v->budget = (i64)most;
+    execute(v, b ? b : cache_fetch_loose(v));
+    count_executed(v);
+}
+
 static enum vcpu_exit run_loop(struct vcpu *v)
 {
     enum vcpu_exit why = VCPU_EXIT_STOP;
-    for (count_executed(v); !budget_spent(v) && boundary(v, &why); count_executed(v)) {
+    for (count_executed(v); !budget_spent(v) && interp_boundary(v, &why); count_executed(v)) {
         if (v->budget < 0 || excp_stepping(v)) {
-            execute_single(v);
+            interp_single(v);
             continue;
         }
         struct block *b = cache_find(v, 0);
@@ -254,7 +264,7 @@ static enum vcpu_exit step_once(struct vcpu *v)
         if (v->halted)
             why = VCPU_EXIT_HALT;
         else
-            execute_single(v);
+            interp_single(v);
     }
     return why;
 }
@@ -268,7 +278,7 @@ static enum vcpu_exit run(struct vcpu *v, u64 limit, bool step)
     v->landing = &landing;
     v->interp->granted = v->budget = first_budget(limit);
     bool faulted = setjmp(landing) != 0;
-    if (faulted && !land(v))
+    if (faulted && !interp_land(v))
         why = VCPU_EXIT_SHUTDOWN;
     else if (!step)
         why = run_loop(v);

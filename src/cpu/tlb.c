@@ -45,8 +45,31 @@ static void flush_word(struct vcpu *v, unsigned view, unsigned w, u64 bits)
         clear_entry(&v->tlb[view][w * 64 + (unsigned)__builtin_ctzll(bits)]);
 }
 
+/* Code may be elsewhere now, as far as what runs at CPL 3 or at other levels is concerned. */
+static void step_epoch(struct vcpu *v, bool user, bool other)
+{
+    v->map_epoch[0] += user;
+    v->map_epoch[1] += other;
+    if (other)
+        v->local_code = false;
+    if (user && other) {
+        for (unsigned w = 0; w < ARRAY_LEN(v->code_seen); w++)
+            v->code_seen[w] = 0;
+    }
+}
+
+void tlb_note_code(struct vcpu *v, u64 la, bool user)
+{
+    unsigned index = (la >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+    unsigned bit = (la >> PAGE_SHIFT) & (CODE_SEEN_BITS - 1);
+    v->code_seen[bit / 64] |= bit64(bit % 64);
+    if (!user && !(v->tlb_global[v->view][index / 64] >> index % 64 & 1))
+        v->local_code = true;
+}
+
 void tlb_flush(struct vcpu *v)
 {
+    step_epoch(v, true, true);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)
             flush_word(v, view, w, v->tlb_used[view][w]);
@@ -56,6 +79,7 @@ void tlb_flush(struct vcpu *v)
 
 void tlb_flush_nonglobal(struct vcpu *v)
 {
+    step_epoch(v, true, v->local_code);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)
             flush_word(v, view, w, v->tlb_used[view][w] & ~v->tlb_global[view][w]);
@@ -69,6 +93,9 @@ void tlb_flush_page(struct vcpu *v, u64 la)
         return;
     }
     unsigned index = (la >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+    unsigned seen = (la >> PAGE_SHIFT) & (CODE_SEEN_BITS - 1);
+    if (v->code_seen[seen / 64] >> seen % 64 & 1)
+        step_epoch(v, true, true);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         if (v->tlb[view][index].page == (la & ~PAGE_OFFSET_MASK))
             flush_word(v, view, index / 64, bit64(index % 64));
@@ -110,7 +137,7 @@ static u8 rights(const struct vcpu *v, const struct walk *w, unsigned view)
 static bool may_tag_write(const struct vcpu *v, const struct tlb_entry *e)
 {
     return (e->allowed & 1 << ACCESS_WRITE) && e->kind == PHYS_RAM &&
-           !*physmem_marks(v->pm, e->offset) && !debug_page_watched(v, e->page);
+           !*physmem_marks(v->pm, e->offset) && !debug_page_watched(v, e->page) && !v->journal;
 }
 
 static void set_tags(struct vcpu *v, struct tlb_entry *e)
@@ -173,6 +200,8 @@ struct place tlb_translate(struct vcpu *v, u64 la, enum access access, unsigned 
         p.offset = e->offset + at;
         p.hp = physmem_fast(v->pm)->base + p.offset;
     }
+    if (UNLIKELY(v->journal != NULL) && access == ACCESS_WRITE && e->kind == PHYS_RAM)
+        v->journal(v, p.offset);
     return p;
 }
 

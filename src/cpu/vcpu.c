@@ -239,6 +239,11 @@ static bool is_flat(const struct vcpu *v)
     return !v->seg[SEG_CS].base && v->seg[SEG_CS].limit == UINT32_MAX;
 }
 
+static bool is_unlimited(const struct segment *s)
+{
+    return s->end[0] == NO_LIMIT && s->end[1] == NO_LIMIT;
+}
+
 static u32 mode_of_segments(const struct vcpu *v)
 {
     const struct segment *cs = &v->seg[SEG_CS];
@@ -253,6 +258,10 @@ static u32 mode_of_segments(const struct vcpu *v)
         mode |= MODE_FLAT_CS;
     if (is_flat(v))
         mode |= MODE_FLAT;
+    if (is_unlimited(&v->seg[SEG_FS]))
+        mode |= MODE_FS4G;
+    if (is_unlimited(&v->seg[SEG_GS]))
+        mode |= MODE_GS4G;
     return mode;
 }
 
@@ -298,4 +307,5 @@ void vcpu_mode_changed(struct vcpu *v)
         v->view = TLB_USER;
     else
         v->view = smap && !(v->rflags & FLAG_AC) ? TLB_KERNEL_SMAP : TLB_KERNEL;
+    v->mode |= v->view == TLB_KERNEL_SMAP ? MODE_SMAP : 0;
 }

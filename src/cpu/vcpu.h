@@ -267,9 +267,13 @@ enum mode_bits {                    /* the mode word: what translations and cach
                  MODE_BREAK = 1 << 19, /* some code or data breakpoint in DR7 is enabled */
                  MODE_UMIP = 1 << 20,
                  MODE_FLAT_CS = 1 << 21, /* CS base 0 (limit may be anything) */
+                 MODE_FS4G = 1 << 22,    /* FS: usable writable data, limit 4G; base any */
+                 MODE_GS4G = 1 << 23,    /* GS, likewise */
+                 MODE_SMAP = 1 << 24,    /* user pages are forbidden to explicit accesses */
 };
 
 #define RECENT_EVENTS 16
+#define CODE_SEEN_BITS 4096
 
 struct interp;
 struct uop;
@@ -328,7 +332,23 @@ struct vcpu {
     u32 fpu_mxcsr_mask;      /* bits of MXCSR that the host allows to be set */
     struct fpu_stubs *stubs; /* host code of vector and x87 instructions: cpu/fpu_stub.c */
     u64 fpu_ip, fpu_dp;      /* last non-control x87 instruction and operand */
-    u16 fpu_cs, fpu_ds, fpu_op;
+    u32 fpu_op;
+    u16 fpu_cs, fpu_ds;
+
+    /* What translated code (src/bt) reads and what it is told. */
+    u64 code_key;  /* bits 63..32: names the mapping of code that `jumps` is looked up with */
+    void *jumps;   /* the translator's table of indirect jumps */
+    u32 event_mask; /* the events that translated code is left for; see bt/internal.h */
+    u32 jump_to;   /* target of an indirect call while its return address is pushed */
+    bool inside;   /* translated code is running: events must knock */
+    void (*knock)(struct vcpu *v); /* another thread set an event while `inside`. @asyncsignalsafe */
+    void (*journal)(struct vcpu *v, u64 offset); /* NULL, or told of a page before it is written;
+                                                    then no write is direct */
+    u32 map_epoch[2]; /* of code at CPL 3, and of all other: steps when a linear address that code
+                         was run from may lead elsewhere */
+    bool local_code;  /* code outside CPL 3 was run from a page that is not global */
+    u64 code_seen[CODE_SEEN_BITS / 64]; /* linear pages, hashed, that code was run from since
+                                           map_epoch stepped */
 
     struct tlb_entry tlb[TLB_VIEWS][TLB_ENTRIES] __attribute__((aligned(64)));
     u64 tlb_used[TLB_VIEWS][TLB_ENTRIES / 64];   /* entries that a flush must visit */
@@ -417,6 +437,8 @@ u64 vcpu_tsc(const struct vcpu *v);
 static inline void vcpu_event_set(struct vcpu *v, u32 bits)
 {
     __atomic_fetch_or(&v->events, bits, __ATOMIC_SEQ_CST);
+    if (UNLIKELY(__atomic_load_n(&v->inside, __ATOMIC_SEQ_CST)))
+        v->knock(v);
 }
 static inline void vcpu_event_clear(struct vcpu *v, u32 bits)
 {

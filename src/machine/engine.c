@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "machine/engine.h"
 
+#include "bt/bt.h"
 #include "cpu/interp.h"
 
 static bool nothing_to_attach(struct vcpu *v)
@@ -21,15 +22,29 @@ static const struct engine interp_engine = {
     .run = interp_run,
 };
 
+static const struct engine bt_engine = {
+    .name = "bt",
+    .attach = bt_attach,
+    .detach = bt_detach,
+    .run = bt_run,
+};
+
+static const struct engine check_engine = {
+    .name = "check",
+    .attach = check_attach,
+    .detach = check_detach,
+    .run = bt_run,
+};
+
 static const struct {
     const char *name;
     const struct engine *engine;
     const char *unavailable;
 } engines[] = {
-    [ACCEL_BT] = {"bt", NULL, "the binary translator is not part of this version: use interp"},
+    [ACCEL_BT] = {"bt", &bt_engine, NULL},
     [ACCEL_INTERP] = {"interp", &interp_engine, NULL},
     [ACCEL_KVM] = {"kvm", NULL, "the KVM engine is not part of this version: use interp"},
-    [ACCEL_CHECK] = {"check", NULL, "it needs the binary translator: use interp"},
+    [ACCEL_CHECK] = {"check", &check_engine, NULL},
 };
 
 bool engine_parse(const char *name, enum accel *accel)
@@ -52,12 +67,12 @@ const char *engine_name(enum accel accel)
 
 const char *engine_unavailable(enum accel accel)
 {
-    return engines[accel].unavailable;
+    return accel == ACCEL_BT || accel == ACCEL_CHECK ? bt_unavailable() : engines[accel].unavailable;
 }
 
 enum accel engine_default(void)
 {
-    return engines[ACCEL_BT].engine ? ACCEL_BT : ACCEL_INTERP;
+    return bt_unavailable() ? ACCEL_INTERP : ACCEL_BT;
 }
 
 const struct engine *engine_get(enum accel accel)

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The binary translator: guest code that cannot harm the host runs as it is.
+ *
+ * Read in this order: this essay, internal.h (what a translation is made of), run.c (from the run
+ * loop into translated code and back), translate.c (from bytes to a translation), xl_*.c (one kind
+ * of instruction each), callout.c (the only door from translated code to C), thunk.c (the host code
+ * that all translations share), cache.c (finding, linking, killing).
+ *
+ * Vocabulary
+ *   block        a run of guest instructions within a page, decoded; it belongs to the interpreter
+ *                (cpu/code_cache.h), which executes it until it is worth translating
+ *   translation  the host code of a block
+ *   exit         where a translation is left for a guest address known when it was made
+ *   link         an exit that jumps straight to another translation
+ *   thunk        a piece of host code that translations call or jump to
+ *   call-out     one instruction, executed by the interpreter's function for it
+ *
+ * Registers while translated code runs (hostreg.h)
+ *   guest EAX ECX EDX EBX EBP ESI EDI    the host registers of the same name
+ *   guest ESP                            R12
+ *   guest OF SF ZF AF PF CF              host RFLAGS; DF is always clear
+ *   guest x87, MMX, XMM, YMM             the host's (cpu/fpu.h)
+ *   struct vcpu                          R15
+ *   constants of the TLB's hash          R13, R14
+ *   scratch                              R8 to R11
+ *
+ * Invariants
+ *   1. Translated code reaches memory only through R15 or an address that the TLB has approved for
+ *      just this access: mem.h's tags, as the interpreter uses them.
+ *   2. At each host instruction of a guest instruction that can trap or call out, registers and
+ *      flags are those from before that guest instruction: all code that comes before its first
+ *      effect changes nothing but scratch registers. Hence no host flag is ever changed there.
+ *   3. A translation may be entered only in the mode (vcpu->mode) and at the linear and physical
+ *      address that it was made for. Links within a page keep all three. Everything else goes
+ *      through the table of jumps, whose entries name the mode and the state of the page tables by
+ *      vcpu->code_key, or through the run loop.
+ *   4. A killed translation is never entered again: its links, and its entries in the table of
+ *      jumps, go with it. Where C code returns into translated code it looks whether it was killed
+ *      under its feet.
+ *   5. Code memory is given back only all at once, from the run loop.
+ *   6. No translated code polls. An event from another thread knocks (SIGURG): the handler unlinks
+ *      the exits of the translation that it has interrupted, so that it is left at the next one.
+ */
+#ifndef ANELLO_BT_BT_H
+#define ANELLO_BT_BT_H
+
+#include "cpu/vcpu.h"
+
+/* NULL when this host can run translated code, else a line that says what it lacks. */
+const char *bt_unavailable(void);
+
+/* Code memory and tables of one CPU. False: out of resources (errno). */
+bool bt_attach(struct vcpu *v);
+void bt_detach(struct vcpu *v);
+
+/* As interp_run(). */
+enum vcpu_exit bt_run(struct vcpu *v);
+
+/* The same with each translation compared with the interpreter (-accel check). */
+bool check_attach(struct vcpu *v);
+void check_detach(struct vcpu *v);
+
+/* Counters, for --stats and for tests. */
+struct bt_stats {
+    u64 translations;     /* made */
+    u64 insns;            /* guest instructions in them */
+    u64 callout_insns;    /* of them, executed by call-outs */
+    u64 guest_bytes, code_bytes;
+    u64 flushes;          /* of all code memory */
+    u64 killed;           /* translations, because their code changed */
+    u64 links;            /* made */
+    u64 misses;           /* of the table of jumps */
+    u64 callouts;         /* executed */
+    u64 slow;             /* accesses that the TLB did not serve */
+    u64 traps;            /* of the host on translated code */
+    u64 knocks;           /* by other threads */
+    u64 entries;          /* from the run loop into translated code */
+};
+const struct bt_stats *bt_stats(const struct vcpu *v);
+
+#endif

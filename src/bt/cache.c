@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Translations as a whole: which one a host address belongs to, links between them, the table of
+ * jumps, and their end.
+ */
+#include "bt/internal.h"
+
+/* ---- finding ---- */
+
+struct tcode *tcode_at(const struct bt *bt, const u8 *host)
+{
+    unsigned low = 0, high = bt->count;
+    if (!codemem_has(&bt->mem, host))
+        return NULL;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (bt->codes[middle]->entry <= host)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (!low)
+        return NULL;
+    struct tcode *t = bt->codes[low - 1];
+    return host < t->entry + t->size ? t : NULL;
+}
+
+unsigned tcode_insn_at(const struct tcode *t, const u8 *host)
+{
+    u64 offset = (u64)(host - t->entry);
+    unsigned n = t->b->insns;
+    while (n && t->at[n] > offset)
+        n--;
+    return n;
+}
+
+/* ---- links ---- */
+
+static void point_to(struct texit *x, struct bt *bt, const u8 *to)
+{
+    asm_patch_rel32(x->field, codemem_exec(&bt->mem, x->field), to);
+}
+
+static void unlink_exit(struct bt *bt, struct texit *x)
+{
+    if (!x->to)
+        return;
+    point_to(x, bt, x->stub);
+    *x->prev = x->next;
+    if (x->next)
+        x->next->prev = x->prev;
+    x->to = NULL;
+}
+
+void tcode_link(struct bt *bt, struct texit *x, struct tcode *to)
+{
+    unlink_exit(bt, x);
+    /* What a straddling block depends on beyond its page, the table of jumps knows. */
+    if (to->b->next_page != NO_PAGE) {
+        point_to(x, bt, x->lookup);
+        return;
+    }
+    x->to = to;
+    x->next = to->in;
+    x->prev = &to->in;
+    if (x->next)
+        x->next->prev = &x->next;
+    to->in = x;
+    point_to(x, bt, to->entry);
+    bt->stats.links++;
+}
+
+void tcode_unlink_exits(struct bt *bt, struct tcode *t)
+{
+    for (unsigned i = 0; i < t->exits; i++)
+        unlink_exit(bt, &t->exit[i]);
+}
+
+/* ---- the table of jumps ---- */
+
+static struct tjump *jump_slot_of(const struct vcpu *v, u32 rip)
+{
+    return &((struct tjump *)v->jumps)[rip & (JUMPS - 1)];
+}
+
+void tcode_update_key(struct vcpu *v)
+{
+    struct bt *bt = bt_of(v);
+    u32 epoch = v->map_epoch[v->cpl != 3];
+    struct tkey *k = &bt->key[(v->mode ^ v->mode >> 11 ^ v->mode >> 20) % TKEYS];
+    if (k->mode != v->mode || k->epoch != epoch || !k->key) {
+        if (bt->last_key == UINT32_MAX) { /* the numbers start again */
+            memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
+            memset(bt->key, 0, sizeof bt->key);
+            bt->last_key = 0;
+        }
+        *k = (struct tkey){v->mode, epoch, ++bt->last_key};
+    }
+    v->code_key = (u64)k->key << 32;
+}
+
+void tcode_remember(struct vcpu *v, struct tcode *t)
+{
+    if (bt_of(v)->check)
+        return;
+    const struct block *b = t->b;
+    bool user = v->cpl == 3;
+    tlb_note_code(v, b->la, user);
+    if (b->next_page != NO_PAGE)
+        tlb_note_code(v, (u32)(b->la + b->bytes), user);
+    tcode_update_key(v); /* noting may have made the key depend on more */
+    *jump_slot_of(v, (u32)b->rip) =
+        (struct tjump){.ntag = -((u64)(u32)b->rip | v->code_key), .host = t->entry};
+}
+
+u8 *tcode_lookup(struct vcpu *v)
+{
+    const struct tjump *j = jump_slot_of(v, (u32)v->rip);
+    return j->ntag + (v->rip | v->code_key) == 0 ? j->host : NULL;
+}
+
+/* ---- the end ---- */
+
+void tcode_killed(struct vcpu *v, struct block *b)
+{
+    struct bt *bt = bt_of(v);
+    struct tcode *t = b->code;
+    tcode_unlink_exits(bt, t);
+    while (t->in)
+        unlink_exit(bt, t->in);
+    struct tjump *j = jump_slot_of(v, (u32)b->rip);
+    if (j->host == t->entry)
+        j->ntag = 0;
+    t->dead = true;
+    b->code = NULL;
+    bt->stats.killed++;
+}
+
+void tcode_drop_all(struct vcpu *v)
+{
+    struct bt *bt = bt_of(v);
+    for (unsigned i = 0; i < bt->count; i++) {
+        if (!bt->codes[i]->dead)
+            bt->codes[i]->b->code = NULL;
+    }
+    memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
+    bt->count = 0;
+    bt->arena_used = 0;
+    bt->used = bt->thunk_used;
+    bt->stats.flushes++;
+}

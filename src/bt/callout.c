@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The only door from translated code to C. Each function here has the guest's registers in struct
+ * vcpu, executes the one instruction that asked for it, precisely, by the interpreter's function,
+ * and says where translated code goes on. A guest fault leaves by longjmp, over the frames of
+ * translated code, to the run loop (run.c).
+ */
+#include "bt/internal.h"
+#include "cpu/fpu.h"
+#include "cpu/interp.h"
+
+/* Back to the run loop, which goes on at v->rip. */
+static const u8 *leave(struct vcpu *v, u64 rip)
+{
+    v->rip = rip;
+    return NULL;
+}
+
+/* Translated code expects what it found: live FPU registers without errors that may be pending. */
+static bool fpu_as_before(struct vcpu *v, const struct tcode *t)
+{
+    if (!t->fpu)
+        return true;
+    if (!v->fpu_live)
+        fpu_make_live(v);
+    return !v->fpu_unmasked;
+}
+
+/* After instruction ci, which sets v->rip: on in the table of jumps, if nothing is due. */
+static const u8 *go_to_rip(struct vcpu *v)
+{
+    if (UNLIKELY(bt_events(v) || excp_stepping(v) || v->halted || !bt_mode(v->mode)))
+        return NULL;
+    tcode_update_key(v);
+    return tcode_lookup(v);
+}
+
+/* After instruction ci: the next one, if translated code may go on with it. */
+static const u8 *go_to_next(struct vcpu *v, const struct tcode *t, const struct cached_insn *ci)
+{
+    const struct block *b = t->b;
+    u64 next = ci->rip + ci->in.len;
+    if (UNLIKELY(t->dead || bt_events(v) || !fpu_as_before(v, t)))
+        return leave(v, (u32)next);
+    if (ci->fn == uop_exec_mode) {
+        if (UNLIKELY(v->mode != b->mode || excp_stepping(v) || !code_page_is(v, b->la, b->page)))
+            return leave(v, (u32)next);
+        tcode_update_key(v);
+    }
+    return t->entry + t->at[ci->index + 1];
+}
+
+static const u8 *execute(struct vcpu *v, const struct tcode *t, const struct cached_insn *ci)
+{
+    v->at = NULL;
+    v->rip = ci->rip;
+    ci->exec(v, &ci->in);
+    if (ci->fn == uop_exec_end)
+        return go_to_rip(v);
+    return go_to_next(v, t, ci);
+}
+
+const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place)
+{
+    (void)back;
+    const struct cached_insn *ci = (const void *)(v->interp->arena + place);
+    bt_of(v)->stats.callouts++;
+    return execute(v, insn_block(ci)->code, ci);
+}
+
+static const u8 *execute_at(struct vcpu *v, const u8 *host)
+{
+    const struct tcode *t = tcode_at(bt_of(v), host);
+    return execute(v, t, &t->b->insn[tcode_insn_at(t, host)]);
+}
+
+/* `back` follows the call, which is inside its instruction's code. */
+const u8 *callout_slow(struct vcpu *v, const u8 *back)
+{
+    bt_of(v)->stats.slow++;
+    return execute_at(v, back - 1);
+}
+
+/* The host trapped on the guest's own instruction: divide error, alignment, SIMD exception. The
+ * interpreter's function finds the same and raises it. */
+const u8 *callout_trap(struct vcpu *v, const u8 *where)
+{
+    bt_of(v)->stats.traps++;
+    return execute_at(v, where);
+}
+
+/* The first FPU instruction of a translation found the registers not live, or errors unmasked. */
+const u8 *callout_fpu(struct vcpu *v, const u8 *back, u64 place)
+{
+    const struct cached_insn *ci = (const void *)(v->interp->arena + place);
+    fpu_make_live(v);
+    if (LIKELY(!v->fpu_unmasked))
+        return back;
+    bt_of(v)->interpret = true;
+    return leave(v, ci->rip);
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a translation is made of, and what the files of this folder share. Private to src/bt.
+ */
+#ifndef ANELLO_BT_INTERNAL_H
+#define ANELLO_BT_INTERNAL_H
+
+#include "bt/asm_x64.h"
+#include "bt/bt.h"
+#include "bt/codemem.h"
+#include "bt/hostreg.h"
+#include "cpu/code_cache.h"
+
+struct bt;
+struct tcode;
+
+/* An exit within the page of its block. Unlinked, its jump leads to `stub`, which calls
+ * bt->thunk.link: the return address tells which exit it was. */
+struct texit {
+    struct tcode *from, *to; /* to: NULL while unlinked */
+    struct texit *next, **prev;
+    u8 *field;  /* the rel32, in the writable view */
+    u8 *stub;   /* as executed */
+    u8 *lookup; /* as executed: looks the target up in the table of jumps */
+    u32 target;
+};
+
+/* A translation. */
+struct tcode {
+    struct block *b;
+    u8 *entry; /* as executed */
+    u32 size;
+    bool dead;
+    bool fpu;          /* it expects live FPU registers after its first FPU instruction */
+    u8 exits;
+    struct texit exit[2];
+    struct texit *in;  /* links to it */
+    u16 at[];          /* [insns + 1]: where each guest instruction begins, from entry */
+};
+
+/* An entry of the table of jumps: a hit when rip | code_key == -ntag. */
+struct tjump {
+    u64 ntag;
+    u8 *host;
+};
+#define JUMPS 65536 /* by the low 16 bits of rip */
+
+/* Which code_key names a mode and a state of the page tables. */
+struct tkey {
+    u32 mode, epoch;
+    u32 key;
+};
+#define TKEYS 16
+
+#define ACCESS_SIZES 7 /* 1, 2, 4, 8, 10, 16, 32 */
+
+struct thunks {
+    const u8 *enter; /* (vcpu, host code): the way in for C */
+    const u8 *leave; /* the way out; RAX is what `enter` returns */
+    const u8 *link;  /* called by an exit's stub */
+    const u8 *exit;  /* to the run loop; R8 is the guest address */
+    const u8 *jump;  /* R8 is the guest address: through the table of jumps */
+    const u8 *callout, *fpu;              /* called with R8 = an instruction's place in the arena */
+    const u8 *trap;                       /* R9 = where the host trapped */
+    /* R8 from linear to host address, by view and write */
+    const u8 *access[TLB_VIEWS][2][ACCESS_SIZES];
+    const u8 *enter_end, *jump_end, *end; /* of their code */
+};
+
+struct bt {
+    struct vcpu *v;
+    struct codemem mem;
+    size_t used;       /* of mem; thunks come first */
+    size_t thunk_used; /* where they end */
+    struct thunks thunk;
+    struct tcode **codes; /* in the order of their entries */
+    unsigned count;
+    u8 *arena; /* of tcodes */
+    size_t arena_used;
+    struct tkey key[TKEYS];
+    u32 last_key;
+    bool interpret; /* the next block is for the interpreter */
+    struct check *check; /* -accel check, or NULL */
+    struct bt_stats stats;
+};
+
+static inline struct bt *bt_of(const struct vcpu *v)
+{
+    return v->engine;
+}
+
+/* Events that are due: what IF and the NMI block hold back waits, and translated code goes on. The
+ * mask changes by call-outs only. */
+static inline bool bt_events(struct vcpu *v)
+{
+    u32 held = v->rflags & FLAG_IF ? 0 : EVENT_INTR;
+    held |= v->nmi_blocked ? EVENT_NMI : 0;
+    v->event_mask = ~held;
+    return vcpu_events(v) & ~held;
+}
+
+/* ---- thunk.c ---- */
+
+/* Writes all thunks to the start of code memory. */
+void thunks_make(struct bt *bt);
+/* 0 .. ACCESS_SIZES - 1. */
+unsigned thunk_size_index(unsigned size);
+
+/* ---- cache.c ---- */
+
+/* The translation that a host address (as executed) belongs to, or NULL. @asyncsignalsafe */
+struct tcode *tcode_at(const struct bt *bt, const u8 *host);
+/* The guest instruction of it that is there. */
+unsigned tcode_insn_at(const struct tcode *t, const u8 *host);
+void tcode_link(struct bt *bt, struct texit *x, struct tcode *to);
+/* @asyncsignalsafe while translated code runs */
+void tcode_unlink_exits(struct bt *bt, struct tcode *t);
+void tcode_killed(struct vcpu *v, struct block *b);
+/* Gives all translations up. */
+void tcode_drop_all(struct vcpu *v);
+/* Brings v->code_key up to date; after anything that may have changed mode or page tables. */
+void tcode_update_key(struct vcpu *v);
+/* Remembers the way to a block's translation, for its rip in the current mode. */
+void tcode_remember(struct vcpu *v, struct tcode *t);
+/* What the table of jumps knows of v->rip, or NULL. */
+u8 *tcode_lookup(struct vcpu *v);
+
+/* ---- translate.c ---- */
+
+/* Whether code in this mode is translated at all. */
+static inline bool bt_mode(u32 mode)
+{
+    const u32 must = MODE_PE | MODE_CS32 | MODE_SS32 | MODE_FLAT;
+    const u32 never = MODE_VM | MODE_CS64 | MODE_LMA | MODE_TF | MODE_AC | MODE_BREAK;
+    return (mode & (must | never)) == must;
+}
+
+/* Makes the translation of a block; NULL when there is no room left. */
+struct tcode *translate(struct vcpu *v, struct block *b);
+
+/* ---- run.c ---- */
+
+/* Runs translated code from t on. Returns where an unlinked exit was taken, or NULL; v->rip is
+ * right. */
+const u8 *bt_enter(struct vcpu *v, struct tcode *t);
+/* Translated code was left by a longjmp. */
+void bt_left(struct vcpu *v);
+
+/* ---- check.c ---- */
+
+/* Executes a block both ways. */
+void check_block(struct vcpu *v, struct block *b);
+
+/* ---- callout.c: called by thunks. They return where to go on in translated code, or NULL to
+ * leave it; v->rip is right then. ---- */
+
+const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place);
+const u8 *callout_slow(struct vcpu *v, const u8 *back);
+const u8 *callout_trap(struct vcpu *v, const u8 *where);
+const u8 *callout_fpu(struct vcpu *v, const u8 *back, u64 place);
+
+#endif

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The run loop: into translated code where there is some, else the interpreter, block by block; and
+ * what signals do to translated code.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "base/hosttrap.h"
+#include "bt/internal.h"
+#include "cpu/excp.h"
+#include "cpu/fpu.h"
+#include "cpu/interp.h"
+
+#define CODE_BYTES  MIB(64)
+#define ARENA_BYTES MIB(64)
+#define CODES       (1u << 18)
+#define HOT         8    /* executions after which a block is translated */
+#define ODD_RUN     2000 /* instructions interpreted at a time in modes that are not translated */
+
+/* The CPU that runs translated code on this thread: for signal handlers. */
+static _Thread_local struct bt *running;
+
+/* ---- signals ---- */
+
+/* A knock: see invariant 6 in bt.h. @asyncsignalsafe */
+static bool knocked(struct hosttrap *trap)
+{
+    struct bt *bt = running;
+    if (!bt)
+        return true;
+    const u8 *rip = (const u8 *)(uintptr_t)trap->rip;
+    if (!codemem_has(&bt->mem, rip))
+        return true; /* C code looks at the events before it goes back */
+    bt->stats.knocks++;
+    const struct thunks *t = &bt->thunk;
+    if (rip >= t->jump && rip < t->jump_end) {
+        if (rip > t->jump)
+            trap->gpr[REG_CX] = trap->gpr[HR_T3];
+        trap->rip = (u64)(uintptr_t)t->jump;
+        return true;
+    }
+    if (rip >= t->enter && rip < t->enter_end)
+        rip = (const u8 *)(uintptr_t)trap->gpr[HR_T0];
+    else if (rip < t->end)
+        rip = *(const u8 **)(uintptr_t)trap->gpr[REG_SP];
+    struct tcode *code = tcode_at(bt, rip);
+    if (code)
+        tcode_unlink_exits(bt, code);
+    return true;
+}
+
+/* The host trapped on translated code: the thunk takes over with the registers as they are.
+ * @asyncsignalsafe */
+static bool trapped(struct hosttrap *trap)
+{
+    struct bt *bt = running;
+    if (!bt || !codemem_has(&bt->mem, (const void *)(uintptr_t)trap->rip) ||
+        !tcode_at(bt, (const u8 *)(uintptr_t)trap->rip))
+        return false;
+    trap->gpr[HR_T1] = trap->rip;
+    trap->rip = (u64)(uintptr_t)bt->thunk.trap;
+    return true;
+}
+
+static void knock(struct vcpu *v)
+{
+    if (!vcpu_on_own_thread(v))
+        hosttrap_knock(v->thread);
+}
+
+static int install_traps(void)
+{
+    int error = hosttrap_install(HOSTTRAP_ARITHMETIC, trapped);
+    if (!error)
+        error = hosttrap_install(HOSTTRAP_MEMORY, trapped);
+    if (!error)
+        error = hosttrap_install(HOSTTRAP_KNOCK, knocked);
+    return error;
+}
+
+/* ---- life ---- */
+
+const char *bt_unavailable(void)
+{
+    u32 a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_BMI2))
+        return "it needs a host CPU with BMI2: use interp";
+    if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c & bit_LAHF_LM))
+        return "it needs a host CPU with LAHF in 64-bit mode: use interp";
+    if (!FPU_STAYS_LIVE)
+        return "this build cannot keep guest registers live (sanitizers or clang): use interp";
+    return NULL;
+}
+
+static void *reserve(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+bool bt_attach(struct vcpu *v)
+{
+    struct bt *bt = calloc(1, sizeof *bt);
+    if (!bt)
+        return false;
+    v->engine = bt;
+    bt->v = v;
+    bt->mem.fd = -1;
+    v->jumps = reserve(sizeof(struct tjump) * JUMPS);
+    bt->codes = reserve(sizeof *bt->codes * CODES);
+    bt->arena = reserve(ARENA_BYTES);
+    int error = install_traps();
+    if (error || !v->jumps || !bt->codes || !bt->arena || !codemem_create(&bt->mem, CODE_BYTES)) {
+        bt_detach(v);
+        errno = error ? -error : ENOMEM;
+        return false;
+    }
+    thunks_make(bt);
+    v->knock = knock;
+    v->interp->killed = tcode_killed;
+    v->interp->dropped = tcode_drop_all;
+    return true;
+}
+
+void bt_detach(struct vcpu *v)
+{
+    struct bt *bt = bt_of(v);
+    if (!bt)
+        return;
+    if (v->jumps && bt->mem.exec)
+        tcode_drop_all(v);
+    v->interp->killed = NULL;
+    v->interp->dropped = NULL;
+    codemem_destroy(&bt->mem);
+    if (v->jumps)
+        munmap(v->jumps, sizeof(struct tjump) * JUMPS);
+    if (bt->codes)
+        munmap(bt->codes, sizeof *bt->codes * CODES);
+    if (bt->arena)
+        munmap(bt->arena, ARENA_BYTES);
+    free(bt);
+    v->engine = NULL;
+    v->jumps = NULL;
+}
+
+const struct bt_stats *bt_stats(const struct vcpu *v)
+{
+    return &bt_of(v)->stats;
+}
+
+/* ---- running ---- */
+
+/* The exit whose stub's call returns to `back`. */
+static struct texit *exit_at(const struct tcode *t, const u8 *back)
+{
+    return (struct texit *)&t->exit[t->exits > 1 && back > t->exit[1].stub];
+}
+
+/* The translation of b, made if it is worth it; NULL: interpret it. */
+static struct tcode *code_for(struct vcpu *v, struct block *b)
+{
+    if (LIKELY(b->code != NULL))
+        return b->code;
+    if (b->heat < HOT) {
+        b->heat++;
+        return NULL;
+    }
+    struct tcode *t = translate(v, b);
+    if (!t) {
+        tcode_drop_all(v);
+        t = translate(v, b);
+    }
+    return t;
+}
+
+const u8 *bt_enter(struct vcpu *v, struct tcode *t)
+{
+    struct bt *bt = bt_of(v);
+    const u8 *(*way_in)(struct vcpu *, const u8 *) =
+        (const u8 *(*)(struct vcpu *, const u8 *))(uintptr_t)bt->thunk.enter;
+    bt->stats.entries++;
+    tcode_remember(v, t);
+    bt_events(v);
+    v->rip = t->b->rip;
+    running = bt;
+    __atomic_store_n(&v->inside, true, __ATOMIC_SEQ_CST);
+    const u8 *back = way_in(v, t->entry);
+    bt_left(v);
+    if (back) {
+        const struct tcode *from = tcode_at(bt, back - 1);
+        v->rip = exit_at(from, back)->target;
+    }
+    return back;
+}
+
+void bt_left(struct vcpu *v)
+{
+    __atomic_store_n(&v->inside, false, __ATOMIC_RELAXED);
+    running = NULL;
+}
+
+/* Translated code came back by an unlinked exit: the next time it goes on by itself. */
+static void link_exit(struct vcpu *v, const u8 *back)
+{
+    struct bt *bt = bt_of(v);
+    struct tcode *from = tcode_at(bt, back - 1);
+    u64 flushes = bt->stats.flushes;
+    if (bt_events(v) || from->dead)
+        return;
+    struct block *b = cache_find(v, 0);
+    if (!b || flushes != bt->stats.flushes || from->dead)
+        return;
+    struct tcode *to = code_for(v, b);
+    if (to && flushes == bt->stats.flushes)
+        tcode_link(bt, exit_at(from, back), to);
+}
+
+static void run_block(struct vcpu *v)
+{
+    struct bt *bt = bt_of(v);
+    struct block *b = cache_find(v, 0);
+    if (UNLIKELY(!bt_mode(v->mode))) {
+        interp_blocks(v, b, ODD_RUN);
+        return;
+    }
+    bool interpret = bt->interpret;
+    bt->interpret = false;
+    struct tcode *t = b && !interpret ? code_for(v, b) : NULL;
+    if (!t) {
+        interp_blocks(v, b, 0);
+    } else if (UNLIKELY(bt->check != NULL)) {
+        check_block(v, b);
+    } else {
+        const u8 *back = bt_enter(v, t);
+        if (back)
+            link_exit(v, back);
+    }
+}
+
+static enum vcpu_exit run_loop(struct vcpu *v)
+{
+    enum vcpu_exit why = VCPU_EXIT_STOP;
+    while (interp_boundary(v, &why)) {
+        if (UNLIKELY(excp_stepping(v)))
+            interp_single(v);
+        else
+            run_block(v);
+    }
+    return why;
+}
+
+enum vcpu_exit bt_run(struct vcpu *v)
+{
+    jmp_buf landing, *outer = v->landing;
+    volatile enum vcpu_exit why = VCPU_EXIT_STOP;
+    vcpu_bind_thread(v);
+    v->landing = &landing;
+    v->interp->granted = v->budget = 0;
+    bool faulted = setjmp(landing) != 0;
+    bt_left(v);
+    if (faulted && !interp_land(v))
+        why = VCPU_EXIT_SHUTDOWN;
+    else
+        why = run_loop(v);
+    v->landing = outer;
+    fpu_put_away(v);
+    return why;
+}

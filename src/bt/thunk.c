@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The host code that all translations share: the way in and out, the doors to C, the table of
+ * jumps, and the look into the TLB. See hostreg.h for registers.
+ *
+ * The stack. `enter` pushes six registers, after which RSP is 8 above a multiple of 16; a
+ * translation leaves it so. Thunks that are called may therefore call C at once. They keep their
+ * return address at [RSP] while they run, which is how a knock finds the translation that is
+ * waiting for them.
+ */
+#include "bt/internal.h"
+#include "cpu/flags.h"
+
+#define TLB_INDEX_LOW (32 - TLB_BITS - PAGE_SHIFT)
+_Static_assert(TLB_BITS == 10, "HR_C22 is 32 less this");
+
+static const unsigned pushed[] = {X64_RBX, X64_RBP, X64_R12, X64_R13, X64_R14, X64_R15};
+
+static void load64r(struct asm_buf *a, unsigned reg, struct x64_mem m)
+{
+    asm_rm(a, XO_MOV_LOAD | X64_W, reg, m);
+}
+
+static void store64r(struct asm_buf *a, unsigned reg, struct x64_mem m)
+{
+    asm_rm(a, XO_MOV_STORE | X64_W, reg, m);
+}
+
+static struct x64_mem gpr_slot(unsigned gpr)
+{
+    return x64_at(HR_VCPU, (i32)(offsetof(struct vcpu, gpr) + gpr * 8));
+}
+
+/* Guest registers and flags to struct vcpu. Destroys RAX. */
+static void put_spill(struct asm_buf *a)
+{
+    for (unsigned g = 0; g < 8; g++)
+        store64r(a, host_gpr(g), gpr_slot(g));
+    asm_lahf_seto(a);
+    asm_rm(a, XO_MOV_STORE | X64_66, X64_RAX, VCPU(oszapc));
+}
+
+/* And back. */
+static void put_reload(struct asm_buf *a)
+{
+    asm_rm(a, XO_MOVZX16, X64_RAX, VCPU(oszapc));
+    asm_restore_flags(a);
+    for (unsigned g = 8; g-- > 0;)
+        asm_rm(a, XO_MOV_LOAD, host_gpr(g), gpr_slot(g));
+}
+
+static void put_call_c(struct asm_buf *a, const void *fn)
+{
+    asm_mov_imm64(a, X64_RAX, (u64)(uintptr_t)fn);
+    asm_rr(a, XO_GROUP5, XG5_CALL, X64_RAX);
+}
+
+/* ---- in and out ---- */
+
+static void make_enter(struct asm_buf *a, struct thunks *t)
+{
+    t->enter = asm_here(a);
+    for (unsigned i = 0; i < ARRAY_LEN(pushed); i++)
+        asm_push(a, pushed[i]);
+    asm_rr(a, XO_MOV_STORE | X64_W, X64_RDI, HR_VCPU);
+    asm_rr(a, XO_MOV_STORE | X64_W, X64_RSI, HR_T0);
+    asm_mov_imm32(a, HR_C22, 22);
+    asm_mov_imm32(a, HR_C12, PAGE_SHIFT);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(events));
+    asm_rr(a, XO_XOR, X64_RAX, X64_RAX);
+    asm_rm(a, XO_AND, X64_RCX, VCPU(event_mask));
+    u8 *none = asm_jcc_short(a, XCC_Z);
+    u8 *out = asm_jmp(a, NULL);
+    asm_short_here(a, none);
+    put_reload(a);
+    asm_jmp_reg(a, HR_T0);
+    t->enter_end = asm_here(a);
+
+    t->leave = asm_here(a);
+    asm_rel32_here(a, out);
+    for (unsigned i = ARRAY_LEN(pushed); i-- > 0;)
+        asm_pop(a, pushed[i]);
+    asm_ret(a);
+}
+
+static void make_exits(struct asm_buf *a, struct thunks *t)
+{
+    t->link = asm_here(a);
+    asm_pop(a, HR_T0);
+    put_spill(a);
+    asm_rr(a, XO_MOV_STORE | X64_W, HR_T0, X64_RAX);
+    asm_jmp(a, t->leave);
+
+    t->exit = asm_here(a);
+    put_spill(a);
+    store64r(a, HR_T0, VCPU(rip));
+    asm_rr(a, XO_XOR, X64_RAX, X64_RAX);
+    asm_jmp(a, t->leave);
+}
+
+/* ---- the table of jumps ---- */
+
+/* R8 stays as it is, and RCX is in R11 from the second instruction on: a knock here starts again
+ * from the beginning (run.c). */
+static void make_jump(struct asm_buf *a, struct thunks *t)
+{
+    t->jump = asm_here(a);
+    asm_rr(a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(events));
+    asm_vex_rm(a, (struct x64_vex){.opcode = 0xf5, .map = 2, .pp = 2}, X64_RCX, X64_RCX,
+               VCPU(event_mask)); /* pext: 0 only if none of the mask's bits is set */
+    u8 *quiet = asm_jrcxz(a);
+    u8 *out = a->at;
+    asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_jmp(a, t->exit);
+    asm_short_here(a, quiet);
+    asm_rr(a, XO_MOVZX16, HR_T1, HR_T0);
+    asm_rm(a, XO_LEA, HR_T1, x64_indexed(X64_NONE, HR_T1, 8, 0));
+    load64r(a, HR_T2, VCPU(jumps));
+    asm_rm(a, XO_LEA | X64_W, HR_T2, x64_indexed(HR_T2, HR_T1, 2, 0));
+    load64r(a, X64_RCX, x64_at(HR_T2, offsetof(struct tjump, ntag)));
+    load64r(a, HR_T1, VCPU(code_key));
+    asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(X64_RCX, HR_T0, 1, 0));
+    asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 0));
+    u8 *hit = asm_jrcxz(a);
+    asm_jmp(a, out + a->delta);
+    asm_short_here(a, hit);
+    asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_jmp_mem(a, x64_at(HR_T2, offsetof(struct tjump, host)));
+    t->jump_end = asm_here(a);
+}
+
+/* ---- doors to C ---- */
+
+/* After C: RAX is where to go on, or NULL. The slot at [RSP] takes it. */
+static void put_tail(struct asm_buf *a, const struct thunks *t)
+{
+    asm_rr(a, XO_TEST | X64_W, X64_RAX, X64_RAX);
+    u8 *on = asm_jcc_short(a, XCC_NZ);
+    asm_pop(a, X64_RCX);
+    asm_jmp(a, t->leave);
+    asm_short_here(a, on);
+    store64r(a, X64_RAX, x64_at(X64_RSP, 0));
+    put_reload(a);
+    asm_ret(a);
+}
+
+/* C gets the vcpu, the return address and R8. */
+static const u8 *make_door(struct asm_buf *a, const struct thunks *t, const void *fn)
+{
+    const u8 *start = asm_here(a);
+    put_spill(a);
+    asm_rr(a, XO_MOV_STORE | X64_W, HR_VCPU, X64_RDI);
+    load64r(a, X64_RSI, x64_at(X64_RSP, 0));
+    asm_rr(a, XO_MOV_STORE, HR_T0, X64_RDX);
+    put_call_c(a, fn);
+    put_tail(a, t);
+    return start;
+}
+
+static void make_doors(struct asm_buf *a, struct thunks *t)
+{
+    t->callout = make_door(a, t, (const void *)callout_insn);
+    t->fpu = make_door(a, t, (const void *)callout_fpu);
+    /* A trap has no return address yet: it takes where it happened for one. */
+    t->trap = asm_here(a);
+    asm_push(a, HR_T1);
+    make_door(a, t, (const void *)callout_trap);
+}
+
+/* ---- the TLB ---- */
+
+static const u8 access_size[ACCESS_SIZES] = {1, 2, 4, 8, 10, 16, 32};
+
+unsigned thunk_size_index(unsigned size)
+{
+    unsigned i = 0;
+    while (access_size[i] != size)
+        i++;
+    return i;
+}
+
+/* R8: linear address in, host address out. The tag is compared with the page of the last byte, so
+ * that crossings miss. No flag is touched: a difference is tested for by JECXZ. */
+static const u8 *make_access(struct asm_buf *a, bool write, unsigned size, unsigned view,
+                             const u8 *slow)
+{
+    const u8 *start = asm_here(a);
+    const i32 table = (i32)(offsetof(struct vcpu, tlb) + view * sizeof(struct tlb_entry) * TLB_ENTRIES);
+    const i32 tag = (i32)(write ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
+    unsigned last = HR_T0;
+    asm_rorx(a, HR_T2, HR_T0, PAGE_SHIFT + TLB_BITS); /* index to bits 31..22 */
+    if (size > 1) {
+        asm_rm(a, XO_LEA, HR_T1, x64_at(HR_T0, (i32)size - 1));
+        last = HR_T1;
+    }
+    asm_shrx(a, HR_T2, HR_T2, HR_C22);
+    asm_shrx(a, HR_T1, last, HR_C12);
+    asm_shlx(a, HR_T1, HR_T1, HR_C12);
+    asm_rm(a, XO_LEA, HR_T2, x64_indexed(X64_NONE, HR_T2, 8, 0));
+    asm_not(a, HR_T1);
+    asm_rr(a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, x64_indexed(HR_VCPU, HR_T2, 8, table + tag));
+    asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 1));
+    u8 *hit = asm_jrcxz(a);
+    asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_jmp(a, slow);
+    asm_short_here(a, hit);
+    asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    load64r(a, HR_T1, x64_indexed(HR_VCPU, HR_T2, 8, table + (i32)offsetof(struct tlb_entry, addend)));
+    asm_rm(a, XO_LEA | X64_W, HR_T0, x64_indexed(HR_T0, HR_T1, 1, 0));
+    asm_ret(a);
+    return start;
+}
+
+void thunks_make(struct bt *bt)
+{
+    struct asm_buf a;
+    struct thunks *t = &bt->thunk;
+    asm_init(&a, bt->mem.write, bt->mem.size, bt->mem.exec - bt->mem.write);
+    make_enter(&a, t);
+    make_exits(&a, t);
+    make_jump(&a, t);
+    make_doors(&a, t);
+    const u8 *slow = make_door(&a, t, (const void *)callout_slow);
+    for (unsigned view = 0; view < TLB_VIEWS; view++) {
+        for (unsigned write = 0; write < 2; write++) {
+            for (unsigned i = 0; i < ACCESS_SIZES; i++)
+                t->access[view][write][i] = make_access(&a, write, access_size[i], view, slow);
+        }
+    }
+    t->end = asm_here(&a);
+    bt->used = bt->thunk_used = align_up((u64)(a.at - a.start), 64);
+}

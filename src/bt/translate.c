@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * From a block to its translation, in one pass:
+ *
+ *     entry   code of instruction 0, 1, … n-1
+ *             jump to what follows, if the last one does not jump
+ *     after   what is rarely wanted: the FPU's check, exits that are not linked
+ */
+#include "bt/xl.h"
+
+/* More than any block needs: an instruction takes less than 160 bytes with all that it entails. */
+#define MOST_CODE (BLOCK_INSNS * 160 + 512)
+
+#define ARENA_BYTES MIB(64)
+#define MOST_CODES  (1u << 18)
+
+static void put_callout(struct xl *x, const struct cached_insn *ci)
+{
+    asm_mov_imm32(&x->a, HR_T0, (u32)xl_place(x, ci));
+    asm_call(&x->a, x->bt->thunk.callout);
+    x->bt->stats.callout_insns++;
+    x->x87_segs = 0;
+}
+
+static bool put_native(struct xl *x, const struct cached_insn *ci)
+{
+    const struct insn *in = &ci->in;
+    if (ci->faults)
+        return false;
+    switch (op_row(in)->cls) {
+    case CLASS_PLAIN: return xl_int(x, in);
+    case CLASS_CARE: return xl_int(x, in);
+    case CLASS_STACK: return xl_stack(x, in);
+    case CLASS_BRANCH: return xl_flow(x, ci);
+    case CLASS_X87:
+    case CLASS_MMX:
+    case CLASS_SSE:
+    case CLASS_AVX: return xl_fpu(x, ci);
+    default: return false;
+    }
+}
+
+static unsigned view_of(u32 mode)
+{
+    if ((mode & MODE_CPL) == 3)
+        return TLB_USER;
+    return mode & MODE_SMAP ? TLB_KERNEL_SMAP : TLB_KERNEL;
+}
+
+static bool has_room(const struct bt *bt)
+{
+    return bt->used + MOST_CODE <= bt->mem.size && bt->count < MOST_CODES &&
+           bt->arena_used + sizeof(struct tcode) + (BLOCK_INSNS + 1) * sizeof(u16) <= ARENA_BYTES;
+}
+
+static struct tcode *new_tcode(struct bt *bt, struct block *b, u8 *entry)
+{
+    struct tcode *t = (struct tcode *)(bt->arena + bt->arena_used);
+    bt->arena_used += align_up(sizeof *t + (b->insns + 1u) * sizeof(u16), 16);
+    *t = (struct tcode){.b = b, .entry = entry};
+    return t;
+}
+
+static void put_insns(struct xl *x)
+{
+    const struct block *b = x->b;
+    for (unsigned n = 0; n < b->insns; n++) {
+        const struct cached_insn *ci = &b->insn[n];
+        x->t->at[n] = (u16)(asm_here(&x->a) - x->t->entry);
+        if (!put_native(x, ci))
+            put_callout(x, ci);
+    }
+    x->t->at[b->insns] = (u16)(asm_here(&x->a) - x->t->entry);
+    if (b->insn[b->insns - 1].fn != uop_exec_end)
+        xl_exit_jmp(x, (u32)(b->rip + b->bytes));
+}
+
+struct tcode *translate(struct vcpu *v, struct block *b)
+{
+    struct bt *bt = bt_of(v);
+    if (!has_room(bt))
+        return NULL;
+    u8 *at = bt->mem.write + bt->used;
+    struct xl x = {.bt = bt, .v = v, .b = b, .view = view_of(b->mode)};
+    asm_init(&x.a, at, MOST_CODE, bt->mem.exec - bt->mem.write);
+    x.t = new_tcode(bt, b, asm_here(&x.a));
+    put_insns(&x);
+    xl_finish_fpu(&x);
+    xl_finish_exits(&x);
+    x.t->size = (u32)(x.a.at - at);
+    bt->codes[bt->count++] = x.t;
+    bt->used += align_up(x.t->size, 16);
+    bt->stats.translations++;
+    bt->stats.insns += b->insns;
+    bt->stats.guest_bytes += b->bytes;
+    bt->stats.code_bytes += x.t->size;
+    b->code = x.t;
+    return x.t;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A translation while it is made: what translate.c and the xl_*.c share. Each xl_*() either writes
+ * the code of its instruction and returns true, or has written nothing and returns false; then the
+ * instruction becomes a call-out.
+ */
+#ifndef ANELLO_BT_XL_H
+#define ANELLO_BT_XL_H
+
+#include "bt/internal.h"
+#include "cpu/optable.h"
+
+struct xl {
+    struct bt *bt;
+    struct vcpu *v;
+    struct block *b;
+    struct tcode *t;
+    struct asm_buf a;
+    unsigned view; /* enum tlb_view of the block's accesses */
+    bool fpu_checked;
+    u8 x87_segs; /* bit: this segment's selector is in fpu_ds, and CS's in fpu_cs */
+
+    /* Jumps to places that come after the code proper. */
+    struct {
+        u8 *field;
+        u32 target;
+    } exit[2];
+    unsigned exits;
+    struct {
+        u8 *field;      /* the jump there */
+        u8 *resume;     /* as executed */
+        u64 place;
+    } fpu;
+};
+
+/* How an instruction's place is told to a thunk (R8). */
+static inline u64 xl_place(const struct xl *x, const struct cached_insn *ci)
+{
+    return (u64)((const u8 *)ci - x->v->interp->arena);
+}
+
+/* ---- xl_mem.c ---- */
+
+/* The memory operand is one that translated code reaches. */
+bool xl_mem_ok(const struct xl *x, const struct insn *in);
+/* HR_T0 = effective address, or linear address. */
+void xl_put_ea(struct xl *x, const struct insn *in);
+void xl_put_la(struct xl *x, const struct insn *in);
+/* HR_T0: from linear to host address. All scratch registers change. */
+void xl_put_access(struct xl *x, unsigned size, bool write);
+/* Both. */
+void xl_put_mem(struct xl *x, const struct insn *in, unsigned size, bool write);
+
+/* ---- xl_int.c, xl_fpu.c, xl_flow.c ---- */
+
+bool xl_int(struct xl *x, const struct insn *in);
+bool xl_stack(struct xl *x, const struct insn *in);
+bool xl_fpu(struct xl *x, const struct cached_insn *ci);
+bool xl_flow(struct xl *x, const struct cached_insn *ci);
+
+/* Leaves the translation for a known target. */
+void xl_exit_jmp(struct xl *x, u32 target);
+void xl_exit_jcc(struct xl *x, enum x64_cc cc, u32 target);
+
+/* What comes after the code proper. */
+void xl_finish_exits(struct xl *x);
+void xl_finish_fpu(struct xl *x);
+
+#endif

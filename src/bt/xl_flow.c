@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Near control flow. Targets within the page leave by links, all others by the table of jumps. The
+ * code segment is flat, so no target is beyond its limit.
+ */
+#include "bt/xl.h"
+
+static bool same_page(const struct xl *x, u32 target)
+{
+    return !((target ^ (u32)x->b->la) & ~(u32)PAGE_OFFSET_MASK);
+}
+
+static void put_lookup(struct xl *x, u32 target)
+{
+    asm_mov_imm32(&x->a, HR_T0, target);
+    asm_jmp(&x->a, x->bt->thunk.jump);
+}
+
+static void note_exit(struct xl *x, u8 *field, u32 target)
+{
+    x->exit[x->exits].field = field;
+    x->exit[x->exits++].target = target;
+}
+
+void xl_exit_jmp(struct xl *x, u32 target)
+{
+    if (same_page(x, target))
+        note_exit(x, asm_jmp(&x->a, NULL), target);
+    else
+        put_lookup(x, target);
+}
+
+void xl_exit_jcc(struct xl *x, enum x64_cc cc, u32 target)
+{
+    note_exit(x, asm_jcc(&x->a, cc, NULL), target);
+}
+
+/* What the exits lead to as long as they are not linked. */
+void xl_finish_exits(struct xl *x)
+{
+    for (unsigned i = 0; i < x->exits; i++) {
+        u32 target = x->exit[i].target;
+        asm_rel32_here(&x->a, x->exit[i].field);
+        if (!same_page(x, target)) {
+            put_lookup(x, target);
+            continue;
+        }
+        struct texit *e = &x->t->exit[x->t->exits++];
+        *e = (struct texit){.from = x->t, .field = x->exit[i].field, .target = target};
+        e->stub = asm_here(&x->a);
+        asm_call(&x->a, x->bt->thunk.link);
+        e->lookup = asm_here(&x->a);
+        put_lookup(x, target);
+    }
+}
+
+/* ---- instructions ---- */
+
+static void put_push_return(struct xl *x, u32 next)
+{
+    asm_rm(&x->a, XO_LEA, HR_T0, x64_at(HR_SP, -4));
+    xl_put_access(x, 4, true);
+    asm_mov_mem_imm32(&x->a, x64_at(HR_T0, 0), next);
+    asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, -4));
+}
+
+/* HR_T0 = the target of an indirect jump or call. */
+static bool put_target(struct xl *x, const struct insn *in)
+{
+    const struct operand *o = &in->operand[0];
+    if (o->kind == OPD_GPR) {
+        asm_rr(&x->a, XO_MOV_LOAD, HR_T0, host_gpr(o->reg));
+        return true;
+    }
+    if (o->kind != OPD_MEM || !xl_mem_ok(x, in))
+        return false;
+    xl_put_mem(x, in, 4, false);
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, x64_at(HR_T0, 0));
+    return true;
+}
+
+static bool put_jmp(struct xl *x, const struct insn *in, u32 target)
+{
+    if (in->operand[0].kind == OPD_REL) {
+        xl_exit_jmp(x, target);
+        return true;
+    }
+    if (!put_target(x, in))
+        return false;
+    asm_jmp(&x->a, x->bt->thunk.jump);
+    return true;
+}
+
+static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
+{
+    if (in->operand[0].kind == OPD_REL) {
+        put_push_return(x, next);
+        xl_exit_jmp(x, target);
+        return true;
+    }
+    if (!put_target(x, in))
+        return false;
+    asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
+    put_push_return(x, next);
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, VCPU(jump_to));
+    asm_jmp(&x->a, x->bt->thunk.jump);
+    return true;
+}
+
+static bool put_ret(struct xl *x, const struct insn *in)
+{
+    i32 extra = in->imm_len ? (i32)(in->imm & 0xffff) : 0;
+    asm_rr(&x->a, XO_MOV_LOAD, HR_T0, HR_SP);
+    xl_put_access(x, 4, false);
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, x64_at(HR_T0, 0));
+    asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, 4 + extra));
+    asm_jmp(&x->a, x->bt->thunk.jump);
+    return true;
+}
+
+static bool put_loop(struct xl *x, const struct insn *in, u32 next, u32 target)
+{
+    u8 *zero, *other = NULL;
+    if (in->adsize != 4)
+        return false;
+    if (in->op == OP_JCXZ) {
+        zero = asm_jecxz(&x->a);
+        note_exit(x, asm_jmp(&x->a, NULL), next);
+        asm_short_here(&x->a, zero);
+        note_exit(x, asm_jmp(&x->a, NULL), target);
+        return true;
+    }
+    asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(X64_RCX, -1));
+    zero = asm_jecxz(&x->a);
+    if (in->op == OP_LOOPE)
+        other = asm_jcc_short(&x->a, XCC_NZ);
+    else if (in->op == OP_LOOPNE)
+        other = asm_jcc_short(&x->a, XCC_Z);
+    note_exit(x, asm_jmp(&x->a, NULL), target);
+    asm_short_here(&x->a, zero);
+    if (other)
+        asm_short_here(&x->a, other);
+    note_exit(x, asm_jmp(&x->a, NULL), next);
+    return true;
+}
+
+bool xl_flow(struct xl *x, const struct cached_insn *ci)
+{
+    const struct insn *in = &ci->in;
+    u32 next = ci->rip + in->len, mask = (u32)mask64(in->opsize * 8);
+    u32 target = (next + (u32)in->imm) & mask;
+    if (in->op == OP_JCC) {
+        xl_exit_jcc(x, in->opcode & 15, target);
+        note_exit(x, asm_jmp(&x->a, NULL), next);
+        return true;
+    }
+    if (in->op != OP_LOOP && in->op != OP_LOOPE && in->op != OP_LOOPNE && in->op != OP_JCXZ &&
+        in->opsize != 4)
+        return false;
+    switch (in->op) {
+    case OP_JMP: return put_jmp(x, in, target);
+    case OP_CALL: return put_call(x, in, next, target);
+    case OP_RET: return put_ret(x, in);
+    case OP_LOOP:
+    case OP_LOOPE:
+    case OP_LOOPNE:
+    case OP_JCXZ: return put_loop(x, in, next, target);
+    default: return false;
+    }
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * x87, MMX, SSE and AVX: the guest's own instruction on the guest's own registers. The first one of
+ * a translation makes sure that they are live in the host's and that no x87 error can be pending.
+ *
+ * SIMD exceptions and misaligned operands trap on the host as they do on the guest (callout_trap()).
+ */
+#include "bt/xl.h"
+#include "cpu/op_fpu.h"
+
+_Static_assert(offsetof(struct vcpu, fpu_unmasked) == offsetof(struct vcpu, fpu_live) + 1,
+               "both are looked at as one word");
+
+/* Nothing but scratch registers changes. */
+static void put_check(struct xl *x, const struct cached_insn *ci)
+{
+    asm_rr(&x->a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
+    asm_rm(&x->a, XO_MOVZX16, X64_RCX, VCPU(fpu_live));
+    asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(X64_RCX, -1));
+    u8 *ready = asm_jrcxz(&x->a);
+    x->fpu.field = asm_jmp(&x->a, NULL);
+    asm_short_here(&x->a, ready);
+    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    x->fpu.resume = asm_here(&x->a);
+    x->fpu.place = xl_place(x, ci);
+    x->fpu_checked = true;
+    x->t->fpu = true;
+}
+
+void xl_finish_fpu(struct xl *x)
+{
+    if (!x->fpu_checked)
+        return;
+    asm_rel32_here(&x->a, x->fpu.field);
+    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_mov_imm32(&x->a, HR_T0, (u32)x->fpu.place);
+    asm_call(&x->a, x->bt->thunk.fpu);
+    asm_jmp(&x->a, x->fpu.resume);
+}
+
+/* The instruction for the host; a memory operand is at [R8]. Registers keep their numbers. */
+static void put_insn(struct xl *x, const struct insn *in, union stub_code c, bool mem)
+{
+    static const u32 map[4] = {0, X64_0F, X64_0F38, X64_0F3A};
+    static const u32 mandatory[4] = {0, X64_66, X64_F3, X64_F2};
+    unsigned reg = modrm_reg(in), rm = modrm_rm(in);
+    if (c.vex) {
+        struct x64_vex vex = {.opcode = c.opcode,
+                              .map = c.map,
+                              .pp = c.pp,
+                              .w = c.rex & REX_W,
+                              .l = c.vex_l};
+        if (mem)
+            asm_vex_rm(&x->a, vex, reg, c.vex_v, x64_at(HR_T0, 0));
+        else if (c.has_modrm)
+            asm_vex_rr(&x->a, vex, reg, c.vex_v, rm);
+        else
+            asm_vex_none(&x->a, vex, c.vex_v);
+    } else {
+        u32 op = c.opcode | map[c.map] | mandatory[c.pp];
+        if (mem)
+            asm_rm(&x->a, op, reg, x64_at(HR_T0, 0));
+        else if (c.has_modrm)
+            asm_rr(&x->a, op, reg, rm);
+        else
+            asm_op(&x->a, op);
+    }
+    if (c.has_imm)
+        asm_byte(&x->a, c.imm);
+}
+
+/* FIP, FOP, FCS, FDP, FDS, as cpu/op_x87.c keeps them. */
+static void put_tracking(struct xl *x, const struct cached_insn *ci, bool mem)
+{
+    const struct insn *in = &ci->in;
+    const i32 sel = (i32)offsetof(struct segment, sel);
+    if (!(x->x87_segs & 1 << SEG_CS)) {
+        i32 cs = (i32)(offsetof(struct vcpu, seg) + SEG_CS * sizeof(struct segment)) + sel;
+        asm_rm(&x->a, XO_MOVZX16, HR_T1, x64_at(HR_VCPU, cs));
+        asm_rm(&x->a, XO_MOV_STORE | X64_66, HR_T1, VCPU(fpu_cs));
+        x->x87_segs |= 1 << SEG_CS;
+    }
+    asm_mov_mem_imm32(&x->a, VCPU(fpu_ip), ci->rip);
+    asm_mov_mem_imm32(&x->a, VCPU(fpu_op), (u32)((in->opcode & 7) << 8 | in->modrm));
+    if (!mem)
+        return;
+    xl_put_ea(x, in);
+    asm_rm(&x->a, XO_MOV_STORE | X64_W, HR_T0, VCPU(fpu_dp));
+    if (!(x->x87_segs & 1 << in->seg)) {
+        i32 ds = (i32)(offsetof(struct vcpu, seg) + in->seg * sizeof(struct segment)) + sel;
+        asm_rm(&x->a, XO_MOVZX16, HR_T1, x64_at(HR_VCPU, ds));
+        asm_rm(&x->a, XO_MOV_STORE | X64_66, HR_T1, VCPU(fpu_ds));
+        x->x87_segs = (u8)(1 << SEG_CS | 1 << in->seg);
+    }
+}
+
+static bool names_esp(const struct insn *in)
+{
+    for (unsigned k = 0; k < in->operands; k++) {
+        if (in->operand[k].kind == OPD_GPR && in->operand[k].reg == REG_SP)
+            return true;
+    }
+    return false;
+}
+
+static bool known_size(unsigned size)
+{
+    return size == 1 || size == 2 || size == 4 || size == 8 || size == 10 || size == 16 ||
+           size == 32;
+}
+
+bool xl_fpu(struct xl *x, const struct cached_insn *ci)
+{
+    const struct insn *in = &ci->in;
+    struct fpu_plan plan;
+    if (!op_fpu_plan(x->v, in, &plan) || !fpu_allowed(x->b->mode, plan.check) || names_esp(in))
+        return false;
+    bool mem = plan.use != USE_NONE;
+    if (mem && (!xl_mem_ok(x, in) || !known_size(plan.size)))
+        return false;
+    if (!x->fpu_checked)
+        put_check(x, ci);
+    if (mem)
+        xl_put_mem(x, in, plan.size, plan.use == USE_WRITE);
+    put_insn(x, in, fpu_stub_encode(in), mem);
+    if (plan.check == CHECK_X87)
+        put_tracking(x, ci, mem);
+    return true;
+}
