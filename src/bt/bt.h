@@ -63,19 +63,19 @@ void check_detach(struct vcpu *v);
 
 /* Counters, for --stats and for tests. */
 struct bt_stats {
-    u64 translations;     /* made */
-    u64 insns;            /* guest instructions in them */
-    u64 callout_insns;    /* of them, executed by call-outs */
+    u64 translations;  /* made */
+    u64 insns;         /* guest instructions in them */
+    u64 callout_insns; /* of them, executed by call-outs */
     u64 guest_bytes, code_bytes;
-    u64 flushes;          /* of all code memory */
-    u64 killed;           /* translations, because their code changed */
-    u64 links;            /* made */
-    u64 misses;           /* of the table of jumps */
-    u64 callouts;         /* executed */
-    u64 slow;             /* accesses that the TLB did not serve */
-    u64 traps;            /* of the host on translated code */
-    u64 knocks;           /* by other threads */
-    u64 entries;          /* from the run loop into translated code */
+    u64 flushes;  /* of all code memory */
+    u64 killed;   /* translations, because their code changed */
+    u64 links;    /* made */
+    u64 misses;   /* of the table of jumps */
+    u64 callouts; /* executed */
+    u64 slow;     /* accesses that the TLB did not serve */
+    u64 traps;    /* of the host on translated code */
+    u64 knocks;   /* by other threads */
+    u64 entries;  /* from the run loop into translated code */
 };
 const struct bt_stats *bt_stats(const struct vcpu *v);
 

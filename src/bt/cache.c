@@ -4,6 +4,7 @@
  * jumps, and their end.
  */
 #include "bt/internal.h"
+#include "cpu/fpu.h"
 
 /* ---- finding ---- */
 
@@ -90,6 +91,7 @@ void tcode_update_key(struct vcpu *v)
     struct tkey *k = &bt->key[(v->mode ^ v->mode >> 11 ^ v->mode >> 20) % TKEYS];
     if (k->mode != v->mode || k->epoch != epoch || !k->key) {
         if (bt->last_key == UINT32_MAX) { /* the numbers start again */
+            fpu_put_away(v);
             memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
             memset(bt->key, 0, sizeof bt->key);
             bt->last_key = 0;
@@ -139,6 +141,7 @@ void tcode_killed(struct vcpu *v, struct block *b)
 void tcode_drop_all(struct vcpu *v)
 {
     struct bt *bt = bt_of(v);
+    fpu_put_away(v);
     for (unsigned i = 0; i < bt->count; i++) {
         if (!bt->codes[i]->dead)
             bt->codes[i]->b->code = NULL;

@@ -274,7 +274,8 @@ static void print_registers(const struct registers *a, const struct registers *b
     print_difference("fpu ip", a->fpu_ip, b->fpu_ip);
     print_difference("fpu dp", a->fpu_dp, b->fpu_dp);
     print_difference("fpu op", a->fpu_op, b->fpu_op);
-    print_difference("fpu cs,ds", a->fpu_cs | (u64)a->fpu_ds << 16, b->fpu_cs | (u64)b->fpu_ds << 16);
+    print_difference("fpu cs,ds", a->fpu_cs | (u64)a->fpu_ds << 16,
+                     b->fpu_cs | (u64)b->fpu_ds << 16);
     print_difference("other", a->shadow | (u64)a->pending_db << 8 | (u64)a->halted << 40,
                      b->shadow | (u64)b->pending_db << 8 | (u64)b->halted << 40);
     for (unsigned i = 0; i < sizeof a->fpu; i += 8) {

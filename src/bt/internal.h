@@ -31,11 +31,11 @@ struct tcode {
     u8 *entry; /* as executed */
     u32 size;
     bool dead;
-    bool fpu;          /* it expects live FPU registers after its first FPU instruction */
+    bool fpu; /* it expects live FPU registers after its first FPU instruction */
     u8 exits;
     struct texit exit[2];
-    struct texit *in;  /* links to it */
-    u16 at[];          /* [insns + 1]: where each guest instruction begins, from entry */
+    struct texit *in; /* links to it */
+    u16 at[];         /* [insns + 1]: where each guest instruction begins, from entry */
 };
 
 /* An entry of the table of jumps: a hit when rip | code_key == -ntag. */
@@ -55,13 +55,13 @@ struct tkey {
 #define ACCESS_SIZES 7 /* 1, 2, 4, 8, 10, 16, 32 */
 
 struct thunks {
-    const u8 *enter; /* (vcpu, host code): the way in for C */
-    const u8 *leave; /* the way out; RAX is what `enter` returns */
-    const u8 *link;  /* called by an exit's stub */
-    const u8 *exit;  /* to the run loop; R8 is the guest address */
-    const u8 *jump;  /* R8 is the guest address: through the table of jumps */
-    const u8 *callout, *fpu;              /* called with R8 = an instruction's place in the arena */
-    const u8 *trap;                       /* R9 = where the host trapped */
+    const u8 *enter;         /* (vcpu, host code): the way in for C */
+    const u8 *leave;         /* the way out; RAX is what `enter` returns */
+    const u8 *link;          /* called by an exit's stub */
+    const u8 *exit;          /* to the run loop; R8 is the guest address */
+    const u8 *jump;          /* R8 is the guest address: through the table of jumps */
+    const u8 *callout, *fpu; /* called with R8 = an instruction's place in the arena */
+    const u8 *trap;          /* R9 = where the host trapped */
     /* R8 from linear to host address, by view and write */
     const u8 *access[TLB_VIEWS][2][ACCESS_SIZES];
     const u8 *enter_end, *jump_end, *end; /* of their code */
@@ -79,7 +79,7 @@ struct bt {
     size_t arena_used;
     struct tkey key[TKEYS];
     u32 last_key;
-    bool interpret; /* the next block is for the interpreter */
+    bool interpret;      /* the next block is for the interpreter */
     struct check *check; /* -accel check, or NULL */
     struct bt_stats stats;
 };

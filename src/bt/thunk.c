@@ -186,8 +186,10 @@ static const u8 *make_access(struct asm_buf *a, bool write, unsigned size, unsig
                              const u8 *slow)
 {
     const u8 *start = asm_here(a);
-    const i32 table = (i32)(offsetof(struct vcpu, tlb) + view * sizeof(struct tlb_entry) * TLB_ENTRIES);
-    const i32 tag = (i32)(write ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
+    const i32 table =
+        (i32)(offsetof(struct vcpu, tlb) + view * sizeof(struct tlb_entry) * TLB_ENTRIES);
+    const i32 tag =
+        (i32)(write ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
     unsigned last = HR_T0;
     asm_rorx(a, HR_T2, HR_T0, PAGE_SHIFT + TLB_BITS); /* index to bits 31..22 */
     if (size > 1) {
@@ -207,7 +209,8 @@ static const u8 *make_access(struct asm_buf *a, bool write, unsigned size, unsig
     asm_jmp(a, slow);
     asm_short_here(a, hit);
     asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
-    load64r(a, HR_T1, x64_indexed(HR_VCPU, HR_T2, 8, table + (i32)offsetof(struct tlb_entry, addend)));
+    load64r(a, HR_T1,
+            x64_indexed(HR_VCPU, HR_T2, 8, table + (i32)offsetof(struct tlb_entry, addend)));
     asm_rm(a, XO_LEA | X64_W, HR_T0, x64_indexed(HR_T0, HR_T1, 1, 0));
     asm_ret(a);
     return start;

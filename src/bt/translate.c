@@ -7,6 +7,7 @@
  *     after   what is rarely wanted: the FPU's check, exits that are not linked
  */
 #include "bt/xl.h"
+#include "cpu/fpu.h"
 
 /* More than any block needs: an instruction takes less than 160 bytes with all that it entails. */
 #define MOST_CODE (BLOCK_INSNS * 160 + 512)
@@ -78,6 +79,7 @@ static void put_insns(struct xl *x)
 struct tcode *translate(struct vcpu *v, struct block *b)
 {
     struct bt *bt = bt_of(v);
+    fpu_put_away(v); /* memcpy() may use its registers */
     if (!has_room(bt))
         return NULL;
     u8 *at = bt->mem.write + bt->used;

@@ -27,8 +27,8 @@ struct xl {
     } exit[2];
     unsigned exits;
     struct {
-        u8 *field;      /* the jump there */
-        u8 *resume;     /* as executed */
+        u8 *field;  /* the jump there */
+        u8 *resume; /* as executed */
         u64 place;
     } fpu;
 };

@@ -3,7 +3,8 @@
  * x87, MMX, SSE and AVX: the guest's own instruction on the guest's own registers. The first one of
  * a translation makes sure that they are live in the host's and that no x87 error can be pending.
  *
- * SIMD exceptions and misaligned operands trap on the host as they do on the guest (callout_trap()).
+ * SIMD exceptions and misaligned operands trap on the host as they do on the guest
+ * (callout_trap()).
  */
 #include "bt/xl.h"
 #include "cpu/op_fpu.h"
@@ -45,11 +46,8 @@ static void put_insn(struct xl *x, const struct insn *in, union stub_code c, boo
     static const u32 mandatory[4] = {0, X64_66, X64_F3, X64_F2};
     unsigned reg = modrm_reg(in), rm = modrm_rm(in);
     if (c.vex) {
-        struct x64_vex vex = {.opcode = c.opcode,
-                              .map = c.map,
-                              .pp = c.pp,
-                              .w = c.rex & REX_W,
-                              .l = c.vex_l};
+        struct x64_vex vex = {
+            .opcode = c.opcode, .map = c.map, .pp = c.pp, .w = c.rex & REX_W, .l = c.vex_l};
         if (mem)
             asm_vex_rm(&x->a, vex, reg, c.vex_v, x64_at(HR_T0, 0));
         else if (c.has_modrm)

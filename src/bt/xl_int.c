@@ -291,7 +291,10 @@ static bool put_other(struct xl *x, const struct insn *in)
     case OP_INC: asm_rr(&x->a, 0xff | size, 0, reg); return true;
     case OP_DEC: asm_rr(&x->a, 0xff | size, 1, reg); return true;
     case OP_XCHG: asm_rr(&x->a, XO_XCHG | size, X64_RAX, reg); return true;
-    case OP_PAUSE: asm_byte(&x->a, 0xf3); asm_byte(&x->a, 0x90); return true;
+    case OP_PAUSE:
+        asm_byte(&x->a, 0xf3);
+        asm_byte(&x->a, 0x90);
+        return true;
     case OP_BSWAP:
         if (size)
             return false; /* undefined */

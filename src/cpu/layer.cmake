@@ -5,6 +5,7 @@ if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
   list(APPEND general_regs_only -mmemcpy-strategy=unrolled_loop:64:noalign,rep_byte:-1:noalign
        -mmemset-strategy=unrolled_loop:64:noalign,rep_byte:-1:noalign)
 endif()
+set_property(GLOBAL PROPERTY general_regs_only ${general_regs_only})
 if(scope STREQUAL "PUBLIC")
   target_compile_options(anello_cpu PRIVATE ${general_regs_only})
 endif()
