@@ -88,7 +88,11 @@ void tcode_update_key(struct vcpu *v)
 {
     struct bt *bt = bt_of(v);
     u32 epoch = v->map_epoch[v->cpl != 3];
-    struct tkey *k = &bt->key[(v->mode ^ v->mode >> 11 ^ v->mode >> 20) % TKEYS];
+    struct tkey *k = bt->key;
+    while (k < bt->key + TKEYS && k->mode != v->mode)
+        k++;
+    if (UNLIKELY(k == bt->key + TKEYS))
+        k = &bt->key[bt->next_key++ % TKEYS];
     if (k->mode != v->mode || k->epoch != epoch || !k->key) {
         if (bt->last_key == UINT32_MAX) { /* the numbers start again */
             fpu_put_away(v);

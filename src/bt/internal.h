@@ -79,6 +79,7 @@ struct bt {
     size_t arena_used;
     struct tkey key[TKEYS];
     u32 last_key;
+    unsigned next_key;   /* of `key`, to be replaced */
     bool interpret;      /* the next block is for the interpreter */
     struct check *check; /* -accel check, or NULL */
     struct bt_stats stats;
