@@ -293,7 +293,7 @@ db_handler:
         pop eax
         iretd
 
-        align 4
+        align 4096
 db_count:     dd 0
 db_eips:      times 8 dd 0
 db_first_dr6: dd 0

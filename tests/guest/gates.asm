@@ -615,7 +615,7 @@ int16_record:
         iret
         bits 32
 
-        align 4
+        align 4096
 wrongs:   dd 0
 scratch:  dd 0, 0
 seen_esp: dd 0

@@ -201,7 +201,7 @@ irq_handler:
         pop eax
         iretd
 
-        align 4
+        align 4096
 irq_count: dd 0
 irq_eip:   dd 0
 irq_flags: dd 0

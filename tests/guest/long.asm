@@ -604,7 +604,7 @@ thunk:  mov [thunk_rax], rax
 
 text_high: db "    upper half", 0
 
-        align 16
+        align 4096
 sixteen:       dq 1, 2
 constant:      dq 0x0123456789abcdef
 gate_pointer:  dd 0

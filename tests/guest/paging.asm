@@ -1210,7 +1210,7 @@ pae:
         mov cr4, eax
         ret
 
-        align 4
+        align 4096
 wrongs:  dd 0
 place:   dd 0
 count:   dd 0

@@ -732,7 +732,7 @@ addresses_16:
         mov dword [wrongs], 0
         ret
 
-        align 4
+        align 4096
 wrongs:   dd 0
 scratch:  dd 0, 0
 selector: dd 0

@@ -258,7 +258,7 @@ through_gate:
         mov eax, [esp + 8]
         retf 4
 
-        align 4
+        align 4096
 got:     times 4 dd 0
 gate_cs: dd 0
 buffer:  times 16 db 0

@@ -843,7 +843,7 @@ paging_on:
         ret
 
 ret_code: ret
-        align 4
+        align 4096
 sum:     dd 0
 wrongs:  dd 0
 scratch: dd 0, 0

@@ -669,7 +669,7 @@ io_map:
         CAUGHT "a map beyond the limit", 13, 0
         ret
 
-        align 4
+        align 4096
 wrongs:   dd 0
 scratch:  dd 0
 seen_eax: dd 0
