@@ -32,6 +32,14 @@ void cpu_raise(struct vcpu *v, unsigned vector)
     land(v, vector, false, 0);
 }
 
+/* In v->fault: nothing to deliver. */
+#define VEC_NONE 0xff
+
+void cpu_restart(struct vcpu *v)
+{
+    land(v, VEC_NONE, false, 0);
+}
+
 /* Exceptions whose error code names a selector (SDM 3A figure 6-6). */
 static bool error_is_selector(unsigned vector)
 {
@@ -113,6 +121,8 @@ bool excp_deliver_fault(struct vcpu *v)
                       .error = v->fault.error,
                       .return_ip = v->rip};
     v->at = NULL;
+    if (e.vector == VEC_NONE)
+        return true;
     if (e.vector == VEC_PF)
         v->cr2 = v->fault.cr2;
     if (v->delivering == VEC_DF && class_of(e.vector) != CLASS_BENIGN) {

@@ -15,6 +15,8 @@ enum selector_error_bits { ERROR_EXT = 1 << 0, ERROR_IDT = 1 << 1 };
  * (bit 0) while an event other than INT n is being delivered. */
 NORETURN void cpu_raise(struct vcpu *v, unsigned vector);
 NORETURN void cpu_raise_error(struct vcpu *v, unsigned vector, u32 error);
+/* The instruction has not begun: an interrupt that is due comes first. */
+NORETURN void cpu_restart(struct vcpu *v);
 /* #PF; la goes to CR2 at delivery. */
 NORETURN void cpu_page_fault(struct vcpu *v, u64 la, u32 error);
 

@@ -105,10 +105,16 @@ FPU_ASM static void initialize(struct vcpu *v)
 
 /* ---- Errors ---- */
 
+/* With NE clear the CPU stops before the instruction until an interrupt comes (SDM 1 §8.7.2). Where
+ * none is on its way, because it is masked or was ignored by IGNNE#, it goes on. */
 void fpu_check_pending_slow(struct vcpu *v)
 {
-    if (v->cr0 & CR0_NE && fpu_status_word(v) & X87_ES)
+    if (!(fpu_status_word(v) & X87_ES))
+        return;
+    if (v->cr0 & CR0_NE)
         cpu_raise(v, VEC_MF);
+    if (vcpu_events(v) & EVENT_INTR && v->rflags & FLAG_IF)
+        cpu_restart(v);
 }
 
 /* An error has arisen: the FERR# pin, if errors are reported that way. */

@@ -1,0 +1,362 @@
+; SPDX-License-Identifier: MIT
+;
+; The x87 and SSE as the system sees them: EM, TS, MP and OSFXSR faults of every class of
+; instruction; pending errors with NE set (#MF) and clear (FERR#, where the board has it: pc_ferr);
+; the environment that FNSTENV, FNSAVE and FXSAVE leave, with the instruction and operand pointers,
+; in 16- and 32-bit protected and in real-address format; SIMD exceptions.
+
+%define HAVE_REAL_TESTS
+%include "guest.inc"
+
+AREA    equ 0x30000
+MP      equ 2
+EM      equ 4
+TS      equ 8
+NE      equ 0x20
+OSFXSR  equ 0x200
+OSXMM   equ 0x400
+
+; WITH CR0 bits, CR4 bits: sets them, the others of these clear
+%macro WITH 2
+        mov eax, cr0
+        and eax, ~(MP | EM | TS | NE)
+        or eax, %1
+        mov cr0, eax
+        mov eax, cr4
+        and eax, ~(OSFXSR | OSXMM)
+        or eax, %2
+        mov cr4, eax
+%endmacro
+; GIVES "name", instruction, vector
+%macro GIVES 3
+        TRY
+        mov ax, FREE
+        mov fs, ax
+        %2
+        CAUGHT %1, %3, 0
+%endmacro
+
+main:
+        mov dword [wrongs], 0
+        DESC FREE, AREA, 0xfff, 0x93, 0x4
+        WITH 0, 0
+        fninit
+        call availability
+        call errors
+        call environments
+        mov eax, 1
+        cpuid
+        bt edx, 25
+        jnc .end
+        call simd
+.end:   WITH 0, 0
+        fninit
+        movzx eax, word [real_env]
+        EQUAL "fnstenv in real mode: control", eax, 0x37f
+        movzx eax, word [real_env + 4]
+        EQUAL "  tag", eax, 0x3fff
+        movzx eax, word [real_env + 6]
+        EQUAL "  instruction pointer, low", eax, R(real_tests.insn)
+        movzx eax, word [real_env + 8]
+        EQUAL "  its high part and the opcode", eax, (BASE >> 16 << 12) | 0x106
+        movzx eax, word [real_env + 10]
+        EQUAL "  operand pointer, low", eax, R(real_one)
+        movzx eax, word [real_env + 12]
+        EQUAL "  its high part", eax, BASE >> 16 << 12
+        movzx eax, word [real_env32 + 12]
+        EQUAL "32-bit format: instruction pointer, low", eax, R(real_tests.insn)
+        mov eax, [real_env32 + 16]
+        EQUAL "  its high part and the opcode", eax, (BASE >> 16 << 12) | 0x106
+        movzx eax, word [real_env32 + 20]
+        EQUAL "  operand pointer, low", eax, R(real_one)
+        mov eax, [real_env32 + 24]
+        EQUAL "  its high part", eax, BASE >> 16 << 12
+        ret
+
+; ---- who may execute what ----
+availability:
+        WITH 0, OSFXSR
+        GIVES "fnop", fnop, NO_FAULT
+        GIVES "wait", wait, NO_FAULT
+        GIVES "emms", emms, NO_FAULT
+        GIVES "movaps", {movaps xmm0, xmm1}, NO_FAULT
+        WITH TS, OSFXSR
+        HOT 20
+        GIVES "TS: fnop", fnop, 7
+        GIVES "TS: fld", {fld dword [AREA]}, 7
+        GIVES "TS: fninit", fninit, 7
+        GIVES "TS: fnstsw ax", fnstsw ax, 7
+        GIVES "TS: emms", emms, 7
+        GIVES "TS: movq mm0", {movq mm0, [AREA]}, 7
+        GIVES "TS: movaps", {movaps xmm0, xmm1}, 7
+        GIVES "TS: fxsave", {fxsave [AREA]}, 7
+        GIVES "TS: ldmxcsr", {ldmxcsr [AREA]}, 7
+        GIVES "TS: wait, MP clear", wait, NO_FAULT
+        GIVES "TS: prefetch, sfence, movnti", {prefetcht0 [AREA]}, NO_FAULT
+        COOL
+        WITH MP, OSFXSR
+        GIVES "MP alone: wait", wait, NO_FAULT
+        WITH MP | TS, OSFXSR
+        GIVES "MP and TS: wait", wait, 7
+        WITH EM, OSFXSR
+        HOT 20
+        GIVES "EM: fnop", fnop, 7
+        GIVES "EM: fnstcw", {fnstcw [AREA]}, 7
+        GIVES "EM: wait", wait, NO_FAULT
+        GIVES "EM: emms", emms, 6
+        GIVES "EM: movq mm0", {movq mm0, [AREA]}, 6
+        GIVES "EM: movaps", {movaps xmm0, xmm1}, 6
+        GIVES "EM: fxsave", {fxsave [AREA]}, 7
+        COOL
+        WITH EM | TS, OSFXSR
+        GIVES "EM and TS: movaps", {movaps xmm0, xmm1}, 6
+        GIVES "EM and TS: emms", emms, 6
+        WITH 0, 0
+        HOT 20
+        GIVES "no OSFXSR: movaps", {movaps xmm0, xmm1}, 6
+        GIVES "no OSFXSR: movq2dq's kind, cvtsi2ss", {cvtsi2ss xmm0, eax}, 6
+        GIVES "no OSFXSR: ldmxcsr", {ldmxcsr [AREA]}, 6
+        GIVES "no OSFXSR: emms", emms, NO_FAULT
+        GIVES "no OSFXSR: fxsave", {fxsave [AREA]}, NO_FAULT
+        COOL
+        WITH TS, 0
+        GIVES "TS, no OSFXSR: movaps", {movaps xmm0, xmm1}, 6
+        ; the same instruction with TS and without, as a lazy switcher meets it
+        HOT 60
+        WITH 0, 0
+        test byte [hot], 1
+        jz .clear
+        WITH TS, 0
+.clear: TRY
+        fldz
+        fstp st0
+        CAUGHT_QUIETLY
+        mov eax, [exc_vector]
+        inc eax
+        mov ebx, [hot]
+        and ebx, 1
+        shl ebx, 3
+        sub eax, ebx
+        or [wrongs], eax
+        COOL
+        EQUAL "the same fldz with TS and without", [wrongs], 0
+        WITH TS, 0
+        mov dword [AREA], 0x1000
+        GIVES "TS before the operand's page or limit", {fld dword [fs:0xffe]}, 7
+        WITH 0, 0
+        fninit
+        GIVES "fxsave unaligned", {fxsave [AREA + 8]}, 13
+        ret
+
+; ---- errors with NE ----
+; EAX: the status word's flags
+%macro MAKE_ERROR 0
+        fninit
+        fldcw [unmasked]
+        fld1
+        fldz
+        fdivp st1, st0                  ; zero divide: pending from now on
+%endmacro
+errors:
+        WITH NE, 0
+        HOT 20
+        TRY
+        MAKE_ERROR
+.at:    fld1
+        CAUGHT "a pending error: at the next instruction", 16, 0
+        mov eax, [exc_eip]
+        sub eax, .at
+        or [wrongs], eax
+        COOL
+        EQUAL "  eip each time", [wrongs], 0
+        TRY
+        MAKE_ERROR
+        nop
+        mov eax, [AREA]
+        fnstsw ax
+        fnstcw [AREA]
+        fnclex
+        fld1
+        CAUGHT "not at fnstsw, fnstcw, fnclex", NO_FAULT, 0
+        movzx eax, word [exc_eax]
+        and eax, 0x84
+        EQUAL "  ES and ZE", eax, 0x84
+        TRY
+        MAKE_ERROR
+        wait
+        CAUGHT "at wait", 16, 0
+        TRY
+        MAKE_ERROR
+        fninit
+        fnsave [AREA]
+        fnop
+        CAUGHT "not at fninit, fnsave", NO_FAULT, 0
+        TRY
+        MAKE_ERROR
+        emms
+        CAUGHT "at emms", 16, 0
+        TRY
+        MAKE_ERROR
+        fxsave [AREA]
+        CAUGHT "not at fxsave", NO_FAULT, 0
+        fninit
+        TRY
+        MAKE_ERROR
+        mov eax, cr0
+        or eax, TS
+        mov cr0, eax
+        fld1
+        CAUGHT "TS comes first", 7, 0
+        clts
+        fninit
+        TRY
+        MAKE_ERROR
+        mov ax, FREE
+        mov fs, ax
+        fld dword [fs:0xffe]
+        CAUGHT "the error comes before the operand", 16, 0
+        fninit
+        TRY
+        mov ax, FREE
+        mov fs, ax
+        fninit
+        fldcw [unmasked]
+        fld1
+        fistp dword [fs:0xffe]
+        CAUGHT "the operand's fault", 13, 0
+        fnstsw ax
+        and eax, 0x3800
+        EQUAL "  leaves the stack as it was", eax, 0x3800
+        fninit
+        ret
+
+; ---- environments ----
+environments:
+        fninit
+        mov dword [AREA + 0x100], 0x3f800000
+.fld:   fld dword [AREA + 0x100]
+        fnstenv [AREA]                  ; 32-bit protected
+        movzx eax, word [AREA]
+        EQUAL "fnstenv: control", eax, 0x37f
+        movzx eax, word [AREA + 4]
+        EQUAL "  status", eax, 0x3800
+        movzx eax, word [AREA + 8]
+        EQUAL "  tag", eax, 0x3fff
+        EQUAL "  instruction pointer", [AREA + 12], .fld
+        mov eax, [AREA + 16]
+        movzx ebx, ax
+        EQUAL "  its selector", ebx, CODE0
+        mov eax, [AREA + 16]
+        shr eax, 16
+        EQUAL "  opcode", eax, 0x105
+        EQUAL "  operand pointer", [AREA + 20], AREA + 0x100
+        movzx eax, word [AREA + 24]
+        EQUAL "  its selector", eax, DATA0
+        fninit
+.fld16: fld dword [AREA + 0x100]
+        o16 fnstenv [AREA]              ; 16-bit protected
+        movzx eax, word [AREA + 2]
+        EQUAL "o16 fnstenv: status", eax, 0x3800
+        movzx eax, word [AREA + 4]
+        EQUAL "  tag", eax, 0x3fff
+        movzx eax, word [AREA + 6]
+        EQUAL "  instruction pointer", eax, (.fld16 - $$ + BASE) & 0xffff
+        movzx eax, word [AREA + 8]
+        EQUAL "  its selector", eax, CODE0
+        movzx eax, word [AREA + 10]
+        EQUAL "  operand pointer", eax, (AREA + 0x100) & 0xffff
+        movzx eax, word [AREA + 12]
+        EQUAL "  its selector", eax, DATA0
+        ; fnsave and frstor bring everything back
+        fninit
+        fldpi
+        fld1
+        fldcw [AREA]
+        fnsave [AREA + 0x200]
+        fnstsw ax
+        movzx eax, ax
+        EQUAL "fnsave initialises", eax, 0
+        frstor [AREA + 0x200]
+        fnsave [AREA + 0x300]
+        mov esi, AREA + 0x200
+        mov edi, AREA + 0x300
+        mov ecx, 108
+        cld
+        repe cmpsb
+        EQUAL "frstor and fnsave again", ecx, 0
+        mov eax, 1
+        cpuid
+        bt edx, 24
+        jnc .end
+        fninit
+.fld3:  fld dword [AREA + 0x100]
+        fxsave [AREA + 0x400]
+        mov eax, [AREA + 0x404]
+        EQUAL "fxsave: tag and opcode", eax, 0x01050080
+        EQUAL "  instruction pointer", [AREA + 0x408], .fld3
+        EQUAL "  operand pointer", [AREA + 0x410], AREA + 0x100
+        fninit
+        fxrstor [AREA + 0x400]
+        fnstsw ax
+        movzx eax, ax
+        EQUAL "fxrstor: status", eax, 0x3800
+.end:   fninit
+        ret
+
+; ---- SIMD ----
+simd:
+        WITH NE, OSFXSR | OSXMM
+        mov dword [AREA], 0x1f80 & ~(1 << 9)    ; zero divide unmasked
+        ldmxcsr [AREA]
+        mov dword [AREA + 16], 0x3f800000
+        movss xmm0, [AREA + 16]
+        xorps xmm1, xmm1
+        HOT 20
+        TRY
+.at:    divss xmm0, xmm1
+        CAUGHT "an unmasked SIMD error", 19, 0
+        mov eax, [exc_eip]
+        sub eax, .at
+        or [wrongs], eax
+        movd eax, xmm0
+        sub eax, 0x3f800000
+        or [wrongs], eax
+        COOL
+        EQUAL "  at the instruction, which changed nothing", [wrongs], 0
+        stmxcsr [AREA + 4]
+        mov eax, [AREA + 4]
+        and eax, 4
+        EQUAL "  its flag is set", eax, 4
+        WITH NE, OSFXSR
+        ldmxcsr [AREA]
+        GIVES "without OSXMMEXCPT", {divss xmm0, xmm1}, 6
+        mov dword [AREA], 0x1f80
+        ldmxcsr [AREA]
+        mov dword [AREA], 0x11f80
+        GIVES "ldmxcsr of a reserved bit", {ldmxcsr [AREA]}, 13
+        GIVES "movaps unaligned", {movaps xmm0, [AREA + 4]}, 13
+        GIVES "movups unaligned", {movups xmm0, [AREA + 4]}, NO_FAULT
+        GIVES "addps unaligned", {addps xmm0, [AREA + 4]}, 13
+        GIVES "movntps unaligned", {movntps [AREA + 4], xmm0}, 13
+        ret
+
+; ---- once, before protected mode ----
+        bits 16
+real_tests:
+        fninit
+.insn:  fld dword [R(real_one)]
+        fnstenv [R(real_env)]
+        o32 fnstenv [R(real_env32)]
+        ret
+        bits 32
+
+        align 4096
+wrongs:   dd 0
+unmasked: dw 0x37f & ~4                 ; zero divide
+          dw 0
+real_one: dd 0x3f800000
+real_env: times 14 db 0
+          dw 0
+real_env32: times 28 db 0
+
+        GUEST_END

@@ -1,0 +1,142 @@
+; SPDX-License-Identifier: MIT
+;
+; All ways to reset a PC, several times over: port 92h, the 8042's pulse and its output port, the
+; reset control register CF9h, a triple fault in 32-bit and in 16-bit mode. After each the CPU is as
+; after power-on and memory as it was. What has happened so far is told at 600h, which no reset clears.
+
+%define ROUNDS 1
+%define HAVE_REAL_TESTS
+%include "guest.inc"
+
+STORY   equ 0x600                       ; magic, resets so far, wrong ones, then notes of the last
+MAGIC   equ 0x52455345
+WAYS    equ 6
+TIMES_EACH equ 3
+
+CR0_NOW equ STORY + 12
+CR4_NOW equ STORY + 16
+DR7_NOW equ STORY + 20
+EFLAGS_NOW equ STORY + 24
+IDT_NOW equ STORY + 32
+
+main:
+        cmp dword [STORY], MAGIC
+        je .again
+        mov dword [STORY], MAGIC
+        mov dword [STORY + 4], 0
+        mov dword [STORY + 8], 0
+        jmp .next
+.again: inc dword [STORY + 4]
+        mov eax, [CR0_NOW]
+        and eax, ~0x60000000            ; CD and NW, which not every emulator sets
+        cmp eax, 0x10
+        jne .bad
+        cmp dword [CR4_NOW], 0
+        jne .bad
+        cmp dword [DR7_NOW], 0x400
+        jne .bad
+        test dword [EFLAGS_NOW], 0x24600        ; VM, NT, DF, IF
+        jnz .bad
+        cmp dword [IDT_NOW], 0
+        jne .bad
+        cmp dword [0x100000], 0x12345678        ; and A20 is open: not 0's
+        je .next
+.bad:   inc dword [STORY + 8]
+.next:  mov dword [0x100000], 0x12345678
+        mov dword [0], 0x55555555
+        mov eax, [STORY + 4]
+        cmp eax, WAYS * TIMES_EACH
+        jae .done
+        xor edx, edx
+        mov ecx, WAYS
+        div ecx
+        ; leave as little as possible as it was
+        mov eax, cr4
+        or eax, 0x10
+        mov cr4, eax
+        mov eax, 0x100000
+        mov cr3, eax
+        mov eax, 0x40f
+        mov dr7, eax
+        std
+        jmp [.ways + edx * 4]
+.done:  EQUAL "resets", [STORY + 4], WAYS * TIMES_EACH
+        EQUAL "of them wrong", [STORY + 8], 0
+        mov dword [STORY], 0
+        ret
+        align 4
+.ways:  dd .port92, .pulse, .output_port, .cf9, .triple, .triple16
+
+.port92:
+        in al, 0x92
+        and al, ~1
+        out 0x92, al
+        or al, 1
+        out 0x92, al
+        jmp wait_for_it
+.pulse: call ready
+        mov al, 0xfe
+        out 0x64, al
+        jmp wait_for_it
+.output_port:
+        call ready
+        mov al, 0xd1
+        out 0x64, al
+        call ready
+        mov al, 0xde                    ; bit 0 is the CPU's reset line, low active
+        out 0x60, al
+        jmp wait_for_it
+.cf9:   mov dx, 0xcf9
+        mov al, 2
+        out dx, al
+        mov al, 6
+        out dx, al
+        jmp wait_for_it
+.triple:
+        lidt [no_idt]
+        int3
+        jmp wait_for_it
+.triple16:
+        lidt [no_idt]
+        jmp CODE16:R(.in16)
+        bits 16
+.in16:  mov eax, cr0
+        and al, ~1
+        mov cr0, eax
+        jmp IMAGE:R(.real)
+.real:  int 0x20
+        bits 32
+        jmp wait_for_it
+
+IMAGE   equ BASE >> 4
+ready:  in al, 0x64
+        test al, 2
+        jnz ready
+        ret
+wait_for_it:
+        hlt
+        jmp wait_for_it
+
+        bits 16
+real_tests:
+        xor ax, ax
+        mov ds, ax
+        mov eax, cr0
+        mov [CR0_NOW], eax
+        mov eax, cr4
+        mov [CR4_NOW], eax
+        mov eax, dr7
+        mov [DR7_NOW], eax
+        pushfd
+        pop dword [EFLAGS_NOW]
+        sidt [IDT_NOW - 2]
+        and dword [IDT_NOW], 0xffffff
+        mov ax, cs
+        mov ds, ax
+        ret
+        bits 32
+        align 4
+no_idt: dw 0
+        dd 0
+
+        GUEST_END
