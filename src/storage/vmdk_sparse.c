@@ -98,6 +98,17 @@ static unsigned places(const struct blockmap *m, u64 page, u64 at[BLOCKMAP_COPIE
     return 2;
 }
 
+/* Room for one more range. The list is read under the lock. */
+static bool room_for_metadata(struct vmdk_extent *e)
+{
+    pthread_mutex_lock(&e->map.lock);
+    struct vmdk_range *ranges = realloc(e->metadata, (e->metadata_count + 1) * sizeof *e->metadata);
+    if (ranges)
+        e->metadata = ranges;
+    pthread_mutex_unlock(&e->map.lock);
+    return ranges;
+}
+
 /* A new grain table, or two of them, where the next grain would go. The directory follows with
  * the next commit. */
 static int make_page(struct blockmap *m, u64 page)
@@ -108,10 +119,8 @@ static int make_page(struct blockmap *m, u64 page)
     u64 end = align_up(at + bytes, m->stored_bytes);
     if (end > m->limit)
         return -EFBIG;
-    struct vmdk_range *ranges = realloc(e->metadata, (e->metadata_count + 1) * sizeof *e->metadata);
-    if (!ranges)
+    if (!room_for_metadata(e))
         return -ENOMEM;
-    e->metadata = ranges;
     int error = file_zero(m->file, at, bytes);
     if (!error && end > m->high_water) {
         m->high_water = end;
