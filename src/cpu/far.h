@@ -20,7 +20,8 @@ u64 far_check_return(struct vcpu *v, u16 sel);
 /* SS of a return to the privilege level of `cs`. */
 struct segment far_return_stack(struct vcpu *v, u16 ss, u16 cs, u64 cs_desc);
 
-/* rSP of a return to another stack: with a 16-bit one, only SP is written. */
+/* rSP of a return to another stack: with a 16-bit one, only SP is written; bits 63:32 become 0
+ * then too, as in Intel's CPUs (AMD's keep them: Linux' selftest sigreturn tells them apart). */
 void far_set_sp(struct vcpu *v, u64 sp);
 
 #endif

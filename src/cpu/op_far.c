@@ -335,7 +335,7 @@ void far_set_sp(struct vcpu *v, u64 sp)
     else if (v->mode & MODE_SS32)
         v->gpr[REG_SP] = (u32)sp;
     else
-        v->gpr[REG_SP] = (v->gpr[REG_SP] & ~(u64)0xffff) | (sp & 0xffff);
+        v->gpr[REG_SP] = ((u32)v->gpr[REG_SP] & ~0xffffu) | (sp & 0xffff);
 }
 
 static void ret_real(struct vcpu *v, struct frame *f, struct target t, u16 extra)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "cpu_rig.h"
 
+#include "cpu/far.h"
+
 static struct rig *open_protected(void)
 {
     struct rig *r = rig_open("max");
@@ -208,6 +210,17 @@ static void iret_to_a_16_bit_stack_leaves_the_upper_half_of_esp(void **state)
     rig_close(r);
 }
 
+static void return_to_a_16_bit_stack_clears_the_high_half_of_rsp(void **state)
+{
+    (void)state;
+    struct rig *r = open_protected();
+    r->v->mode &= ~(u32)(MODE_CS64 | MODE_SS32);
+    r->v->gpr[REG_SP] = 0xffffff0a12345678; /* as Linux' espfix64 has it at its IRETQ */
+    far_set_sp(r->v, 0xabcd7000);
+    assert_true(r->v->gpr[REG_SP] == 0x12347000);
+    rig_close(r);
+}
+
 static void iret_in_64_bit_mode_always_pops_the_stack(void **state)
 {
     (void)state;
@@ -358,6 +371,7 @@ int main(void)
         cmocka_unit_test(ret_far_checks),
         cmocka_unit_test(iret_restores_what_the_privilege_level_may_change),
         cmocka_unit_test(iret_to_a_16_bit_stack_leaves_the_upper_half_of_esp),
+        cmocka_unit_test(return_to_a_16_bit_stack_clears_the_high_half_of_rsp),
         cmocka_unit_test(iret_in_64_bit_mode_always_pops_the_stack),
         cmocka_unit_test(call_gate_of_64_bits_goes_to_a_null_stack_segment),
         cmocka_unit_test(real_mode_far_transfers_are_a_new_cs),
