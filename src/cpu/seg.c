@@ -188,7 +188,8 @@ void seg_drop_inaccessible(struct vcpu *v)
     for (unsigned i = 0; i < sizeof registers; i++) {
         struct segment *s = &v->seg[registers[i]];
         bool conforming = (s->attr & (SEG_CODE | SEG_CONFORMING)) == (SEG_CODE | SEG_CONFORMING);
-        if (!s->unusable && !conforming && attr_dpl(s->attr) < v->cpl) {
+        /* A null selector loses its RPL, as Linux' selftest sigreturn sees on hardware. */
+        if (s->unusable || (!conforming && attr_dpl(s->attr) < v->cpl)) {
             s->sel = 0;
             s->unusable = true; /* the base stays, and counts for FS and GS in 64-bit mode */
         }

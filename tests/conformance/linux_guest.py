@@ -28,7 +28,7 @@ ifconfig lo 127.0.0.1 up
 cd /tests
 while read -r name filter command; do
     echo "@@ begin $name"
-    (env -i PATH=/bin sh -c "$command" </dev/null; echo "status $?") 2>&1 | $filter
+    (env -i PATH=/bin sh -c "$command" </dev/null 2>&1; echo "status $?") 2>/dev/null | $filter
     echo "@@ end $name"
 done </list
 echo @@ done

@@ -210,6 +210,18 @@ static void iret_to_a_16_bit_stack_leaves_the_upper_half_of_esp(void **state)
     rig_close(r);
 }
 
+static void return_to_an_outer_level_clears_null_selectors(void **state)
+{
+    (void)state;
+    struct rig *r = open_protected();
+    r->v->cpl = 3;
+    r->v->seg[SEG_DS] = seg_null(3);
+    seg_drop_inaccessible(r->v);
+    assert_int_equal(r->v->seg[SEG_DS].sel, 0);
+    assert_true(r->v->seg[SEG_DS].unusable);
+    rig_close(r);
+}
+
 static void return_to_a_16_bit_stack_clears_the_high_half_of_rsp(void **state)
 {
     (void)state;
@@ -371,6 +383,7 @@ int main(void)
         cmocka_unit_test(ret_far_checks),
         cmocka_unit_test(iret_restores_what_the_privilege_level_may_change),
         cmocka_unit_test(iret_to_a_16_bit_stack_leaves_the_upper_half_of_esp),
+        cmocka_unit_test(return_to_an_outer_level_clears_null_selectors),
         cmocka_unit_test(return_to_a_16_bit_stack_clears_the_high_half_of_rsp),
         cmocka_unit_test(iret_in_64_bit_mode_always_pops_the_stack),
         cmocka_unit_test(call_gate_of_64_bits_goes_to_a_null_stack_segment),
