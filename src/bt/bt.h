@@ -74,6 +74,7 @@ struct bt_stats {
     u64 callouts; /* executed */
     u64 slow;     /* accesses that the TLB did not serve */
     u64 traps;    /* of the host on translated code */
+    u64 adapted;  /* instructions whose accesses became checked */
     u64 knocks;   /* by other threads */
     u64 entries;  /* from the run loop into translated code */
 };

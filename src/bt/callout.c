@@ -31,6 +31,9 @@ static const u8 *go_to_rip(struct vcpu *v)
 {
     if (UNLIKELY(bt_events(v) || excp_stepping(v) || v->halted || !bt_mode(v->mode)))
         return NULL;
+    struct windows *ws = bt_of(v)->windows;
+    if (v->cpl == 3 && ws && windows_due(ws))
+        window_refresh(v);
     tcode_update_key(v);
     return tcode_lookup(v);
 }
@@ -83,12 +86,41 @@ const u8 *callout_slow(struct vcpu *v, const u8 *back)
     return execute_at(v, back - 1);
 }
 
-/* The host trapped on the guest's own instruction: divide error, alignment, SIMD exception. The
- * interpreter's function finds the same and raises it. */
+/* Traps of an instruction for other reasons than a page that was not in the window yet, after which
+ * its access is checked. */
+#define MISSES_MOST 24
+
+/* Instruction n of t gains nothing by the window: its block is translated again, and t left at the
+ * next boundary. */
+static void give_up_window(struct vcpu *v, struct tcode *t, unsigned n)
+{
+    if (t->dead)
+        return;
+    t->b->checked |= bit64(n);
+    tcode_killed(v, t->b);
+    bt_of(v)->stats.adapted++;
+}
+
+/* The host trapped on the guest's own instruction: a page that is not in the window, divide error,
+ * alignment, SIMD exception. The interpreter's function does what the guest's CPU would do. */
 const u8 *callout_trap(struct vcpu *v, const u8 *where)
 {
-    bt_of(v)->stats.traps++;
-    return execute_at(v, where);
+    struct bt *bt = bt_of(v);
+    struct tcode *t = tcode_at(bt, where);
+    unsigned n = tcode_insn_at(t, where);
+    u64 address = v->trap_address;
+    bool in_window = address && bt->windows && window_has(bt->windows, address);
+    bt->stats.traps++;
+    v->trap_address = 0;
+    if (in_window && ++t->misses[n] > MISSES_MOST)
+        give_up_window(v, t, n);
+    const struct cached_insn *ci = &t->b->insn[n];
+    v->at = NULL;
+    v->rip = ci->rip;
+    ci->exec(v, &ci->in);
+    if (in_window && window_fill(v, address))
+        t->misses[n]--;
+    return ci->fn == uop_exec_end ? go_to_rip(v) : go_to_next(v, t, ci);
 }
 
 /* The first FPU instruction of a translation found the registers not live, or errors unmasked. */

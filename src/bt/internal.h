@@ -9,6 +9,7 @@
 #include "bt/bt.h"
 #include "bt/codemem.h"
 #include "bt/hostreg.h"
+#include "bt/window.h"
 #include "cpu/code_cache.h"
 
 struct bt;
@@ -35,6 +36,7 @@ struct tcode {
     u8 exits;
     struct texit exit[2];
     struct texit *in; /* links to it */
+    u8 *misses;       /* [insns]: traps that did not lead to a page in the window */
     u16 at[];         /* [insns + 1]: where each guest instruction begins, from entry */
 };
 
@@ -79,9 +81,10 @@ struct bt {
     size_t arena_used;
     struct tkey key[TKEYS];
     u32 last_key;
-    unsigned next_key;   /* of `key`, to be replaced */
-    bool interpret;      /* the next block is for the interpreter */
-    struct check *check; /* -accel check, or NULL */
+    unsigned next_key;       /* of `key`, to be replaced */
+    bool interpret;          /* the next block is for the interpreter */
+    struct windows *windows; /* or NULL */
+    struct check *check;     /* -accel check, or NULL */
     struct bt_stats stats;
 };
 

@@ -60,6 +60,7 @@ static bool trapped(struct hosttrap *trap)
     if (!bt || !codemem_has(&bt->mem, (const void *)(uintptr_t)trap->rip) ||
         !tcode_at(bt, (const u8 *)(uintptr_t)trap->rip))
         return false;
+    bt->v->trap_address = trap->vector == VEC_PF ? trap->address : 0;
     trap->gpr[HR_T1] = trap->rip;
     trap->rip = (u64)(uintptr_t)bt->thunk.trap;
     return true;
@@ -120,6 +121,7 @@ bool bt_attach(struct vcpu *v)
         return false;
     }
     thunks_make(bt);
+    bt->windows = windows_create(v);
     v->knock = knock;
     v->interp->killed = tcode_killed;
     v->interp->dropped = tcode_drop_all;
@@ -133,6 +135,7 @@ void bt_detach(struct vcpu *v)
         return;
     if (v->jumps && bt->mem.exec)
         tcode_drop_all(v);
+    windows_destroy(bt->windows);
     v->interp->killed = NULL;
     v->interp->dropped = NULL;
     codemem_destroy(&bt->mem);
@@ -222,6 +225,8 @@ static void link_exit(struct vcpu *v, const u8 *back)
 static void run_block(struct vcpu *v)
 {
     struct bt *bt = bt_of(v);
+    if (v->cpl == 3 && bt->windows && windows_due(bt->windows))
+        window_refresh(v);
     struct block *b = cache_find(v, 0);
     if (UNLIKELY(!bt_mode(v->mode))) {
         interp_blocks(v, b, ODD_RUN);
@@ -230,6 +235,8 @@ static void run_block(struct vcpu *v)
     bool interpret = bt->interpret;
     bt->interpret = false;
     struct tcode *t = b && !interpret ? code_for(v, b) : NULL;
+    if (t && v->cpl == 3 && bt->windows && windows_due(bt->windows))
+        return; /* finding it has taken a page from the window: that comes first */
     if (!t) {
         interp_blocks(v, b, 0);
     } else if (UNLIKELY(bt->check != NULL)) {
@@ -259,6 +266,8 @@ enum vcpu_exit bt_run(struct vcpu *v)
     volatile enum vcpu_exit why = VCPU_EXIT_STOP;
     vcpu_bind_thread(v);
     v->landing = &landing;
+    if (bt_of(v)->windows)
+        windows_bind(bt_of(v)->windows);
     v->interp->granted = v->budget = 0;
     bool faulted = setjmp(landing) != 0;
     bt_left(v);

@@ -51,14 +51,16 @@ static unsigned view_of(u32 mode)
 static bool has_room(const struct bt *bt)
 {
     return bt->used + MOST_CODE <= bt->mem.size && bt->count < MOST_CODES &&
-           bt->arena_used + sizeof(struct tcode) + (BLOCK_INSNS + 1) * sizeof(u16) <= ARENA_BYTES;
+           bt->arena_used + sizeof(struct tcode) + (BLOCK_INSNS + 1) * 3 + 16 <= ARENA_BYTES;
 }
 
 static struct tcode *new_tcode(struct bt *bt, struct block *b, u8 *entry)
 {
     struct tcode *t = (struct tcode *)(bt->arena + bt->arena_used);
-    bt->arena_used += align_up(sizeof *t + (b->insns + 1u) * sizeof(u16), 16);
+    bt->arena_used += align_up(sizeof *t + (b->insns + 1u) * sizeof(u16) + b->insns, 16);
     *t = (struct tcode){.b = b, .entry = entry};
+    t->misses = (u8 *)&t->at[b->insns + 1];
+    memset(t->misses, 0, b->insns);
     return t;
 }
 
@@ -68,6 +70,7 @@ static void put_insns(struct xl *x)
     for (unsigned n = 0; n < b->insns; n++) {
         const struct cached_insn *ci = &b->insn[n];
         x->t->at[n] = (u16)(asm_here(&x->a) - x->t->entry);
+        x->direct = (b->mode & MODE_WINDOW) && !(b->checked >> n & 1);
         if (!put_native(x, ci))
             put_callout(x, ci);
     }

@@ -17,6 +17,7 @@ struct xl {
     struct tcode *t;
     struct asm_buf a;
     unsigned view; /* enum tlb_view of the block's accesses */
+    bool direct;   /* this instruction's accesses go through the window */
     bool fpu_checked;
     u8 x87_segs; /* bit: this segment's selector is in fpu_ds, and CS's in fpu_cs */
 
@@ -46,10 +47,11 @@ bool xl_mem_ok(const struct xl *x, const struct insn *in);
 /* HR_T0 = effective address, or linear address. */
 void xl_put_ea(struct xl *x, const struct insn *in);
 void xl_put_la(struct xl *x, const struct insn *in);
-/* HR_T0: from linear to host address. All scratch registers change. */
-void xl_put_access(struct xl *x, unsigned size, bool write);
-/* Both. */
-void xl_put_mem(struct xl *x, const struct insn *in, unsigned size, bool write);
+/* What the host accesses instead of the memory operand, after code that makes it accessible where
+ * need be. Scratch registers change. */
+struct x64_mem xl_mem(struct xl *x, const struct insn *in, unsigned size, bool write);
+/* The same for 4 bytes on the stack, at a register and an offset. */
+struct x64_mem xl_stack_mem(struct xl *x, unsigned gpr, i32 offset, bool write);
 
 /* ---- xl_int.c, xl_fpu.c, xl_flow.c ---- */
 

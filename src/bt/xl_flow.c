@@ -58,9 +58,7 @@ void xl_finish_exits(struct xl *x)
 
 static void put_push_return(struct xl *x, u32 next)
 {
-    asm_rm(&x->a, XO_LEA, HR_T0, x64_at(HR_SP, -4));
-    xl_put_access(x, 4, true);
-    asm_mov_mem_imm32(&x->a, x64_at(HR_T0, 0), next);
+    asm_mov_mem_imm32(&x->a, xl_stack_mem(x, REG_SP, -4, true), next);
     asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, -4));
 }
 
@@ -74,8 +72,7 @@ static bool put_target(struct xl *x, const struct insn *in)
     }
     if (o->kind != OPD_MEM || !xl_mem_ok(x, in))
         return false;
-    xl_put_mem(x, in, 4, false);
-    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, x64_at(HR_T0, 0));
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_mem(x, in, 4, false));
     return true;
 }
 
@@ -110,9 +107,7 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
 static bool put_ret(struct xl *x, const struct insn *in)
 {
     i32 extra = in->imm_len ? (i32)(in->imm & 0xffff) : 0;
-    asm_rr(&x->a, XO_MOV_LOAD, HR_T0, HR_SP);
-    xl_put_access(x, 4, false);
-    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, x64_at(HR_T0, 0));
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, false));
     asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, 4 + extra));
     asm_jmp(&x->a, x->bt->thunk.jump);
     return true;

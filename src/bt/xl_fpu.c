@@ -39,8 +39,10 @@ void xl_finish_fpu(struct xl *x)
     asm_jmp(&x->a, x->fpu.resume);
 }
 
-/* The instruction for the host; a memory operand is at [R8]. Registers keep their numbers. */
-static void put_insn(struct xl *x, const struct insn *in, union stub_code c, bool mem)
+/* The instruction for the host, with m (or NULL) as its memory operand. Registers keep their
+ * numbers. */
+static void put_insn(struct xl *x, const struct insn *in, union stub_code c,
+                     const struct x64_mem *m)
 {
     static const u32 map[4] = {0, X64_0F, X64_0F38, X64_0F3A};
     static const u32 mandatory[4] = {0, X64_66, X64_F3, X64_F2};
@@ -48,16 +50,16 @@ static void put_insn(struct xl *x, const struct insn *in, union stub_code c, boo
     if (c.vex) {
         struct x64_vex vex = {
             .opcode = c.opcode, .map = c.map, .pp = c.pp, .w = c.rex & REX_W, .l = c.vex_l};
-        if (mem)
-            asm_vex_rm(&x->a, vex, reg, c.vex_v, x64_at(HR_T0, 0));
+        if (m)
+            asm_vex_rm(&x->a, vex, reg, c.vex_v, *m);
         else if (c.has_modrm)
             asm_vex_rr(&x->a, vex, reg, c.vex_v, rm);
         else
             asm_vex_none(&x->a, vex, c.vex_v);
     } else {
         u32 op = c.opcode | map[c.map] | mandatory[c.pp];
-        if (mem)
-            asm_rm(&x->a, op, reg, x64_at(HR_T0, 0));
+        if (m)
+            asm_rm(&x->a, op, reg, *m);
         else if (c.has_modrm)
             asm_rr(&x->a, op, reg, rm);
         else
@@ -118,9 +120,10 @@ bool xl_fpu(struct xl *x, const struct cached_insn *ci)
         return false;
     if (!x->fpu_checked)
         put_check(x, ci);
+    struct x64_mem m;
     if (mem)
-        xl_put_mem(x, in, plan.size, plan.use == USE_WRITE);
-    put_insn(x, in, fpu_stub_encode(in), mem);
+        m = xl_mem(x, in, plan.size, plan.use == USE_WRITE);
+    put_insn(x, in, fpu_stub_encode(in), mem ? &m : NULL);
     if (plan.check == CHECK_X87)
         put_tracking(x, ci, mem);
     return true;

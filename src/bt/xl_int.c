@@ -195,15 +195,16 @@ static bool put_rm(struct xl *x, const struct insn *in)
             return false; /* AL is its third operand */
         swap = reg;
         reg -= 4;
+        x->direct = false; /* a trap would find it swapped */
     }
     if (byte_rm && rm >= 4 && kind == REG_FULL && reg >= 8)
         return false; /* MOVZX ESP, AH */
     u32 op = host_opcode(in);
     if (mem) {
-        xl_put_mem(x, in, operand->size, operand->access & OPD_W);
+        struct x64_mem m = xl_mem(x, in, operand->size, operand->access & OPD_W);
         if (swap)
             put_swap(x, swap - 4);
-        asm_rm(&x->a, op, reg, x64_at(HR_T0, 0));
+        asm_rm(&x->a, op, reg, m);
     } else {
         asm_rr(&x->a, op, reg, rm);
     }
@@ -247,8 +248,7 @@ static bool put_vex(struct xl *x, const struct insn *in)
     if (has_mem(in)) {
         if (!xl_mem_ok(x, in))
             return false;
-        xl_put_mem(x, in, mem_operand(in)->size, false);
-        asm_vex_rm(&x->a, vex, reg, vvvv, x64_at(HR_T0, 0));
+        asm_vex_rm(&x->a, vex, reg, vvvv, xl_mem(x, in, mem_operand(in)->size, false));
     } else {
         asm_vex_rr(&x->a, vex, reg, vvvv, host_gpr(modrm_rm(in)));
     }
@@ -264,9 +264,9 @@ static bool put_moffs(struct xl *x, const struct insn *in)
     bool write = in->opcode & 2, byte = !(in->opcode & 1);
     if (!xl_mem_ok(x, in))
         return false;
-    xl_put_mem(x, in, byte ? 1 : in->opsize, write);
+    struct x64_mem m = xl_mem(x, in, byte ? 1 : in->opsize, write);
     u32 op = write ? (byte ? 0x88u : 0x89u) : (byte ? 0x8au : 0x8bu);
-    asm_rm(&x->a, op | (in->opsize == 2 && !byte ? X64_66 : 0), X64_RAX, x64_at(HR_T0, 0));
+    asm_rm(&x->a, op | (in->opsize == 2 && !byte ? X64_66 : 0), X64_RAX, m);
     return true;
 }
 
@@ -339,12 +339,6 @@ bool xl_int(struct xl *x, const struct insn *in)
 
 /* ---- the stack: 32 bits wide, flat ---- */
 
-static void put_push_address(struct xl *x)
-{
-    asm_rm(&x->a, XO_LEA, HR_T0, x64_at(HR_SP, -4));
-    xl_put_access(x, 4, true);
-}
-
 static void put_adjust(struct xl *x, i32 by)
 {
     asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, by));
@@ -354,18 +348,15 @@ static bool put_push(struct xl *x, const struct insn *in)
 {
     const struct operand *o = &in->operand[0];
     if (o->kind == OPD_GPR) {
-        put_push_address(x);
-        asm_rm(&x->a, XO_MOV_STORE, host_gpr(o->reg), x64_at(HR_T0, 0));
+        asm_rm(&x->a, XO_MOV_STORE, host_gpr(o->reg), xl_stack_mem(x, REG_SP, -4, true));
     } else if (o->kind == OPD_IMM) {
-        put_push_address(x);
-        asm_mov_mem_imm32(&x->a, x64_at(HR_T0, 0), (u32)in->imm);
+        asm_mov_mem_imm32(&x->a, xl_stack_mem(x, REG_SP, -4, true), (u32)in->imm);
     } else if (o->kind == OPD_MEM && xl_mem_ok(x, in)) {
-        xl_put_mem(x, in, 4, false);
-        asm_rm(&x->a, XO_MOV_LOAD, HR_T0, x64_at(HR_T0, 0));
+        asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_mem(x, in, 4, false));
         asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
-        put_push_address(x);
+        struct x64_mem top = xl_stack_mem(x, REG_SP, -4, true);
         asm_rm(&x->a, XO_MOV_LOAD, HR_T1, VCPU(jump_to));
-        asm_rm(&x->a, XO_MOV_STORE, HR_T1, x64_at(HR_T0, 0));
+        asm_rm(&x->a, XO_MOV_STORE, HR_T1, top);
     } else {
         return false;
     }
@@ -378,9 +369,7 @@ static bool put_pop(struct xl *x, const struct insn *in)
     const struct operand *o = &in->operand[0];
     if (o->kind != OPD_GPR)
         return false;
-    asm_rr(&x->a, XO_MOV_LOAD, HR_T0, HR_SP);
-    xl_put_access(x, 4, false);
-    asm_rm(&x->a, XO_MOV_LOAD, host_gpr(o->reg), x64_at(HR_T0, 0));
+    asm_rm(&x->a, XO_MOV_LOAD, host_gpr(o->reg), xl_stack_mem(x, REG_SP, 0, false));
     if (o->reg != REG_SP)
         put_adjust(x, 4);
     return true;
@@ -388,10 +377,9 @@ static bool put_pop(struct xl *x, const struct insn *in)
 
 static bool put_leave(struct xl *x)
 {
-    asm_rr(&x->a, XO_MOV_LOAD, HR_T0, X64_RBP);
-    xl_put_access(x, 4, false);
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_BP, 0, false));
     asm_rm(&x->a, XO_LEA, HR_SP, x64_at(X64_RBP, 4));
-    asm_rm(&x->a, XO_MOV_LOAD, X64_RBP, x64_at(HR_T0, 0));
+    asm_rr(&x->a, XO_MOV_LOAD, X64_RBP, HR_T0);
     return true;
 }
 

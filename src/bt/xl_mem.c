@@ -18,18 +18,24 @@ bool xl_mem_ok(const struct xl *x, const struct insn *in)
     }
 }
 
-void xl_put_ea(struct xl *x, const struct insn *in)
+/* The effective address as the host would compute it, in 64 bits. */
+static struct x64_mem ea_operand(const struct insn *in)
 {
-    bool base = in->base < 8, index = in->index < 8;
-    i32 disp = (i32)(u32)(u64)in->disp;
-    struct x64_mem m = x64_at(base ? host_gpr(in->base) : X64_NONE, disp);
-    if (index) {
+    struct x64_mem m =
+        x64_at(in->base < 8 ? host_gpr(in->base) : X64_NONE, (i32)(u32)(u64)in->disp);
+    if (in->index < 8) {
         m.index = (u8)host_gpr(in->index);
         m.scale = in->scale;
     }
-    if (!base && !index)
-        asm_mov_imm32(&x->a, HR_T0, (u32)disp);
-    else if (!index && !disp)
+    return m;
+}
+
+void xl_put_ea(struct xl *x, const struct insn *in)
+{
+    struct x64_mem m = ea_operand(in);
+    if (m.base == X64_NONE && m.index == X64_NONE)
+        asm_mov_imm32(&x->a, HR_T0, (u32)m.disp);
+    else if (m.index == X64_NONE && !m.disp)
         asm_rr(&x->a, XO_MOV_LOAD, HR_T0, m.base);
     else
         asm_rm(&x->a, XO_LEA, HR_T0, m);
@@ -46,13 +52,37 @@ void xl_put_la(struct xl *x, const struct insn *in)
     asm_rm(&x->a, XO_LEA, HR_T0, x64_indexed(HR_T0, HR_T1, 1, 0));
 }
 
-void xl_put_access(struct xl *x, unsigned size, bool write)
+/* HR_T0: from linear to host address. */
+static struct x64_mem put_access(struct xl *x, unsigned size, bool write)
 {
     asm_call(&x->a, x->bt->thunk.access[x->view][write][thunk_size_index(size)]);
+    return x64_at(HR_T0, 0);
 }
 
-void xl_put_mem(struct xl *x, const struct insn *in, unsigned size, bool write)
+/* An offset in the window: cut to 32 bits by the address size. */
+static struct x64_mem in_window(struct x64_mem m)
 {
+    m.gs = true;
+    m.addr32 = true;
+    return m;
+}
+
+struct x64_mem xl_mem(struct xl *x, const struct insn *in, unsigned size, bool write)
+{
+    if (x->direct && in->seg < SEG_FS)
+        return in_window(ea_operand(in));
     xl_put_la(x, in);
-    xl_put_access(x, size, write);
+    return x->direct ? in_window(x64_at(HR_T0, 0)) : put_access(x, size, write);
+}
+
+struct x64_mem xl_stack_mem(struct xl *x, unsigned gpr, i32 offset, bool write)
+{
+    struct x64_mem m = x64_at(host_gpr(gpr), offset);
+    if (x->direct)
+        return in_window(m);
+    if (offset)
+        asm_rm(&x->a, XO_LEA, HR_T0, m);
+    else
+        asm_rr(&x->a, XO_MOV_LOAD, HR_T0, m.base);
+    return put_access(x, 4, write);
 }

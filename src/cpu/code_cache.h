@@ -100,6 +100,7 @@ struct block {
     bool dead;
     u8 heat;    /* times that the translator has seen it, until it translates it */
     void *code; /* the translator's, or NULL */
+    u64 checked; /* bit n: instruction n does not access memory by the window */
     u8 insns;   /* instructions */
     u8 exit;    /* the uop that `out` are the links of */
     u16 bytes;  /* of code */

@@ -81,7 +81,7 @@ struct walk {
     u64 pa; /* of la, A20 applied */
     u64 page_size;
     bool writable, user, executable; /* effective permission of the mapping */
-    bool dirty, global;
+    bool accessed, dirty, global;
 };
 /* Walks for an access, setting A and D as hardware does. False: *error is the #PF error code.
  * With `quiet` nothing is changed (debuggers, monitor x). */

@@ -269,6 +269,7 @@ static void describe(const struct walker *w, const struct entry *e, struct walk 
     out->writable = w->writable;
     out->user = w->user;
     out->executable = w->executable;
+    out->accessed = e->value & PTE_A;
     out->dirty = e->value & PTE_D;
     out->global = (e->value & PTE_G) && (v->cr4 & CR4_PGE);
 }
@@ -279,7 +280,7 @@ bool paging_walk(struct vcpu *v, u64 la, enum access access, unsigned view, bool
     if (!(v->efer & EFER_LMA))
         la &= 0xffffffffu;
     if (!(v->cr0 & CR0_PG)) {
-        *out = (struct walk){la & v->a20_mask, PAGE_BYTES, true, true, true, true, true};
+        *out = (struct walk){la & v->a20_mask, PAGE_BYTES, true, true, true, true, true, true};
         return true;
     }
     struct walker w = {.v = v, .la = la, .format = format_of(v), .quiet = quiet};
@@ -304,6 +305,56 @@ bool paging_walk(struct vcpu *v, u64 la, enum access access, unsigned view, bool
     }
     describe(&w, &e, out);
     return true;
+}
+
+static void note_ref(struct paging_refs *refs, const struct entry *e)
+{
+    if (!e->hp)
+        return;
+    refs->ref[refs->count++] =
+        (struct paging_ref){.hp = e->hp, .value = e->value, .bytes = (u8)e->bytes};
+}
+
+static u64 read_ref(const struct paging_ref *r)
+{
+    return r->bytes == 4 ? __atomic_load_n((const u32 *)r->hp, __ATOMIC_RELAXED)
+                         : __atomic_load_n((const u64 *)r->hp, __ATOMIC_RELAXED);
+}
+
+bool paging_refs_same(const struct paging_refs *refs)
+{
+    for (unsigned i = 0; i < refs->count; i++) {
+        if (read_ref(&refs->ref[i]) != refs->ref[i].value)
+            return false;
+    }
+    return true;
+}
+
+bool paging_refs(struct vcpu *v, u64 la, struct paging_refs *refs)
+{
+    enum format f = format_of(v);
+    *refs = (struct paging_refs){.count = 0};
+    if (f == FORMAT_64 || !(v->cr0 & CR0_PG))
+        return false;
+    u64 table = f == FORMAT_PAE ? v->pdpte[la >> 30 & 3] & PTE_ADDRESS : v->cr3 & 0xfffff000u;
+    for (unsigned level = LEVEL_PD; level >= LEVEL_PT; level--) {
+        struct walker w = {.v = v, .la = la, .format = f, .quiet = true, .level = level};
+        struct entry e;
+        w.writable = w.user = w.executable = true;
+        enum step s = take_entry(&w, table, &e);
+        if (s != STEP_DOWN && s != STEP_LEAF)
+            return false;
+        if (!e.hp)
+            return false;
+        note_ref(refs, &e);
+        if (s == STEP_LEAF) {
+            u64 size = (u64)1 << level_shift(f, level);
+            refs->pa = page_address(&w, e.value, size) & v->a20_mask;
+            return true;
+        }
+        table = table_of(v, f, e.value);
+    }
+    return false;
 }
 
 bool paging_load_pdptes(struct vcpu *v, u64 cr3)

@@ -45,6 +45,12 @@ static void flush_word(struct vcpu *v, unsigned view, unsigned w, u64 bits)
         clear_entry(&v->tlb[view][w * 64 + (unsigned)__builtin_ctzll(bits)]);
 }
 
+static void tell_translator(struct vcpu *v)
+{
+    if (v->map_changed)
+        v->map_changed(v);
+}
+
 /* Code may be elsewhere now, as far as what runs at CPL 3 or at other levels is concerned. */
 static void step_epoch(struct vcpu *v, bool user, bool other)
 {
@@ -70,6 +76,7 @@ void tlb_note_code(struct vcpu *v, u64 la, bool user)
 void tlb_flush(struct vcpu *v)
 {
     step_epoch(v, true, true);
+    tell_translator(v);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)
             flush_word(v, view, w, v->tlb_used[view][w]);
@@ -80,6 +87,7 @@ void tlb_flush(struct vcpu *v)
 void tlb_flush_nonglobal(struct vcpu *v)
 {
     step_epoch(v, true, v->local_code);
+    tell_translator(v);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)
             flush_word(v, view, w, v->tlb_used[view][w] & ~v->tlb_global[view][w]);
@@ -93,6 +101,7 @@ void tlb_flush_page(struct vcpu *v, u64 la)
         return;
     }
     unsigned index = (la >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+    tell_translator(v);
     unsigned seen = (la >> PAGE_SHIFT) & (CODE_SEEN_BITS - 1);
     if (v->code_seen[seen / 64] >> seen % 64 & 1)
         step_epoch(v, true, true);
@@ -105,6 +114,7 @@ void tlb_flush_page(struct vcpu *v, u64 la)
 void tlb_protect(struct vcpu *v, u64 offset)
 {
     offset &= ~PAGE_OFFSET_MASK;
+    tell_translator(v);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++) {
             for (u64 bits = v->tlb_used[view][w]; bits; bits &= bits - 1) {

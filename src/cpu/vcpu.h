@@ -270,6 +270,7 @@ enum mode_bits {                    /* the mode word: what translations and cach
                  MODE_FS4G = 1 << 22,    /* FS: usable writable data, limit 4G; base any */
                  MODE_GS4G = 1 << 23,    /* GS, likewise */
                  MODE_SMAP = 1 << 24,    /* user pages are forbidden to explicit accesses */
+                 MODE_WINDOW = 1 << 25,  /* CPL 3 with a window (src/bt/window.h) */
 };
 
 #define RECENT_EVENTS 16
@@ -344,6 +345,10 @@ struct vcpu {
     void (*knock)(struct vcpu *v); /* another thread set an event while `inside`. @asyncsignalsafe */
     void (*journal)(struct vcpu *v, u64 offset); /* NULL, or told of a page before it is written;
                                                     then no write is direct */
+    u32 user_mode; /* mode bits that the translator adds at CPL 3 */
+    void (*map_changed)(struct vcpu *v); /* NULL, or told that the TLB has lost or restricted
+                                            entries */
+    u64 trap_address; /* what translated code was accessing when the host trapped, or 0 */
     u32 map_epoch[2]; /* of code at CPL 3, and of all other: steps when a linear address that code
                          was run from may lead elsewhere */
     bool local_code;  /* code outside CPL 3 was run from a page that is not global */
