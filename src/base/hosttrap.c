@@ -54,7 +54,8 @@ static void on_signal(int number, siginfo_t *info, void *context)
     while (signal_of_kind[kind] != number)
         kind++;
     greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
-    struct hosttrap trap = {.rip = (u64)regs[REG_RIP], .vector = (u64)regs[REG_TRAPNO],
+    struct hosttrap trap = {.rip = (u64)regs[REG_RIP],
+                            .vector = (u64)regs[REG_TRAPNO],
                             .address = (u64)(uintptr_t)info->si_addr};
     for (unsigned i = 0; i < ARRAY_LEN(encoding_order); i++)
         trap.gpr[i] = (u64)regs[encoding_order[i]];
@@ -79,7 +80,8 @@ static bool is_installed(int number)
 
 int hosttrap_install(enum hosttrap_kind kind, hosttrap_fn *fn)
 {
-    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+    struct sigaction action = {.sa_sigaction = on_signal,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
     int error = 0;
     sigemptyset(&action.sa_mask);
     pthread_mutex_lock(&owner_lock);

@@ -116,7 +116,19 @@ void tcode_remember(struct vcpu *v, struct tcode *t)
         tlb_note_code(v, (u32)(b->la + b->bytes), user);
     tcode_update_key(v); /* noting may have made the key depend on more */
     *jump_slot_of(v, (u32)b->rip) =
-        (struct tjump){.ntag = -((u64)(u32)b->rip | v->code_key), .host = t->entry};
+        (struct tjump){.ntag = -((u64)(u32)b->rip | v->code_key), .host = t->entry, .code = t};
+}
+
+struct tcode *tcode_recall(struct vcpu *v)
+{
+    struct tcode *t = jump_slot_of(v, (u32)v->rip)->code;
+    if (!t)
+        return NULL;
+    const struct block *b = t->b;
+    if (b->rip != v->rip || b->mode != v->mode || b->next_page != NO_PAGE ||
+        !code_page_is(v, b->la, b->page))
+        return NULL;
+    return t;
 }
 
 u8 *tcode_lookup(struct vcpu *v)
@@ -136,7 +148,7 @@ void tcode_killed(struct vcpu *v, struct block *b)
         unlink_exit(bt, t->in);
     struct tjump *j = jump_slot_of(v, (u32)b->rip);
     if (j->host == t->entry)
-        j->ntag = 0;
+        *j = (struct tjump){.ntag = 0};
     t->dead = true;
     b->code = NULL;
     bt->stats.killed++;

@@ -44,6 +44,8 @@ struct tcode {
 struct tjump {
     u64 ntag;
     u8 *host;
+    struct tcode *code; /* what host is the entry of */
+    u64 unused;
 };
 #define JUMPS 65536 /* by the low 16 bits of rip */
 
@@ -126,6 +128,9 @@ void tcode_drop_all(struct vcpu *v);
 void tcode_update_key(struct vcpu *v);
 /* Remembers the way to a block's translation, for its rip in the current mode. */
 void tcode_remember(struct vcpu *v, struct tcode *t);
+/* The translation that the table of jumps had for v->rip before the key changed, if it still is the
+ * right one; or NULL. */
+struct tcode *tcode_recall(struct vcpu *v);
 /* What the table of jumps knows of v->rip, or NULL. */
 u8 *tcode_lookup(struct vcpu *v);
 

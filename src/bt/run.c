@@ -227,7 +227,8 @@ static void run_block(struct vcpu *v)
     struct bt *bt = bt_of(v);
     if (v->cpl == 3 && bt->windows && windows_due(bt->windows))
         window_refresh(v);
-    struct block *b = cache_find(v, 0);
+    struct tcode *known = bt->interpret ? NULL : tcode_recall(v);
+    struct block *b = known ? known->b : cache_find(v, 0);
     if (UNLIKELY(!bt_mode(v->mode))) {
         interp_blocks(v, b, ODD_RUN);
         return;

@@ -117,7 +117,7 @@ static void make_jump(struct asm_buf *a, struct thunks *t)
     asm_rr(a, XO_MOVZX16, HR_T1, HR_T0);
     asm_rm(a, XO_LEA, HR_T1, x64_indexed(X64_NONE, HR_T1, 8, 0));
     load64r(a, HR_T2, VCPU(jumps));
-    asm_rm(a, XO_LEA | X64_W, HR_T2, x64_indexed(HR_T2, HR_T1, 2, 0));
+    asm_rm(a, XO_LEA | X64_W, HR_T2, x64_indexed(HR_T2, HR_T1, 4, 0));
     load64r(a, X64_RCX, x64_at(HR_T2, offsetof(struct tjump, ntag)));
     load64r(a, HR_T1, VCPU(code_key));
     asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(X64_RCX, HR_T0, 1, 0));

@@ -206,7 +206,8 @@ bool interp_boundary(struct vcpu *v, enum vcpu_exit *why)
     return true;
 }
 
-/* The fault of the instruction at v->at, or of a fetch or delivery (v->at is NULL and rip right). */
+/* The fault of the instruction at v->at, or of a fetch or delivery (v->at is NULL and rip right).
+ */
 void interp_faulted(struct vcpu *v)
 {
     if (v->at) {

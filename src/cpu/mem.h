@@ -93,7 +93,8 @@ void tlb_flush(struct vcpu *v);               /* everything */
 void tlb_flush_nonglobal(struct vcpu *v);     /* MOV CR3 */
 void tlb_flush_page(struct vcpu *v, u64 la);  /* INVLPG */
 void tlb_protect(struct vcpu *v, u64 offset); /* no more direct writes to this page of the memfd */
-/* Code is run from la, which a cache remembers beyond the TLB: v->map_epoch steps when that ends. */
+/* Code is run from la, which a cache remembers beyond the TLB: v->map_epoch steps when that ends.
+ */
 void tlb_note_code(struct vcpu *v, u64 la, bool user);
 
 /* Fetch for the code cache: physical address and host pointer of the code at la, raising #PF as a

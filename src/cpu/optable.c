@@ -198,8 +198,11 @@ _Static_assert((unsigned)ROW_COUNT <= (unsigned)INDEX_ROW, "a row number fits an
     (ENDS_IN_IMM(o1, o2, o3, o4) ? (int)LEADING(o1, o2) : (int)OP_NOWHERE)
 #define PLACE(at_, o1, o2, o3, access_)                                                            \
     {                                                                                              \
-        .form = (at_) == 0 ? (o1) : (at_) == 1 ? (o2) : (at_) == 2 ? (o3) : 0, .at = (at_),        \
-        .access = (at_) == OP_NOWHERE ? 0 : (access_) >> 2 * (at_)&3                               \
+        .form = (at_) == 0   ? (o1)                                                                \
+                : (at_) == 1 ? (o2)                                                                \
+                : (at_) == 2 ? (o3)                                                                \
+                             : 0,                                                                  \
+        .at = (at_), .access = (at_) == OP_NOWHERE ? 0 : (access_) >> 2 * (at_)&3                  \
     }
 
 /* clang-format off */

@@ -51,31 +51,47 @@ static void tell_translator(struct vcpu *v)
         v->map_changed(v);
 }
 
-/* Code may be elsewhere now, as far as what runs at CPL 3 or at other levels is concerned. */
-static void step_epoch(struct vcpu *v, bool user, bool other)
+static void forget_seen(struct code_seen *seen)
 {
-    v->map_epoch[0] += user;
-    v->map_epoch[1] += other;
+    for (unsigned i = 0; i < seen->count; i++)
+        seen->bit[seen->list[i] / 64] &= ~bit64(seen->list[i] % 64);
+    seen->count = 0;
+}
+
+/* Code may be elsewhere now, as far as what runs at CPL 3 (0) or at other levels (1) is concerned.
+ */
+static void step_epoch(struct vcpu *v, unsigned other)
+{
+    v->map_epoch[other]++;
+    forget_seen(&v->code_seen[other]);
     if (other)
         v->local_code = false;
-    if (user && other) {
-        for (unsigned w = 0; w < ARRAY_LEN(v->code_seen); w++)
-            v->code_seen[w] = 0;
-    }
+}
+
+static u32 code_page(u64 la)
+{
+    return (u32)(la >> PAGE_SHIFT) & (CODE_SEEN_PAGES - 1);
 }
 
 void tlb_note_code(struct vcpu *v, u64 la, bool user)
 {
     unsigned index = (la >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
-    unsigned bit = (la >> PAGE_SHIFT) & (CODE_SEEN_BITS - 1);
-    v->code_seen[bit / 64] |= bit64(bit % 64);
+    struct code_seen *seen = &v->code_seen[!user];
+    u32 page = code_page(la);
     if (!user && !(v->tlb_global[v->view][index / 64] >> index % 64 & 1))
         v->local_code = true;
+    if (seen->bit[page / 64] >> page % 64 & 1)
+        return;
+    if (seen->count == CODE_SEEN_MOST)
+        step_epoch(v, !user);
+    seen->bit[page / 64] |= bit64(page % 64);
+    seen->list[seen->count++] = page;
 }
 
 void tlb_flush(struct vcpu *v)
 {
-    step_epoch(v, true, true);
+    step_epoch(v, 0);
+    step_epoch(v, 1);
     tell_translator(v);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)
@@ -86,7 +102,9 @@ void tlb_flush(struct vcpu *v)
 
 void tlb_flush_nonglobal(struct vcpu *v)
 {
-    step_epoch(v, true, v->local_code);
+    step_epoch(v, 0);
+    if (v->local_code)
+        step_epoch(v, 1);
     tell_translator(v);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)
@@ -102,9 +120,10 @@ void tlb_flush_page(struct vcpu *v, u64 la)
     }
     unsigned index = (la >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
     tell_translator(v);
-    unsigned seen = (la >> PAGE_SHIFT) & (CODE_SEEN_BITS - 1);
-    if (v->code_seen[seen / 64] >> seen % 64 & 1)
-        step_epoch(v, true, true);
+    for (unsigned other = 0; other < 2; other++) {
+        if (v->code_seen[other].bit[code_page(la) / 64] >> code_page(la) % 64 & 1)
+            step_epoch(v, other);
+    }
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         if (v->tlb[view][index].page == (la & ~PAGE_OFFSET_MASK))
             flush_word(v, view, index / 64, bit64(index % 64));

@@ -273,8 +273,9 @@ enum mode_bits {                    /* the mode word: what translations and cach
                  MODE_WINDOW = 1 << 25,  /* CPL 3 with a window (src/bt/window.h) */
 };
 
-#define RECENT_EVENTS 16
-#define CODE_SEEN_BITS 4096
+#define RECENT_EVENTS   16
+#define CODE_SEEN_PAGES (1u << 20) /* of 4 GiB */
+#define CODE_SEEN_MOST  4096
 
 struct interp;
 struct uop;
@@ -337,23 +338,28 @@ struct vcpu {
     u16 fpu_cs, fpu_ds;
 
     /* What translated code (src/bt) reads and what it is told. */
-    u64 code_key;  /* bits 63..32: names the mapping of code that `jumps` is looked up with */
-    void *jumps;   /* the translator's table of indirect jumps */
+    u64 code_key;   /* bits 63..32: names the mapping of code that `jumps` is looked up with */
+    void *jumps;    /* the translator's table of indirect jumps */
     u32 event_mask; /* the events that translated code is left for; see bt/internal.h */
-    u32 jump_to;   /* target of an indirect call while its return address is pushed */
-    bool inside;   /* translated code is running: events must knock */
-    void (*knock)(struct vcpu *v); /* another thread set an event while `inside`. @asyncsignalsafe */
+    u32 jump_to;    /* target of an indirect call while its return address is pushed */
+    bool inside;    /* translated code is running: events must knock */
+    void (*knock)(
+        struct vcpu *v); /* another thread set an event while `inside`. @asyncsignalsafe */
     void (*journal)(struct vcpu *v, u64 offset); /* NULL, or told of a page before it is written;
                                                     then no write is direct */
-    u32 user_mode; /* mode bits that the translator adds at CPL 3 */
+    u32 user_mode;                               /* mode bits that the translator adds at CPL 3 */
     void (*map_changed)(struct vcpu *v); /* NULL, or told that the TLB has lost or restricted
                                             entries */
     u64 trap_address; /* what translated code was accessing when the host trapped, or 0 */
     u32 map_epoch[2]; /* of code at CPL 3, and of all other: steps when a linear address that code
                          was run from may lead elsewhere */
     bool local_code;  /* code outside CPL 3 was run from a page that is not global */
-    u64 code_seen[CODE_SEEN_BITS / 64]; /* linear pages, hashed, that code was run from since
-                                           map_epoch stepped */
+    /* Linear pages that code was run from since map_epoch stepped: one bit each, and a list. */
+    struct code_seen {
+        u64 bit[CODE_SEEN_PAGES / 64];
+        u32 list[CODE_SEEN_MOST];
+        unsigned count;
+    } code_seen[2];
 
     struct tlb_entry tlb[TLB_VIEWS][TLB_ENTRIES] __attribute__((aligned(64)));
     u64 tlb_used[TLB_VIEWS][TLB_ENTRIES / 64];   /* entries that a flush must visit */
