@@ -349,11 +349,6 @@ def installer_reaches_its_language_menu(context):
     installer_on_a_text_screen(context, "installer-i386", "512M")
 
 
-@boot_test("installer-amd64")
-def installer_amd64_reaches_its_language_menu(context):
-    installer_on_a_text_screen(context, "installer-amd64", "1G")  # asks nothing else first
-
-
 def installer_on_a_text_screen(context, name, memory):
     with context.boot("-m", memory, "-kernel", context.file(name, "linux"),
                       "-initrd", context.file(name, "initrd.gz"),
