@@ -73,7 +73,8 @@ void i82077_result(struct i82077 *f, const u8 *bytes, unsigned n)
     f->command_count = 0;
     f->result_at = 0;
     f->result_count = (u8)(n < RESULT_BYTES ? n : RESULT_BYTES);
-    memcpy(f->result, bytes, f->result_count);
+    if (n)
+        memcpy(f->result, bytes, f->result_count);
     f->phase = n ? PHASE_RESULT : PHASE_COMMAND;
 }
 

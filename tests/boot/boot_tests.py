@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import http.server
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -262,7 +263,26 @@ def linux_686_heeds_ctrl_alt_del(context):
 # ---- the network
 
 PAYLOAD_BYTES = 1 << 20
+DISK_BYTES = 8 << 20
+WRITTEN_BLOCKS = 24  # of 64 KiB
 IPXE_FOLDERS = ["/usr/lib/ipxe/qemu", "/usr/share/qemu"]
+
+
+VIRTIO_PCI = ["drivers/virtio/virtio", "drivers/virtio/virtio_ring",
+              "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci_modern_dev",
+              "drivers/virtio/virtio_pci"]
+
+
+def module_files(context, kernel, modules):
+    """Pairs of a module's file and its place in the guest."""
+    return [(context.file(kernel, f"modules/{m}.ko"), f"bin/{m.split('/')[-1]}.ko")
+            for m in modules]
+
+
+def load_modules(guest, at, modules):
+    for module in modules:
+        at = command(guest, at, f"insmod /bin/{module.split('/')[-1]}.ko; echo is=$?", r"is=0")
+    return at
 
 
 def shell(guest):
@@ -282,14 +302,12 @@ def guest_fetches_a_file(context, kernel, card, *modules):
     """The guest's own driver, DHCP client and HTTP client against a server on our loopback."""
     lease = os.path.join(HERE, "lease.sh")
     added = [(lease, "bin/lease.sh")]
-    added += [(context.file(kernel, f"modules/{m}.ko"), f"bin/{m.split('/')[-1]}.ko")
-              for m in modules]
+    added += module_files(context, kernel, modules)
     payload = os.urandom(PAYLOAD_BYTES)
     with served(payload) as port, \
             linux(context, kernel, *card, append="console=ttyS0", added=added) as guest:
         at = shell(guest)
-        for module in modules:
-            at = command(guest, at, f"insmod /bin/{module.split('/')[-1]}.ko; echo is=$?", r"is=0")
+        at = load_modules(guest, at, modules)
         at = command(guest, at, "ip link set eth0 up; udhcpc -n -q -i eth0 -s /bin/lease.sh",
                      r"address 10\.0\.2\.15 router 10\.0\.2\.2 dns 10\.0\.2\.3", 120)
         at = command(guest, at, f"wget -O /tmp/f http://10.0.2.2:{port}/f; md5sum /tmp/f",
@@ -323,9 +341,48 @@ def linux_686_fetches_a_file_over_its_e1000(context):
                          "drivers/net/ethernet/intel/e1000/e1000")
 
 
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_fetches_a_file_over_its_virtio_card(context):
+    guest_fetches_a_file(context, "kernel-686", ["-nic", "user,model=virtio-net-pci"], *VIRTIO_PCI,
+                         "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net")
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_reads_and_writes_its_virtio_disk(context):
+    modules = [*VIRTIO_PCI, "drivers/block/virtio_blk"]
+    content = os.urandom(DISK_BYTES)
+    with tempfile.NamedTemporaryFile(prefix="anello-disk-") as disk:
+        disk.write(content)
+        disk.flush()
+        with linux(context, "kernel-686", "-drive", f"file={disk.name},format=raw,if=virtio",
+                   append="console=ttyS0",
+                   added=module_files(context, "kernel-686", modules)) as guest:
+            at = load_modules(guest, shell(guest), modules)
+            at = command(guest, at, "md5sum /dev/vda", hashlib.md5(content).hexdigest(), 120)
+            at = command(guest, at, f"dd if=/dev/urandom of=/tmp/w bs=64k count={WRITTEN_BLOCKS}; "
+                         "dd if=/tmp/w of=/dev/vda bs=64k seek=3 conv=fsync; echo is=$?",
+                         r"is=0", 120)
+            guest.type_serial("md5sum /tmp/w\n")
+            guest.wait_serial(r"[0-9a-f]{32}  /tmp/w", 60, at)
+            written = re.search(r"([0-9a-f]{32})  /tmp/w", guest.serial[at:])[1]
+            guest.type_serial("poweroff\n")
+            guest.wait_exit(0, 60)
+        with open(disk.name, "rb") as file:
+            after = file.read()
+    first, last = 3 << 16, (3 + WRITTEN_BLOCKS) << 16
+    guest.check(hashlib.md5(after[first:last]).hexdigest() == written, "the disk holds other data")
+    guest.check(after[:first] + after[last:] == content[:first] + content[last:],
+                "other blocks were changed")
+
+
 @boot_test("memtest")
 def ipxe_rom_boots_a_script_and_a_kernel_over_the_network(context):
     boot_memtest_over_the_network(context, "e1000")
+
+
+@boot_test("memtest")
+def ipxe_rom_of_the_virtio_card_boots_too(context):
+    boot_memtest_over_the_network(context, "virtio-net-pci")
 
 
 def boot_memtest_over_the_network(context, model):

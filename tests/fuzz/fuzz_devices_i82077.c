@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A hostile guest at the floppy controller and the DMA controller beside it: three-byte steps of
+ * port, value and what to do.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "devices/i82077.h"
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
+
+#define STEP_BYTES 3
+#define STEPS_MAX  4096
+#define RAM_BYTES  KIB(64)
+#define STEP_NS    (1 << 14)
+
+static void ignore(void *opaque, unsigned n, bool level)
+{
+    (void)opaque;
+    (void)n;
+    (void)level;
+}
+
+static struct block *open_floppy(void)
+{
+    char path[64], error[128];
+    int fd = memfd_create("fuzz-floppy", MFD_CLOEXEC);
+    struct block_options o = {.format = "raw", .removable = true};
+    if (fd < 0 || ftruncate(fd, (off_t)KIB(360)) < 0)
+        abort();
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    struct block *block = block_open(path, &o, NULL, error, sizeof error);
+    if (!block)
+        abort();
+    close(fd);
+    return block;
+}
+
+static void step(struct io_bus *ports, struct clock *clock, struct i82077 *f, const u8 *s)
+{
+    static const u16 dma[] = {0x04, 0x05, 0x08, 0x0a, 0x0b, 0x0c, 0x81, 0xd4};
+    switch (s[0] % 8) {
+    case 0: io_bus_write(ports, (u16)(0x3f0 + s[1] % 8), s[2], 1); break;
+    case 1: io_bus_read(ports, (u16)(0x3f0 + s[1] % 8), 1); break;
+    case 2: io_bus_write(ports, dma[s[1] % 8], s[2], 1); break;
+    case 3: clock_step(clock, (i64)(s[1] + 1) * (s[2] + 1) * STEP_NS); break;
+    case 4: i82077_medium_changed(f, s[1] % I82077_DRIVES); break;
+    case 5: i82077_device(f).ops->reset(f); break;
+    case 6: io_bus_write(ports, 0x3f2, 0x1c | (s[1] & 3), 1); break;
+    default: io_bus_write(ports, 0x3f5, s[2], 1); break;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+    struct physmem *pm = physmem_create(RAM_BYTES, NULL);
+    struct io_bus *ports = io_bus_create(NULL);
+    struct clock *clock = clock_create_stepped();
+    struct block *floppy = open_floppy();
+    physmem_map_ram(pm, 0, RAM_BYTES, physmem_alloc(pm, RAM_BYTES, "ram"), 0, "ram");
+    struct i8237 *dma = i8237_create(ports, pm);
+    struct i82077_config c = {
+        .ports = ports, .irq = {ignore, NULL, 0}, .dma = dma, .dma_channel = 2, .clock = clock};
+    struct i82077 *f = i82077_create(&c);
+    i82077_attach(f, 0, floppy);
+    io_bus_write(ports, 0x3f2, 0x1c, 1);
+    for (size_t n = 0; n < STEPS_MAX && size >= STEP_BYTES; n++) {
+        step(ports, clock, f, data);
+        data += STEP_BYTES;
+        size -= STEP_BYTES;
+    }
+    block_close(floppy);
+    i82077_device(f).ops->destroy(f);
+    i8237_device(dma).ops->destroy(dma);
+    io_bus_destroy(ports);
+    physmem_destroy(pm);
+    clock_destroy(clock);
+    return 0;
+}
