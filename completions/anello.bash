@@ -58,10 +58,11 @@ _anello() {
         ;;
     -monitor | --monitor) values='stdio unix: none' ;;
     -boot | --boot) values='order=c order=d order=a order=n menu=on' ;;
-    -nic | --nic) values='user user,model=e1000 user,hostfwd=tcp::2222-:22 none' ;;
+    -nic | --nic) values='user user,model=e1000 user,model=virtio-net-pci user,hostfwd=tcp::2222-:22 none' ;;
+    -drive | --drive) values='if=virtio,file= if=floppy,file= file=' ;;
     -netdev | --netdev) values='user,id=n0' ;;
     -net | --net) values='nic user none' ;;
-    -device | --device) values='e1000,netdev=n0 isa-debug-exit,iobase=0xf4,iosize=1 pc-testdev' ;;
+    -device | --device) values='e1000,netdev=n0 virtio-net-pci,netdev=n0 virtio-blk-pci,drive=d0 isa-debug-exit,iobase=0xf4,iosize=1 pc-testdev' ;;
     -rtc | --rtc) values='base=utc base=localtime' ;;
     -b) values='16 32 64' ;;
     -m | --memory) values='128M 256M 512M 1G 2G' ;;

@@ -263,8 +263,6 @@ def linux_686_heeds_ctrl_alt_del(context):
 # ---- the network
 
 PAYLOAD_BYTES = 1 << 20
-DISK_BYTES = 8 << 20
-WRITTEN_BLOCKS = 24  # of 64 KiB
 IPXE_FOLDERS = ["/usr/lib/ipxe/qemu", "/usr/share/qemu"]
 
 
@@ -349,18 +347,28 @@ def linux_686_fetches_a_file_over_its_virtio_card(context):
 
 @boot_test("kernel-686", "busybox-i386")
 def linux_686_reads_and_writes_its_virtio_disk(context):
-    modules = [*VIRTIO_PCI, "drivers/block/virtio_blk"]
-    content = os.urandom(DISK_BYTES)
+    guest_reads_and_writes(context, "if=virtio", "vda", 8 << 20, 24, *VIRTIO_PCI,
+                           "drivers/block/virtio_blk")
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_reads_and_writes_its_floppy(context):
+    guest_reads_and_writes(context, "if=floppy", "fd0", 1440 << 10, 2, "drivers/block/floppy")
+
+
+def guest_reads_and_writes(context, drive, device, size, count, *modules):
+    """Compares all of a disk, then writes COUNT blocks of 64 KiB of it; nothing else may change."""
+    content = os.urandom(size)
     with tempfile.NamedTemporaryFile(prefix="anello-disk-") as disk:
         disk.write(content)
         disk.flush()
-        with linux(context, "kernel-686", "-drive", f"file={disk.name},format=raw,if=virtio",
+        with linux(context, "kernel-686", "-drive", f"file={disk.name},format=raw,{drive}",
                    append="console=ttyS0",
                    added=module_files(context, "kernel-686", modules)) as guest:
             at = load_modules(guest, shell(guest), modules)
-            at = command(guest, at, "md5sum /dev/vda", hashlib.md5(content).hexdigest(), 120)
-            at = command(guest, at, f"dd if=/dev/urandom of=/tmp/w bs=64k count={WRITTEN_BLOCKS}; "
-                         "dd if=/tmp/w of=/dev/vda bs=64k seek=3 conv=fsync; echo is=$?",
+            at = command(guest, at, f"md5sum /dev/{device}", hashlib.md5(content).hexdigest(), 120)
+            at = command(guest, at, f"dd if=/dev/urandom of=/tmp/w bs=64k count={count}; "
+                         f"dd if=/tmp/w of=/dev/{device} bs=64k seek=3 conv=fsync; echo is=$?",
                          r"is=0", 120)
             guest.type_serial("md5sum /tmp/w\n")
             guest.wait_serial(r"[0-9a-f]{32}  /tmp/w", 60, at)
@@ -369,7 +377,7 @@ def linux_686_reads_and_writes_its_virtio_disk(context):
             guest.wait_exit(0, 60)
         with open(disk.name, "rb") as file:
             after = file.read()
-    first, last = 3 << 16, (3 + WRITTEN_BLOCKS) << 16
+    first, last = 3 << 16, (3 + count) << 16
     guest.check(hashlib.md5(after[first:last]).hexdigest() == written, "the disk holds other data")
     guest.check(after[:first] + after[last:] == content[:first] + content[last:],
                 "other blocks were changed")
