@@ -26,6 +26,12 @@
 #define FIRST_CAPABILITY 0x40
 #define ROM_MAX          MIB(1)
 
+/* Offsets in an option ROM (PCI Local Bus 2.3, 6.3.1), and in its PCI data structure. */
+#define ROM_CHECKSUM   0x06
+#define ROM_PCI_DATA   0x18
+#define ROM_PCI_VENDOR 4
+#define ROM_PCI_DEVICE 6
+
 #define PORT_SPACE  0x10000u
 #define MEMORY_4G   GIB(4)
 #define CONFIG_BARS (PCI_ROM_ADDRESS + 4 - PCI_BASE_ADDRESS_0)
@@ -201,6 +207,21 @@ void pci_bar_rom(struct pci_device *d, u32 size, u64 offset, const char *name)
     d->writable[PCI_ROM_ADDRESS] |= ROM_ENABLE;
 }
 
+/* A ROM for a family of devices names one of them; firmware runs it only where that is the one it
+ * found. Writes our identity, and the difference into the byte that option ROMs keep for their
+ * checksum. */
+static void name_rom(struct pci_device *d, u8 *rom, u32 bytes)
+{
+    u32 at = bytes > ROM_PCI_DATA + 2 ? load16(rom + ROM_PCI_DATA) : bytes;
+    if (at + ROM_PCI_DEVICE + 2 > bytes || memcmp(rom + at, "PCIR", 4) ||
+        load16(rom + at + ROM_PCI_VENDOR) != d->info->vendor)
+        return;
+    u8 *device = rom + at + ROM_PCI_DEVICE;
+    rom[ROM_CHECKSUM] = (u8)(rom[ROM_CHECKSUM] + device[0] + device[1]);
+    store16(device, d->info->device);
+    rom[ROM_CHECKSUM] = (u8)(rom[ROM_CHECKSUM] - device[0] - device[1]);
+}
+
 bool pci_rom_load(struct pci_device *d, const void *rom, u32 bytes, const char *name)
 {
     u32 size = (u32)PAGE_BYTES;
@@ -213,7 +234,9 @@ bool pci_rom_load(struct pci_device *d, const void *rom, u32 bytes, const char *
     u64 offset = physmem_alloc(d->bus->physmem, size, name);
     if (offset == UINT64_MAX)
         return false;
-    memcpy(physmem_host(d->bus->physmem, offset), rom, bytes);
+    u8 *copy = physmem_host(d->bus->physmem, offset);
+    memcpy(copy, rom, bytes);
+    name_rom(d, copy, bytes);
     pci_bar_rom(d, size, offset, name);
     return true;
 }

@@ -352,12 +352,32 @@ static void pci_restored_config_space_maps_and_drives_again(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void pci_rom_of_a_family_gets_the_devices_identity(void **state)
+{
+    struct board *b = *state;
+    u8 rom[512] = {0x55, 0xaa, 1, [0x18] = 0x20, [0x20] = 'P', 'C', 'I', 'R', 0x34, 0x12, 1, 0};
+    u8 sum = 0, out[512];
+    assert_true(pci_rom_load(&b->neighbour, rom, 0, "none"));
+    rom[0x26] = 0x99;
+    for (unsigned i = 0; i < sizeof rom; i++)
+        sum = (u8)(sum + rom[i]);
+    rom[6] = (u8)-sum;
+    assert_true(pci_rom_load(&b->neighbour, rom, sizeof rom, "family"));
+    memcpy(out, physmem_host(b->physmem, b->neighbour.bars[PCI_ROM_SLOT].offset), sizeof out);
+    assert_int_equal(load16(out + 0x26), 1);
+    sum = 0;
+    for (unsigned i = 0; i < sizeof out; i++)
+        sum = (u8)(sum + out[i]);
+    assert_int_equal(sum, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(pci_config_is_read_by_byte_word_and_dword),
         T(pci_address_latch_takes_dwords_only),
         T(pci_disabled_latch_and_other_buses_answer_ones),
+        T(pci_rom_of_a_family_gets_the_devices_identity),
         T(pci_identity_is_read_only_and_errors_clear_on_one),
         T(pci_bars_tell_their_size),
         T(pci_bars_decode_only_while_enabled),
