@@ -131,6 +131,9 @@ struct pci_info {
     bool multifunction; /* the slot has more functions than 0 */
     /* Called after a write to reg..reg+size-1 took effect; may be NULL. */
     void (*config_written)(void *opaque, u8 reg, unsigned size);
+    /* Called before the guest reads reg..reg+size-1, to put there what changes by itself; may be
+     * NULL. */
+    void (*config_reading)(void *opaque, u8 reg, unsigned size);
 };
 
 struct pci_device {

@@ -319,6 +319,8 @@ void pci_set_intx(struct pci_device *d, bool level)
 
 u32 pci_device_read(const struct pci_device *d, u8 reg, unsigned size)
 {
+    if (d->info->config_reading)
+        d->info->config_reading(d->opaque, reg, size);
     return (u32)load_sized(d->config + reg, size);
 }
 

@@ -10,7 +10,7 @@
  * A driver that breaks the rules of a queue gets DEVICE_NEEDS_RESET and no service until it resets
  * the device (2.1.2).
  *
- * Deviations: no MSI-X, one interrupt line for everything; no VIRTIO_PCI_CAP_PCI_CFG window.
+ * Deviations: no MSI-X, one interrupt line for everything.
  */
 #ifndef ANELLO_DEVICES_VIRTIO_H
 #define ANELLO_DEVICES_VIRTIO_H
@@ -69,6 +69,7 @@ struct virtio {
     u32 offered_select, accepted_select;
     u16 queue_select;
     u8 status, isr, generation;
+    u8 window;        /* the capability that reaches the registers by configuration space */
     u32 legacy_frame; /* as written to the legacy queue address of the selected queue */
     struct virtq queues[VIRTIO_QUEUES];
     u8 config[VIRTIO_CONFIG_MAX];
@@ -100,6 +101,9 @@ struct virtio {
 bool virtio_init(struct virtio *v, struct pci_bus *bus, u8 devfn, const struct virtio_type *type,
                  u64 features, struct log *log, void *opaque);
 void virtio_fini(struct virtio *v);
+/* For the struct pci_info of every virtio device; opaque is the struct virtio. */
+void virtio_config_written(void *opaque, u8 reg, unsigned size);
+void virtio_config_reading(void *opaque, u8 reg, unsigned size);
 /* Reset of the board. */
 void virtio_reset(struct virtio *v);
 void virtio_loaded(struct virtio *v);

@@ -256,6 +256,8 @@ static const struct pci_info pci = {
     .device = DEVICE_TRANSITIONAL,
     .class_code = CLASS_STORAGE,
     .interrupt_pin = 1,
+    .config_written = virtio_config_written,
+    .config_reading = virtio_config_reading,
 };
 
 static const struct virtio_type blk_type = {

@@ -178,6 +178,8 @@ static const struct pci_info pci = {
     .device = DEVICE_TRANSITIONAL,
     .class_code = CLASS_ETHERNET,
     .interrupt_pin = 1,
+    .config_written = virtio_config_written,
+    .config_reading = virtio_config_reading,
 };
 
 static const struct virtio_type net_type = {

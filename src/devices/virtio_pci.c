@@ -27,9 +27,19 @@
 #define LEGACY_ALIGN    4096
 #define LEGACY_CONFIG   20 /* device configuration, without MSI-X */
 
-enum capability_type { CAP_COMMON = 1, CAP_NOTIFY = 2, CAP_ISR = 3, CAP_DEVICE = 4 };
-#define CAP_BYTES        16
-#define CAP_NOTIFY_BYTES 20
+enum capability_type {
+    CAP_COMMON = 1,
+    CAP_NOTIFY = 2,
+    CAP_ISR = 3,
+    CAP_DEVICE = 4,
+    CAP_PCI_CFG = 5
+};
+#define CAP_BYTES      16
+#define CAP_LONG_BYTES 20 /* of two types, with a field of their own at the end */
+#define CAP_BAR        4
+#define CAP_OFFSET     8
+#define CAP_LENGTH     12
+#define CAP_EXTRA      16 /* multiplier of notifications, or data of the window */
 
 // clang-format off
 enum common_register {
@@ -248,6 +258,38 @@ static void modern_write(void *opaque, u64 offset, u64 value, unsigned size)
 static const struct mmio_ops modern_ops = {
     .name = "virtio", .read = modern_read, .write = modern_write};
 
+/* ---- the window in configuration space (4.1.4.7) ---- */
+
+/* Whether reg..reg+size-1 touches the data of a window that is set up for the 1.x registers. */
+static bool window_hit(const struct virtio *v, u8 reg, unsigned size, u32 *at, unsigned *bytes)
+{
+    const u8 *c = v->pci.config + v->window;
+    unsigned data = v->window + CAP_EXTRA;
+    *at = load32(c + CAP_OFFSET);
+    *bytes = load32(c + CAP_LENGTH);
+    bool sized = *bytes == 1 || *bytes == 2 || *bytes == 4;
+    return v->window && reg < data + 4 && reg + size > data && c[CAP_BAR] == MODERN_BAR && sized &&
+           *at < MODERN_BYTES && *at % *bytes == 0;
+}
+
+void virtio_config_reading(void *opaque, u8 reg, unsigned size)
+{
+    struct virtio *v = opaque;
+    u32 at;
+    unsigned bytes;
+    if (window_hit(v, reg, size, &at, &bytes))
+        store_sized(v->pci.config + v->window + CAP_EXTRA, modern_read(v, at, bytes), bytes);
+}
+
+void virtio_config_written(void *opaque, u8 reg, unsigned size)
+{
+    struct virtio *v = opaque;
+    u32 at;
+    unsigned bytes;
+    if (window_hit(v, reg, size, &at, &bytes))
+        modern_write(v, at, load_sized(v->pci.config + v->window + CAP_EXTRA, bytes), bytes);
+}
+
 /* ---- the legacy layout ---- */
 
 /* A page number places all three parts (2.6.2); 0 takes the queue away. */
@@ -303,24 +345,34 @@ static const struct port_ops legacy_ops = {
 
 /* ---- life ---- */
 
-static void add_capability(struct virtio *v, enum capability_type type, u32 at, u32 bytes)
+static u8 add_capability(struct virtio *v, enum capability_type type, u32 at, u32 bytes)
 {
-    u8 size = type == CAP_NOTIFY ? CAP_NOTIFY_BYTES : CAP_BYTES;
-    u8 *c = v->pci.config + pci_add_capability(&v->pci, PCI_CAP_VENDOR, size);
+    u8 size = type == CAP_NOTIFY || type == CAP_PCI_CFG ? CAP_LONG_BYTES : CAP_BYTES;
+    u8 where = pci_add_capability(&v->pci, PCI_CAP_VENDOR, size);
+    u8 *c = v->pci.config + where;
     c[2] = size;
     c[3] = (u8)type;
-    c[4] = MODERN_BAR;
-    store32(c + 8, at);
-    store32(c + 12, bytes);
+    c[CAP_BAR] = type == CAP_PCI_CFG ? 0 : MODERN_BAR;
+    store32(c + CAP_OFFSET, at);
+    store32(c + CAP_LENGTH, bytes);
     if (type == CAP_NOTIFY)
-        store32(c + 16, NOTIFY_STRIDE);
+        store32(c + CAP_EXTRA, NOTIFY_STRIDE);
+    return where;
+}
+
+static void add_window(struct virtio *v)
+{
+    v->window = add_capability(v, CAP_PCI_CFG, 0, 0);
+    u8 *writable = v->pci.writable + v->window;
+    writable[CAP_BAR] = 0xff;
+    memset(writable + CAP_OFFSET, 0xff, CAP_LONG_BYTES - CAP_OFFSET);
 }
 
 bool virtio_init(struct virtio *v, struct pci_bus *bus, u8 devfn, const struct virtio_type *type,
                  u64 features, struct log *log, void *opaque)
 {
     *v = (struct virtio){.type = type, .opaque = opaque, .log = log};
-    if (!pci_device_init(&v->pci, bus, devfn, type->pci, opaque))
+    if (!pci_device_init(&v->pci, bus, devfn, type->pci, v))
         return false;
     v->offered = features | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX |
                  VIRTIO_F_ANY_LAYOUT;
@@ -331,6 +383,7 @@ bool virtio_init(struct virtio *v, struct pci_bus *bus, u8 devfn, const struct v
     add_capability(v, CAP_ISR, AT_ISR, WINDOW_BYTES);
     add_capability(v, CAP_DEVICE, AT_DEVICE, WINDOW_BYTES);
     add_capability(v, CAP_NOTIFY, AT_NOTIFY, WINDOW_BYTES);
+    add_window(v);
     drop_queues(v);
     return true;
 }

@@ -388,6 +388,11 @@ def ipxe_rom_boots_a_script_and_a_kernel_over_the_network(context):
     boot_memtest_over_the_network(context, "e1000")
 
 
+@boot_test("memtest")
+def ipxe_rom_of_the_virtio_card_boots_too(context):
+    boot_memtest_over_the_network(context, "virtio-net-pci")
+
+
 def boot_memtest_over_the_network(context, model):
     """The card's option ROM asks DHCP for the boot file, and TFTP for it and what it names."""
     if not any(os.path.exists(f"{folder}/pxe-e1000.rom") for folder in IPXE_FOLDERS):

@@ -202,6 +202,29 @@ static void virtio_blk_legacy_driver_is_served_through_ports(void **state)
     assert_false(bench_irq(b));
 }
 
+static void virtio_registers_are_reached_through_configuration_space(void **state)
+{
+    struct disk *k = *state;
+    driver_find(&k->d, k->b);
+    u8 w = k->d.window;
+    assert_true(w);
+    bench_config_write(k->b, w + 4, 4, 1);
+    bench_config_write(k->b, w + 8, k->d.device - BENCH_MEMORY, 4);
+    bench_config_write(k->b, w + 12, 4, 4);
+    assert_int_equal(bench_config(k->b, w + 16, 4), SECTORS);
+    bench_config_write(k->b, w + 8, 0x14, 4); /* the status register */
+    bench_config_write(k->b, w + 12, 1, 4);
+    bench_config_write(k->b, w + 16, 3, 1);
+    assert_int_equal(vrd(&k->d, k->d.common + 0x14, 1), 3);
+    bench_config_write(k->b, w + 8, 0x10000000, 4); /* outside */
+    bench_config_write(k->b, w + 16, 0, 4);
+    bench_config_write(k->b, w + 12, 3, 4); /* no size */
+    bench_config_write(k->b, w + 16, 0, 4);
+    bench_config_write(k->b, w + 4, 1, 1); /* no BAR */
+    bench_config_write(k->b, w + 16, 0, 4);
+    assert_int_equal(vrd(&k->d, k->d.common + 0x14, 1), 3);
+}
+
 static void virtio_features_need_version_1(void **state)
 {
     struct disk *k = *state;
@@ -343,6 +366,7 @@ int main(void)
         TEST(virtio_blk_tells_its_serial),
         TEST(virtio_blk_follows_indirect_tables),
         TEST(virtio_blk_legacy_driver_is_served_through_ports),
+        TEST(virtio_registers_are_reached_through_configuration_space),
         TEST(virtio_features_need_version_1),
         TEST(virtio_event_index_saves_interrupts),
         TEST(virtio_no_interrupt_flag_is_heeded),

@@ -22,6 +22,7 @@
 struct driver {
     struct bench *b;
     u32 common, isr, device, notify; /* addresses of the windows */
+    u8 window; /* the capability that reaches the registers by configuration space */
     u16 available[2];
 };
 
@@ -51,7 +52,11 @@ static inline void driver_find(struct driver *d, struct bench *b)
         if (bench_config(b, at, 1) != 0x09)
             continue;
         u32 type = bench_config(b, (u8)(at + 3), 1);
-        assert_true(type >= 1 && type <= 4);
+        assert_true(type >= 1 && type <= 5);
+        if (type == 5) {
+            d->window = at;
+            continue;
+        }
         assert_int_equal(bench_config(b, (u8)(at + 4), 1), 4);
         *windows[type] = BENCH_MEMORY + bench_config(b, (u8)(at + 8), 4);
     }
