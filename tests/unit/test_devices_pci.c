@@ -363,7 +363,7 @@ static void pci_rom_of_a_family_gets_the_devices_identity(void **state)
         sum = (u8)(sum + rom[i]);
     rom[6] = (u8)-sum;
     assert_true(pci_rom_load(&b->neighbour, rom, sizeof rom, "family"));
-    memcpy(out, physmem_host(b->physmem, b->neighbour.bars[PCI_ROM_SLOT].offset), sizeof out);
+    memcpy(out, physmem_host(b->rig.physmem, b->neighbour.bars[PCI_ROM_SLOT].offset), sizeof out);
     assert_int_equal(load16(out + 0x26), 1);
     sum = 0;
     for (unsigned i = 0; i < sizeof out; i++)
