@@ -67,17 +67,28 @@ struct bt_stats {
     u64 insns;         /* guest instructions in them */
     u64 callout_insns; /* of them, executed by call-outs */
     u64 guest_bytes, code_bytes;
-    u64 flushes;  /* of all code memory */
-    u64 killed;   /* translations, because their code changed */
-    u64 links;    /* made */
-    u64 misses;   /* of the table of jumps */
-    u64 callouts; /* executed */
-    u64 slow;     /* accesses that the TLB did not serve */
-    u64 traps;    /* of the host on translated code */
-    u64 adapted;  /* instructions whose accesses became checked */
-    u64 knocks;   /* by other threads */
-    u64 entries;  /* from the run loop into translated code */
+    u64 flushes;   /* of all code memory */
+    u64 killed;    /* translations, because their code changed */
+    u64 links;     /* made */
+    u64 misses;    /* of the table of jumps */
+    u64 sensitive; /* translations with call-outs */
+    u64 io;        /* call-outs of port instructions */
+    u64 faults;    /* of the guest */
+    u64 callouts;  /* executed */
+    u64 slow;      /* accesses that the TLB did not serve */
+    u64 traps;     /* of the host on translated code */
+    u64 adapted;   /* instructions whose accesses became checked */
+    u64 knocks;    /* by other threads */
+    u64 entries;   /* from the run loop into translated code */
 };
 const struct bt_stats *bt_stats(const struct vcpu *v);
+
+struct window_stats {
+    u64 fills;       /* traps that brought a page */
+    u64 pages;       /* that were brought */
+    u64 validations; /* of a whole window */
+    u64 evictions, promotions, demotions;
+};
+const struct window_stats *bt_window_stats(const struct vcpu *v);
 
 #endif

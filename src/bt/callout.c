@@ -8,6 +8,7 @@
 #include "bt/internal.h"
 #include "cpu/fpu.h"
 #include "cpu/interp.h"
+#include "cpu/optable.h"
 
 /* Back to the run loop, which goes on at v->rip. */
 static const u8 *leave(struct vcpu *v, u64 rip)
@@ -70,6 +71,7 @@ const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place)
     (void)back;
     const struct cached_insn *ci = (const void *)(v->interp->arena + place);
     bt_of(v)->stats.callouts++;
+    bt_of(v)->stats.io += ci->in.op == OP_IN || ci->in.op == OP_OUT;
     return execute(v, insn_block(ci)->code, ci);
 }
 
@@ -127,7 +129,8 @@ const u8 *callout_trap(struct vcpu *v, const u8 *where)
 const u8 *callout_fpu(struct vcpu *v, const u8 *back, u64 place)
 {
     const struct cached_insn *ci = (const void *)(v->interp->arena + place);
-    fpu_make_live(v);
+    if (!v->fpu_live)
+        fpu_make_live(v);
     if (LIKELY(!v->fpu_unmasked))
         return back;
     bt_of(v)->interpret = true;

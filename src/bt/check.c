@@ -189,6 +189,7 @@ static void restore(struct vcpu *v, const struct registers *r, const struct fpu_
 static void note_fault(struct vcpu *v, struct registers *r)
 {
     r->faulted = true;
+    r->oszapc &= (u16)~OSZAPC_OF; /* may be what a rotation has left undefined: xl_int.c */
     r->vector = v->fault.vector;
     r->has_error = v->fault.has_error;
     r->error = v->fault.has_error ? v->fault.error : 0;

@@ -155,6 +155,12 @@ const struct bt_stats *bt_stats(const struct vcpu *v)
     return &bt_of(v)->stats;
 }
 
+const struct window_stats *bt_window_stats(const struct vcpu *v)
+{
+    static const struct window_stats none;
+    return bt_of(v)->windows ? windows_stats(bt_of(v)->windows) : &none;
+}
+
 /* ---- running ---- */
 
 /* The exit whose stub's call returns to `back`. */
@@ -227,6 +233,7 @@ static void run_block(struct vcpu *v)
     struct bt *bt = bt_of(v);
     if (v->cpl == 3 && bt->windows && windows_due(bt->windows))
         window_refresh(v);
+    bt->stats.misses++;
     struct tcode *known = bt->interpret ? NULL : tcode_recall(v);
     struct block *b = known ? known->b : cache_find(v, 0);
     if (UNLIKELY(!bt_mode(v->mode))) {
@@ -272,6 +279,7 @@ enum vcpu_exit bt_run(struct vcpu *v)
     v->interp->granted = v->budget = 0;
     bool faulted = setjmp(landing) != 0;
     bt_left(v);
+    bt_of(v)->stats.faults += faulted;
     if (faulted && !interp_land(v))
         why = VCPU_EXIT_SHUTDOWN;
     else

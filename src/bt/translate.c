@@ -70,6 +70,7 @@ static void put_insns(struct xl *x)
     for (unsigned n = 0; n < b->insns; n++) {
         const struct cached_insn *ci = &b->insn[n];
         x->t->at[n] = (u16)(asm_here(&x->a) - x->t->entry);
+        x->n = n;
         x->direct = (b->mode & MODE_WINDOW) && !(b->checked >> n & 1);
         if (!put_native(x, ci))
             put_callout(x, ci);
@@ -89,6 +90,7 @@ struct tcode *translate(struct vcpu *v, struct block *b)
     struct xl x = {.bt = bt, .v = v, .b = b, .view = view_of(b->mode)};
     asm_init(&x.a, at, MOST_CODE, bt->mem.exec - bt->mem.write);
     x.t = new_tcode(bt, b, asm_here(&x.a));
+    u64 callouts = bt->stats.callout_insns;
     put_insns(&x);
     xl_finish_fpu(&x);
     xl_finish_exits(&x);
@@ -96,6 +98,7 @@ struct tcode *translate(struct vcpu *v, struct block *b)
     bt->codes[bt->count++] = x.t;
     bt->used += align_up(x.t->size, 16);
     bt->stats.translations++;
+    bt->stats.sensitive += bt->stats.callout_insns != callouts;
     bt->stats.insns += b->insns;
     bt->stats.guest_bytes += b->bytes;
     bt->stats.code_bytes += x.t->size;

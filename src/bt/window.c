@@ -253,8 +253,12 @@ void window_refresh(struct vcpu *v)
     u32 extra = 0;
     charge(ws);
     struct space *s = ws->now = space_of(ws, v->cr3 & ~(u64)PAGE_OFFSET_MASK);
-    if ((v->cr0 & CR0_PG) && !s->w && s->cycles > s->threshold)
-        promote(ws, s);
+    if (!s->w && s->cycles > s->threshold) {
+        if (v->cr0 & CR0_PG)
+            promote(ws, s);
+        else
+            s->cycles = 0; /* no paging entries to validate pages by */
+    }
     if (s->w) {
         s->cost += validate(ws, s->w) * (u64)COST_OF_PAGE;
         s->w->used = ++ws->clock;

@@ -16,7 +16,7 @@
 #ifndef ANELLO_BT_WINDOW_H
 #define ANELLO_BT_WINDOW_H
 
-#include "cpu/vcpu.h"
+#include "bt/bt.h"
 
 struct windows;
 
@@ -40,9 +40,6 @@ bool window_has(const struct windows *ws, u64 at);
 /* Tells the thread which window is current: GS base belongs to a thread. */
 void windows_bind(struct windows *ws);
 
-struct window_stats {
-    u64 fills, pages, validations, evictions, promotions, demotions;
-};
 const struct window_stats *windows_stats(const struct windows *ws);
 
 #endif

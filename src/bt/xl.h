@@ -17,6 +17,7 @@ struct xl {
     struct tcode *t;
     struct asm_buf a;
     unsigned view; /* enum tlb_view of the block's accesses */
+    unsigned n;    /* the instruction in hand */
     bool direct;   /* this instruction's accesses go through the window */
     bool fpu_checked;
     u8 x87_segs; /* bit: this segment's selector is in fpu_ds, and CS's in fpu_cs */

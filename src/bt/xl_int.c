@@ -214,6 +214,65 @@ static bool put_rm(struct xl *x, const struct insn *in)
     return true;
 }
 
+/* ---- rotations: OF of counts above 1 is made from the result, as the interpreter does, where
+ * anybody may ask for it; hosts differ there ---- */
+
+static bool is_rotation(const struct insn *in)
+{
+    return in->op == OP_ROL || in->op == OP_ROR || in->op == OP_RCL || in->op == OP_RCR;
+}
+
+/* Writes OF whatever the operands are. Shifts by CL may not. */
+static bool sets_of(const struct insn *in)
+{
+    const struct op_row *row = op_row(in);
+    if (!((row->flags_written | row->flags_undefined) & FLAG_OF))
+        return false;
+    switch (in->op) {
+    case OP_ROL:
+    case OP_ROR:
+    case OP_RCL:
+    case OP_RCR:
+    case OP_SHL:
+    case OP_SHR:
+    case OP_SAR:
+    case OP_SHLD:
+    case OP_SHRD: return in->imm_len && (in->imm & 31);
+    default: return true;
+    }
+}
+
+/* Whether OF of the instruction in hand may be read. Faults in between do not count: they show a
+ * flag that the manual leaves undefined. */
+static bool of_is_live(const struct xl *x)
+{
+    for (unsigned n = x->n + 1; n < x->b->insns; n++) {
+        const struct cached_insn *ci = &x->b->insn[n];
+        if (ci->faults || op_flags_read(&ci->in) & FLAG_OF)
+            return true;
+        if (sets_of(&ci->in))
+            return false;
+    }
+    return true;
+}
+
+/* A register by an immediate count in two steps, of which the second is by 1. */
+static bool put_rotation(struct xl *x, const struct insn *in)
+{
+    unsigned count = in->imm & 31;
+    bool by_one = in->opcode == 0xd0 || in->opcode == 0xd1;
+    if (by_one || (in->imm_len && count < 2) || !of_is_live(x))
+        return put_rm(x, in);
+    if (!in->imm_len || has_mem(in))
+        return false;
+    struct insn step = *in;
+    step.imm = count - 1;
+    put_rm(x, &step);
+    step.opcode += 0x10; /* D0, D1 */
+    step.imm_len = 0;
+    return put_rm(x, &step);
+}
+
 static bool put_lea(struct xl *x, const struct insn *in)
 {
     if (in->adsize != 4)
@@ -329,7 +388,10 @@ static bool put_other(struct xl *x, const struct insn *in)
 bool xl_int(struct xl *x, const struct insn *in)
 {
     switch (form_of(in)) {
-    case FORM_RM: return in->op == OP_LEA ? put_lea(x, in) : put_rm(x, in);
+    case FORM_RM:
+        if (is_rotation(in))
+            return put_rotation(x, in);
+        return in->op == OP_LEA ? put_lea(x, in) : put_rm(x, in);
     case FORM_VEX: return put_vex(x, in);
     case FORM_OTHER: return put_other(x, in);
     case FORM_NOTHING: return true;

@@ -45,6 +45,7 @@ static u64 read_place(struct vcpu *v, const struct place *p, unsigned size)
     if (p->kind != PHYS_MMIO)
         return mask64(size * 8);
     fpu_put_away(v);
+    v->mmio_accesses++;
     return v->hooks.mmio_read(v->hooks.opaque, p->pa, size) & mask64(size * 8);
 }
 
@@ -66,6 +67,7 @@ static void write_place(struct vcpu *v, const struct place *p, u64 value, unsign
         break;
     case PHYS_MMIO:
         fpu_put_away(v);
+        v->mmio_accesses++;
         v->hooks.mmio_write(v->hooks.opaque, p->pa, value & mask64(size * 8), size);
         break;
     case PHYS_ROM:

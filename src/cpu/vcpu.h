@@ -400,6 +400,7 @@ struct vcpu {
     /* Counters */
     u64 instructions; /* executed by the interpreter */
     u64 irqs_delivered;
+    u64 mmio_accesses;
 };
 
 /* What an instruction asks of the boundary after it. While v->shadow is not 0 the run loop goes one

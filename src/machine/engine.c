@@ -67,7 +67,8 @@ const char *engine_name(enum accel accel)
 
 const char *engine_unavailable(enum accel accel)
 {
-    return accel == ACCEL_BT || accel == ACCEL_CHECK ? bt_unavailable() : engines[accel].unavailable;
+    return accel == ACCEL_BT || accel == ACCEL_CHECK ? bt_unavailable()
+                                                     : engines[accel].unavailable;
 }
 
 enum accel engine_default(void)

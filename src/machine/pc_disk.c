@@ -165,8 +165,7 @@ static bool build_floppy(struct machine *m, char *error, size_t n)
         struct block *image = m->drives[PLACE_FLOPPY + i];
         i82077_attach(m->floppy, i, image);
         if (block_size(image) && !i82077_medium_is_known(m->floppy, i)) {
-            snprintf(error, n,
-                     "'%s' is no floppy: it is larger than 2949120 bytes",
+            snprintf(error, n, "'%s' is no floppy: it is larger than 2949120 bytes",
                      block_path(image));
             return false;
         }
