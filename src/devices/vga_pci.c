@@ -65,8 +65,8 @@ static const struct device_ops vga_pci_ops = {
     .destroy = vga_pci_destroy,
 };
 
-struct vga_pci *vga_pci_create(struct pci_bus *bus, u8 devfn, struct vga *vga,
-                               const void *rom, u32 rom_bytes)
+struct vga_pci *vga_pci_create(struct pci_bus *bus, u8 devfn, struct vga *vga, const void *rom,
+                               u32 rom_bytes)
 {
     if (rom_bytes > ROM_MAX)
         return NULL;
