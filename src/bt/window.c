@@ -136,7 +136,7 @@ static u32 paging_format(const struct vcpu *v)
 static bool still_right(struct windows *ws, struct window *w, struct wpage *p)
 {
     struct vcpu *v = ws->v;
-    if (!paging_refs_same(&p->refs))
+    if (!paging_refs_same(v, &p->refs))
         return false;
     struct phys_page now = physmem_lookup(v->pm, p->refs.pa);
     if ((now.kind != PHYS_RAM && now.kind != PHYS_ROM) || now.offset != p->offset)
@@ -173,9 +173,15 @@ static unsigned validate(struct windows *ws, struct window *w)
 
 /* ---- address spaces ---- */
 
+/* Those of CR3 that name the top table. PAE's is 32 bytes long: there may be many in a page. */
+static u64 address_bits(const struct vcpu *v)
+{
+    return v->cr4 & CR4_PAE ? 0xffffffe0u : 0xfffff000u;
+}
+
 static struct space *space_of(struct windows *ws, u64 cr3)
 {
-    struct space *s = &ws->space[(cr3 >> PAGE_SHIFT ^ cr3 >> (PAGE_SHIFT + 6)) % SPACES];
+    struct space *s = &ws->space[(cr3 >> 5 ^ cr3 >> PAGE_SHIFT ^ cr3 >> 18) % SPACES];
     if (s->cr3 != cr3 || !s->threshold) {
         if (s->w)
             s->w->taken = false;
@@ -252,7 +258,7 @@ void window_refresh(struct vcpu *v)
     struct windows *ws = of(v);
     u32 extra = 0;
     charge(ws);
-    struct space *s = ws->now = space_of(ws, v->cr3 & ~(u64)PAGE_OFFSET_MASK);
+    struct space *s = ws->now = space_of(ws, v->cr3 & address_bits(v));
     if (!s->w && s->cycles > s->threshold) {
         if (v->cr0 & CR0_PG)
             promote(ws, s);

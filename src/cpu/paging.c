@@ -321,8 +321,16 @@ static u64 read_ref(const struct paging_ref *r)
                          : __atomic_load_n((const u64 *)r->hp, __ATOMIC_RELAXED);
 }
 
-bool paging_refs_same(const struct paging_refs *refs)
+/* The PDPTE register that la goes through. */
+static u64 pdpte_of(const struct vcpu *v, u64 la)
 {
+    return format_of(v) == FORMAT_PAE ? v->pdpte[la >> 30 & 3] : 0;
+}
+
+bool paging_refs_same(const struct vcpu *v, const struct paging_refs *refs)
+{
+    if (pdpte_of(v, refs->la) != refs->pdpte)
+        return false;
     for (unsigned i = 0; i < refs->count; i++) {
         if (read_ref(&refs->ref[i]) != refs->ref[i].value)
             return false;
@@ -333,10 +341,12 @@ bool paging_refs_same(const struct paging_refs *refs)
 bool paging_refs(struct vcpu *v, u64 la, struct paging_refs *refs)
 {
     enum format f = format_of(v);
-    *refs = (struct paging_refs){.count = 0};
+    *refs = (struct paging_refs){.la = la, .pdpte = pdpte_of(v, la)};
     if (f == FORMAT_64 || !(v->cr0 & CR0_PG))
         return false;
-    u64 table = f == FORMAT_PAE ? v->pdpte[la >> 30 & 3] & PTE_ADDRESS : v->cr3 & 0xfffff000u;
+    if (f == FORMAT_PAE && !(refs->pdpte & PTE_P))
+        return false;
+    u64 table = f == FORMAT_PAE ? refs->pdpte & PTE_ADDRESS : v->cr3 & 0xfffff000u;
     for (unsigned level = LEVEL_PD; level >= LEVEL_PT; level--) {
         struct walker w = {.v = v, .la = la, .format = f, .quiet = true, .level = level};
         struct entry e;

@@ -27,8 +27,8 @@ static inline bool paging_has_pdptes(u64 cr0, u64 cr4, u64 efer)
     return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA);
 }
 
-/* The entries that a linear address goes through, and what they held. PDPTE registers are not among
- * them: they change by MOV CR3 only. */
+/* The entries that a linear address goes through below CR3, and what they held; with PAE, first of
+ * all the PDPTE register. */
 struct paging_ref {
     const void *hp;
     u64 value;
@@ -37,12 +37,13 @@ struct paging_ref {
 struct paging_refs {
     struct paging_ref ref[2];
     unsigned count;
-    u64 pa; /* where they lead */
+    u64 la, pdpte; /* pdpte: 0 without PAE */
+    u64 pa;        /* where they lead */
 };
 /* Notes them; false where they are not in RAM, or lead nowhere. Not for long mode. */
 bool paging_refs(struct vcpu *v, u64 la, struct paging_refs *refs);
 /* Whether they still hold the same. */
-bool paging_refs_same(const struct paging_refs *refs);
+bool paging_refs_same(const struct vcpu *v, const struct paging_refs *refs);
 
 /* Where a linear address leads. */
 struct place {

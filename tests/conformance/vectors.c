@@ -8,16 +8,22 @@
  * N skipped" and status 1 when one failed. -v prints a row for each file and why tests were
  * skipped, -vv each difference.
  *
+ * The translator (--engine bt) is entered as a machine enters it; what it does not translate, as
+ * all of real-address mode today, it leaves to the interpreter.
+ *
  * A test runs from CS:IP in real-address mode to a HLT. Compared are all registers and the bytes
  * of memory that the test names. Flags that the manual leaves undefined (the opcode table says
  * which) are not, nor are they in the word that an exception has pushed. What else differs between
  * the captured CPU and those since the 386 is in skip_reason().
  */
 #include <dirent.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "bt/bt.h"
 #include "cpu/decode.h"
 #include "cpu/flags.h"
 #include "cpu/interp.h"
@@ -36,6 +42,7 @@ struct totals {
 };
 
 struct bench {
+    bool translate; /* engine bt */
     struct physmem *pm;
     u8 *ram;
     struct vcpu *v;
@@ -76,6 +83,50 @@ static bool create(struct bench *b)
     b->ram = physmem_host(b->pm, ram);
     b->v = vcpu_create(b->pm, &hooks, NULL, 0, NULL, &error);
     return b->v;
+}
+
+/* ---- the translator runs until HLT: who does not get there is stopped from outside ---- */
+
+#define BT_SECONDS 10
+
+/* The seconds that the current test has left; 0: none is running. */
+static unsigned patience;
+
+static void *watch(void *opaque)
+{
+    struct vcpu *v = opaque;
+    for (;;) {
+        sleep(1);
+        if (__atomic_load_n(&patience, __ATOMIC_SEQ_CST) &&
+            !__atomic_sub_fetch(&patience, 1, __ATOMIC_SEQ_CST))
+            vcpu_event_set(v, EVENT_STOP);
+    }
+    return NULL;
+}
+
+static bool use_translator(struct bench *b)
+{
+    pthread_t watcher;
+    const char *reason = bt_unavailable();
+    if (!reason && !bt_attach(b->v))
+        reason = "no memory for it";
+    if (!reason && pthread_create(&watcher, NULL, watch, b->v))
+        reason = "no thread to watch it";
+    if (reason)
+        fprintf(stderr, "anello-vectors: engine bt: %s\n", reason);
+    b->translate = !reason;
+    return b->translate;
+}
+
+static enum vcpu_exit run_engine(struct bench *b)
+{
+    if (!b->translate)
+        return interp_run_some(b->v, STEP_LIMIT);
+    __atomic_store_n(&patience, BT_SECONDS, __ATOMIC_SEQ_CST);
+    enum vcpu_exit why = bt_run(b->v);
+    __atomic_store_n(&patience, 0, __ATOMIC_SEQ_CST);
+    vcpu_event_clear(b->v, EVENT_STOP);
+    return why;
 }
 
 static void poke(struct bench *b, u32 pa, u8 value)
@@ -310,7 +361,7 @@ static void run_test(struct bench *b, const struct moo_file *f, const struct moo
     load_state(b, t, flags_mask);
     if (is_286(f))
         alias_stack_fault(b, t);
-    enum vcpu_exit why = interp_run_some(b->v, STEP_LIMIT);
+    enum vcpu_exit why = run_engine(b);
     if (why != VCPU_EXIT_HALT)
         differ(&r, "no HLT reached: end", UINT32_MAX, VCPU_EXIT_HALT, why);
     flags_mask &= ~undefined_flags(t, &in, status);
@@ -398,6 +449,7 @@ static int usage(void)
 int main(int argc, char **argv)
 {
     struct bench b = {0};
+    bool translate = false;
     int i = 1;
     for (; i < argc && argv[i][0] == '-'; i++) {
         if (!strcmp(argv[i], "-v")) {
@@ -405,8 +457,10 @@ int main(int argc, char **argv)
         } else if (!strcmp(argv[i], "-vv")) {
             b.verbose += 2;
         } else if (!strcmp(argv[i], "--engine") && i + 1 < argc) {
-            if (strcmp(argv[++i], "interp") != 0) {
-                fprintf(stderr, "anello-vectors: engine \"%s\" is not in this build\n", argv[i]);
+            translate = !strcmp(argv[++i], "bt");
+            if (!translate && strcmp(argv[i], "interp") != 0) {
+                fprintf(stderr, "anello-vectors: there is no engine \"%s\": interp or bt\n",
+                        argv[i]);
                 return 1;
             }
         } else {
@@ -419,12 +473,16 @@ int main(int argc, char **argv)
         fprintf(stderr, "anello-vectors: no memory for a guest\n");
         return 1;
     }
+    if (translate && !use_translator(&b))
+        return 1;
     bool ok = true;
     for (; i < argc; i++)
         ok &= run_path(&b, argv[i]);
     for (unsigned k = 0; b.verbose && k < ARRAY_LEN(b.skips) && b.skips[k].reason; k++)
         printf("skipped %u: %s\n", b.skips[k].count, b.skips[k].reason);
     printf("%u passed, %u failed, %u skipped\n", b.all.passed, b.all.failed, b.all.skipped);
+    if (b.translate)
+        return !ok || b.all.failed; /* the watcher still knows the CPU */
     vcpu_destroy(b.v);
     physmem_destroy(b.pm);
     return !ok || b.all.failed;
