@@ -440,6 +440,42 @@ static void mem_rom_reads_and_swallows_writes(void **state)
     rig_close(r);
 }
 
+/* ---- what translations remember of the entries ---- */
+
+static void paging_refs_notice_each_entry_that_changes(void **state)
+{
+    (void)state;
+    struct rig *r = open_32(P | W | U | A);
+    struct paging_refs refs;
+    assert_true(paging_refs(r->v, 0x20123, &refs));
+    assert_int_equal(refs.count, 2);
+    assert_int_equal(refs.pa, 0x20123);
+    assert_true(paging_refs_same(r->v, &refs));
+    poke32(r, PT + 0x20 * 4, 0x20 << 12 | P | U | A);
+    assert_false(paging_refs_same(r->v, &refs));
+    poke32(r, PT + 0x20 * 4, 0x20 << 12 | P | W | U | A);
+    assert_true(paging_refs_same(r->v, &refs));
+    poke32(r, PD, PT | P | U);
+    assert_false(paging_refs_same(r->v, &refs));
+    poke32(r, PT + 0x21 * 4, 0);
+    assert_false(paging_refs(r->v, 0x21000, &refs));
+    rig_close(r);
+}
+
+/* Two address spaces whose top tables share a page have entries of their own. */
+static void paging_refs_notice_another_pdpte(void **state)
+{
+    (void)state;
+    struct rig *r = open_pae(P | W | U | A);
+    struct paging_refs refs;
+    assert_true(paging_refs(r->v, 0x20000, &refs));
+    poke64(r, RIG_TABLES + 0x3020, RIG_TABLES + 0x4000 + P);
+    r->v->cr3 = RIG_TABLES + 0x3020;
+    assert_true(paging_load_pdptes(r->v, r->v->cr3));
+    assert_false(paging_refs_same(r->v, &refs));
+    rig_close(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -452,6 +488,8 @@ int main(void)
         cmocka_unit_test(paging_pentium_has_no_pse36),
         cmocka_unit_test(paging_nx_forbids_fetching_and_is_reserved_without_nxe),
         cmocka_unit_test(paging_pae_reserved_bits_and_absent_pdpte),
+        cmocka_unit_test(paging_refs_notice_each_entry_that_changes),
+        cmocka_unit_test(paging_refs_notice_another_pdpte),
         cmocka_unit_test(paging_mov_cr3_refuses_pdptes_with_reserved_bits),
         cmocka_unit_test(paging_four_levels_with_1_gib_and_2_mib_pages),
         cmocka_unit_test(paging_quiet_walk_changes_nothing),
