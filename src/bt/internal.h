@@ -68,7 +68,7 @@ struct thunks {
     const u8 *trap;          /* R9 = where the host trapped */
     /* R8 from linear to host address, by view and write */
     const u8 *access[TLB_VIEWS][2][ACCESS_SIZES];
-    const u8 *enter_end, *jump_end, *end; /* of their code */
+    const u8 *jump_end, *end; /* of their code */
 };
 
 struct bt {

@@ -25,6 +25,13 @@ static _Thread_local struct bt *running;
 
 /* ---- signals ---- */
 
+static void unlink_at(struct bt *bt, const u8 *host)
+{
+    struct tcode *t = tcode_at(bt, host);
+    if (t)
+        tcode_unlink_exits(bt, t);
+}
+
 /* A knock: see invariant 6 in bt.h. @asyncsignalsafe */
 static bool knocked(struct hosttrap *trap)
 {
@@ -42,13 +49,13 @@ static bool knocked(struct hosttrap *trap)
         trap->rip = (u64)(uintptr_t)t->jump;
         return true;
     }
-    if (rip >= t->enter && rip < t->enter_end)
-        rip = (const u8 *)(uintptr_t)trap->gpr[HR_T0];
-    else if (rip < t->end)
-        rip = *(const u8 **)(uintptr_t)trap->gpr[REG_SP];
-    struct tcode *code = tcode_at(bt, rip);
-    if (code)
-        tcode_unlink_exits(bt, code);
+    if (rip < t->end) { /* on its way into a translation: by one of these */
+        unlink_at(bt, *(const u8 **)(uintptr_t)trap->gpr[REG_SP]);
+        unlink_at(bt, (const u8 *)(uintptr_t)trap->gpr[REG_AX]);
+        unlink_at(bt, (const u8 *)(uintptr_t)trap->gpr[HR_T0]);
+    } else {
+        unlink_at(bt, rip);
+    }
     return true;
 }
 

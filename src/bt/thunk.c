@@ -74,7 +74,6 @@ static void make_enter(struct asm_buf *a, struct thunks *t)
     asm_short_here(a, none);
     put_reload(a);
     asm_jmp_reg(a, HR_T0);
-    t->enter_end = asm_here(a);
 
     t->leave = asm_here(a);
     asm_rel32_here(a, out);
