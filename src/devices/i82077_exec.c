@@ -111,11 +111,12 @@ static void io_done(struct block_request *request)
         free(t);
         return;
     }
+    bool failed = request->error; /* the request is part of the transfer */
     f->io = NULL;
-    if (request->op == BLOCK_READ && !request->error)
+    if (request->op == BLOCK_READ && !failed)
         memcpy(f->buffer, t->data, sizeof f->buffer);
     free(t);
-    if (request->error)
+    if (failed)
         fail(f, ST1_DATA_ERROR, 0);
     else
         sector_done(f);
