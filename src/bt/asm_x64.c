@@ -168,36 +168,10 @@ void asm_mov_imm64(struct asm_buf *a, unsigned reg, u64 imm)
     asm_u64(a, imm);
 }
 
-void asm_alu_imm(struct asm_buf *a, enum x64_alu alu, unsigned reg, i32 imm, bool wide)
-{
-    bool small = imm >= -128 && imm <= 127;
-    asm_rr(a, (small ? OPC_GROUP1_IMM8 : OPC_GROUP1_IMM32) | (wide ? X64_W : 0u), alu, reg);
-    if (small)
-        asm_byte(a, (u8)imm);
-    else
-        asm_u32(a, (u32)imm);
-}
-
 void asm_mov_mem_imm32(struct asm_buf *a, struct x64_mem m, u32 imm)
 {
     asm_rm(a, OPC_MOV_RM_IMM, 0, m);
     asm_u32(a, imm);
-}
-
-void asm_cmp_mem_imm32(struct asm_buf *a, struct x64_mem m, i32 imm)
-{
-    bool small = imm >= -128 && imm <= 127;
-    asm_rm(a, small ? OPC_GROUP1_IMM8 : OPC_GROUP1_IMM32, XG_CMP, m);
-    if (small)
-        asm_byte(a, (u8)imm);
-    else
-        asm_u32(a, (u32)imm);
-}
-
-void asm_test_mem_imm8(struct asm_buf *a, struct x64_mem m, u8 imm)
-{
-    asm_rm(a, OPC_GROUP3_BYTE, 0, m);
-    asm_byte(a, imm);
 }
 
 /* The three-byte VEX prefix (SDM 2A 2.3.5) and the opcode: R, X, B and vvvv are stored inverted.
@@ -328,11 +302,6 @@ void asm_jmp_reg(struct asm_buf *a, unsigned reg)
 void asm_jmp_mem(struct asm_buf *a, struct x64_mem m)
 {
     asm_rm(a, XO_GROUP5, XG5_JMP, m);
-}
-
-void asm_call_mem(struct asm_buf *a, struct x64_mem m)
-{
-    asm_rm(a, XO_GROUP5, XG5_CALL, m);
 }
 
 static u8 *put_rel8(struct asm_buf *a)

@@ -69,8 +69,6 @@ enum x64_op {
 /* The /digit of group 5. */
 enum x64_group5 { XG5_CALL = 2, XG5_JMP = 4 };
 
-/* The /digit of the group opcodes 80, 81, 83. */
-enum x64_alu { XG_ADD, XG_OR, XG_ADC, XG_SBB, XG_AND, XG_SUB, XG_XOR, XG_CMP };
 /* Conditions, as Jcc encodes them. */
 enum x64_cc {
     XCC_O,
@@ -137,14 +135,8 @@ void asm_rm(struct asm_buf *a, u32 op, unsigned reg, struct x64_mem m);
 /* mov r32, imm32 (zero-extends); mov r64, imm64. */
 void asm_mov_imm32(struct asm_buf *a, unsigned reg, u32 imm);
 void asm_mov_imm64(struct asm_buf *a, unsigned reg, u64 imm);
-/* ALU r32, imm and r64, imm: the short form where it fits. */
-void asm_alu_imm(struct asm_buf *a, enum x64_alu alu, unsigned reg, i32 imm, bool wide);
 /* mov dword [m], imm32 */
 void asm_mov_mem_imm32(struct asm_buf *a, struct x64_mem m, u32 imm);
-/* cmp dword [m], imm8/imm32 */
-void asm_cmp_mem_imm32(struct asm_buf *a, struct x64_mem m, i32 imm);
-/* test byte [m], imm8 */
-void asm_test_mem_imm8(struct asm_buf *a, struct x64_mem m, u8 imm);
 /* The parts of a VEX prefix that are no registers. */
 struct x64_vex {
     u8 opcode, map; /* map: 1 0F, 2 0F38, 3 0F3A */
@@ -179,7 +171,6 @@ u8 *asm_jcc(struct asm_buf *a, enum x64_cc cc, const u8 *to);
 u8 *asm_call(struct asm_buf *a, const u8 *to);
 void asm_jmp_reg(struct asm_buf *a, unsigned reg);
 void asm_jmp_mem(struct asm_buf *a, struct x64_mem m);
-void asm_call_mem(struct asm_buf *a, struct x64_mem m);
 /* jrcxz / jecxz rel8 to be filled in; returns the address of the rel8. */
 u8 *asm_jrcxz(struct asm_buf *a);
 u8 *asm_jecxz(struct asm_buf *a);

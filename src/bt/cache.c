@@ -56,6 +56,8 @@ static void unlink_exit(struct bt *bt, struct texit *x)
 void tcode_link(struct bt *bt, struct texit *x, struct tcode *to)
 {
     unlink_exit(bt, x);
+    if (to->b->page != x->from->b->page)
+        return; /* the guest has moved the page meanwhile */
     /* What a straddling block depends on beyond its page, the table of jumps knows. */
     if (to->b->next_page != NO_PAGE) {
         point_to(x, bt, x->lookup);

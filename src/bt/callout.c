@@ -56,14 +56,16 @@ static const u8 *go_to_next(struct vcpu *v, const struct tcode *t, const struct 
     return t->entry + t->at[ci->index + 1];
 }
 
-static const u8 *execute(struct vcpu *v, const struct tcode *t, const struct cached_insn *ci)
+static void execute(struct vcpu *v, const struct cached_insn *ci)
 {
     v->at = NULL;
     v->rip = ci->rip;
     ci->exec(v, &ci->in);
-    if (ci->fn == uop_exec_end)
-        return go_to_rip(v);
-    return go_to_next(v, t, ci);
+}
+
+static const u8 *go_on(struct vcpu *v, const struct tcode *t, const struct cached_insn *ci)
+{
+    return ci->fn == uop_exec_end ? go_to_rip(v) : go_to_next(v, t, ci);
 }
 
 const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place)
@@ -72,13 +74,17 @@ const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place)
     const struct cached_insn *ci = (const void *)(v->interp->arena + place);
     bt_of(v)->stats.callouts++;
     bt_of(v)->stats.io += ci->in.op == OP_IN || ci->in.op == OP_OUT;
-    return execute(v, insn_block(ci)->code, ci);
+    const struct tcode *t = insn_block(ci)->code;
+    execute(v, ci);
+    return go_on(v, t, ci);
 }
 
 static const u8 *execute_at(struct vcpu *v, const u8 *host)
 {
     const struct tcode *t = tcode_at(bt_of(v), host);
-    return execute(v, t, &t->b->insn[tcode_insn_at(t, host)]);
+    const struct cached_insn *ci = &t->b->insn[tcode_insn_at(t, host)];
+    execute(v, ci);
+    return go_on(v, t, ci);
 }
 
 /* `back` follows the call, which is inside its instruction's code. */
@@ -110,19 +116,17 @@ const u8 *callout_trap(struct vcpu *v, const u8 *where)
     struct bt *bt = bt_of(v);
     struct tcode *t = tcode_at(bt, where);
     unsigned n = tcode_insn_at(t, where);
-    u64 address = v->trap_address;
+    u64 address = bt->trap_address;
     bool in_window = address && bt->windows && window_has(bt->windows, address);
     bt->stats.traps++;
-    v->trap_address = 0;
+    bt->trap_address = 0;
     if (in_window && ++t->misses[n] > MISSES_MOST)
         give_up_window(v, t, n);
     const struct cached_insn *ci = &t->b->insn[n];
-    v->at = NULL;
-    v->rip = ci->rip;
-    ci->exec(v, &ci->in);
+    execute(v, ci);
     if (in_window && window_fill(v, address))
         t->misses[n]--;
-    return ci->fn == uop_exec_end ? go_to_rip(v) : go_to_next(v, t, ci);
+    return go_on(v, t, ci);
 }
 
 /* The first FPU instruction of a translation found the registers not live, or errors unmasked. */

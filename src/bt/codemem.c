@@ -28,6 +28,12 @@ fail:;
     return false;
 }
 
+void *codemem_reserve(size_t size, int prot)
+{
+    void *p = mmap(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
 void codemem_destroy(struct codemem *c)
 {
     if (c->write && c->write != MAP_FAILED)

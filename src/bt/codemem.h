@@ -20,6 +20,10 @@ struct codemem {
 bool codemem_create(struct codemem *c, size_t size);
 void codemem_destroy(struct codemem *c);
 
+/* Address space of which only what is touched takes memory; `prot` as for mmap(). NULL: none left.
+ */
+void *codemem_reserve(size_t size, int prot);
+
 /* From one view to the other. */
 static inline u8 *codemem_exec(const struct codemem *c, const u8 *write)
 {

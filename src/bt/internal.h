@@ -71,6 +71,9 @@ struct thunks {
     const u8 *jump_end, *end; /* of their code */
 };
 
+#define ARENA_BYTES MIB(64)    /* of address space for tcodes */
+#define CODES       (1u << 18) /* translations at a time */
+
 struct bt {
     struct vcpu *v;
     struct codemem mem;
@@ -85,6 +88,7 @@ struct bt {
     u32 last_key;
     unsigned next_key;       /* of `key`, to be replaced */
     bool interpret;          /* the next block is for the interpreter */
+    u64 trap_address;        /* what translated code was accessing when the host trapped, or 0 */
     struct windows *windows; /* or NULL */
     struct check *check;     /* -accel check, or NULL */
     struct bt_stats stats;

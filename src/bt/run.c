@@ -14,11 +14,9 @@
 #include "cpu/fpu.h"
 #include "cpu/interp.h"
 
-#define CODE_BYTES  MIB(64)
-#define ARENA_BYTES MIB(64)
-#define CODES       (1u << 18)
-#define HOT         8    /* executions after which a block is translated */
-#define ODD_RUN     2000 /* instructions interpreted at a time in modes that are not translated */
+#define CODE_BYTES MIB(64)
+#define HOT        8    /* executions after which a block is translated */
+#define ODD_RUN    2000 /* instructions interpreted at a time in modes that are not translated */
 
 /* The CPU that runs translated code on this thread: for signal handlers. */
 static _Thread_local struct bt *running;
@@ -67,7 +65,7 @@ static bool trapped(struct hosttrap *trap)
     if (!bt || !codemem_has(&bt->mem, (const void *)(uintptr_t)trap->rip) ||
         !tcode_at(bt, (const u8 *)(uintptr_t)trap->rip))
         return false;
-    bt->v->trap_address = trap->vector == VEC_PF ? trap->address : 0;
+    bt->trap_address = trap->vector == VEC_PF ? trap->address : 0;
     trap->gpr[HR_T1] = trap->rip;
     trap->rip = (u64)(uintptr_t)bt->thunk.trap;
     return true;
@@ -103,13 +101,6 @@ const char *bt_unavailable(void)
     return NULL;
 }
 
-static void *reserve(size_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-
 bool bt_attach(struct vcpu *v)
 {
     struct bt *bt = calloc(1, sizeof *bt);
@@ -118,9 +109,9 @@ bool bt_attach(struct vcpu *v)
     v->engine = bt;
     bt->v = v;
     bt->mem.fd = -1;
-    v->jumps = reserve(sizeof(struct tjump) * JUMPS);
-    bt->codes = reserve(sizeof *bt->codes * CODES);
-    bt->arena = reserve(ARENA_BYTES);
+    v->jumps = codemem_reserve(sizeof(struct tjump) * JUMPS, PROT_READ | PROT_WRITE);
+    bt->codes = codemem_reserve(sizeof *bt->codes * CODES, PROT_READ | PROT_WRITE);
+    bt->arena = codemem_reserve(ARENA_BYTES, PROT_READ | PROT_WRITE);
     int error = install_traps();
     if (error || !v->jumps || !bt->codes || !bt->arena || !codemem_create(&bt->mem, CODE_BYTES)) {
         bt_detach(v);

@@ -12,9 +12,6 @@
 /* More than any block needs: an instruction takes less than 160 bytes with all that it entails. */
 #define MOST_CODE (BLOCK_INSNS * 160 + 512)
 
-#define ARENA_BYTES MIB(64)
-#define MOST_CODES  (1u << 18)
-
 static void put_callout(struct xl *x, const struct cached_insn *ci)
 {
     asm_mov_imm32(&x->a, HR_T0, (u32)xl_place(x, ci));
@@ -50,7 +47,7 @@ static unsigned view_of(u32 mode)
 
 static bool has_room(const struct bt *bt)
 {
-    return bt->used + MOST_CODE <= bt->mem.size && bt->count < MOST_CODES &&
+    return bt->used + MOST_CODE <= bt->mem.size && bt->count < CODES &&
            bt->arena_used + sizeof(struct tcode) + (BLOCK_INSNS + 1) * 3 + 16 <= ARENA_BYTES;
 }
 

@@ -32,7 +32,6 @@ struct wpage {
 };
 
 struct window {
-    u64 cr3;
     u8 *base;
     u32 *slot; /* by linear page: index in page[] plus 1, 0 none */
     struct wpage *page;
@@ -144,7 +143,7 @@ static bool still_right(struct windows *ws, struct window *w, struct wpage *p)
     if (p->writable && *physmem_marks(v->pm, p->offset)) {
         fpu_put_away(v);
         p->writable = false;
-        mprotect(w->base + p->la, PAGE_BYTES, PROT_READ);
+        return mprotect(w->base + p->la, PAGE_BYTES, PROT_READ) == 0;
     }
     return true;
 }
@@ -198,7 +197,7 @@ static void charge(struct windows *ws)
     ws->since = tsc;
 }
 
-static struct window *take_window(struct windows *ws, struct space *s)
+static struct window *take_window(struct windows *ws)
 {
     struct window *w = &ws->window[0];
     for (unsigned i = 0; i < WINDOWS && w->taken; i++) {
@@ -215,7 +214,6 @@ static struct window *take_window(struct windows *ws, struct space *s)
     if (w->count)
         empty_window(ws, w);
     w->taken = true;
-    w->cr3 = s->cr3;
     w->format = paging_format(ws->v);
     ws->stats.promotions++;
     return w;
@@ -223,7 +221,7 @@ static struct window *take_window(struct windows *ws, struct space *s)
 
 static void promote(struct windows *ws, struct space *s)
 {
-    s->w = take_window(ws, s);
+    s->w = take_window(ws);
     s->cycles = s->cost = 0;
 }
 
@@ -376,12 +374,6 @@ bool window_fill(struct vcpu *v, u64 at)
 
 /* ---- life ---- */
 
-static void *reserve(size_t size, int prot)
-{
-    void *p = mmap(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-
 struct windows *windows_create(struct vcpu *v)
 {
     if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGS))
@@ -393,9 +385,9 @@ struct windows *windows_create(struct vcpu *v)
     ws->stale = true;
     for (unsigned i = 0; i < WINDOWS; i++) {
         struct window *w = &ws->window[i];
-        w->base = reserve(WINDOW_BYTES, PROT_NONE);
-        w->slot = reserve(sizeof *w->slot * LINEAR_PAGES, PROT_READ | PROT_WRITE);
-        w->page = reserve(sizeof *w->page * PAGES_MOST, PROT_READ | PROT_WRITE);
+        w->base = codemem_reserve(WINDOW_BYTES, PROT_NONE);
+        w->slot = codemem_reserve(sizeof *w->slot * LINEAR_PAGES, PROT_READ | PROT_WRITE);
+        w->page = codemem_reserve(sizeof *w->page * PAGES_MOST, PROT_READ | PROT_WRITE);
         if (!w->base || !w->slot || !w->page) {
             windows_destroy(ws);
             return NULL;

@@ -186,7 +186,7 @@ static inline struct block **jump_slot(struct vcpu *v, u64 rip)
 /* The page at la is the one at `page` of the memfd, as far as the TLB knows. */
 static inline bool code_page_is(struct vcpu *v, u64 la, u64 page)
 {
-    const struct tlb_entry *e = tlb_entry(v, la, v->view);
+    const struct tlb_entry *e = tlb_entry(v, la, mem_fetch_view(v));
     return e->exec == (la & ~PAGE_OFFSET_MASK) && e->offset == page;
 }
 

@@ -235,12 +235,6 @@ void mem_write_bytes(struct vcpu *v, u64 la, const void *from, unsigned size)
 
 /* ---- code ---- */
 
-/* Fetches know only who asks, not SMAP. */
-static unsigned fetch_view(const struct vcpu *v)
-{
-    return v->cpl == 3 ? TLB_USER : TLB_KERNEL;
-}
-
 static void check_fetch_canonical(struct vcpu *v, u64 la)
 {
     if ((v->mode & MODE_CS64) && !mem_canonical(la))
@@ -250,13 +244,13 @@ static void check_fetch_canonical(struct vcpu *v, u64 la)
 struct code_page mem_code(struct vcpu *v, u64 la)
 {
     check_fetch_canonical(v, la);
-    struct place p = tlb_translate(v, la, ACCESS_FETCH, fetch_view(v));
+    struct place p = tlb_translate(v, la, ACCESS_FETCH, mem_fetch_view(v));
     return (struct code_page){.hp = p.hp, .offset = p.hp ? p.offset : UINT64_MAX, .pa = p.pa};
 }
 
 u8 mem_fetch_slow(struct vcpu *v, u64 la)
 {
     check_fetch_canonical(v, la);
-    struct place p = tlb_translate(v, la, ACCESS_FETCH, fetch_view(v));
+    struct place p = tlb_translate(v, la, ACCESS_FETCH, mem_fetch_view(v));
     return (u8)read_place(v, &p, 1);
 }

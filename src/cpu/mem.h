@@ -20,6 +20,12 @@ enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
 u64 mem_read_slow(struct vcpu *v, u64 la, unsigned size, unsigned view);
 void mem_write_slow(struct vcpu *v, u64 la, u64 value, unsigned size, unsigned view);
 
+/* The view of fetches: they know only who asks, not SMAP. */
+static inline unsigned mem_fetch_view(const struct vcpu *v)
+{
+    return v->cpl == 3 ? TLB_USER : TLB_KERNEL;
+}
+
 static inline struct tlb_entry *tlb_entry(struct vcpu *v, u64 la, unsigned view)
 {
     return &v->tlb[view][(la >> PAGE_SHIFT) & (TLB_ENTRIES - 1)];

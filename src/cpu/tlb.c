@@ -73,12 +73,19 @@ static u32 code_page(u64 la)
     return (u32)(la >> PAGE_SHIFT) & (CODE_SEEN_PAGES - 1);
 }
 
-void tlb_note_code(struct vcpu *v, u64 la, bool user)
+/* Whether MOV CR3 leaves the page's translation alone, as far as the TLB still knows. */
+static bool is_global(struct vcpu *v, u64 la, unsigned view)
 {
     unsigned index = (la >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+    return v->tlb[view][index].page == (la & ~PAGE_OFFSET_MASK) &&
+           v->tlb_global[view][index / 64] >> index % 64 & 1;
+}
+
+void tlb_note_code(struct vcpu *v, u64 la, bool user)
+{
     struct code_seen *seen = &v->code_seen[!user];
     u32 page = code_page(la);
-    if (!user && !(v->tlb_global[v->view][index / 64] >> index % 64 & 1))
+    if (!user && !is_global(v, la, mem_fetch_view(v)))
         v->local_code = true;
     if (seen->bit[page / 64] >> page % 64 & 1)
         return;

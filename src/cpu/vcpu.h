@@ -350,7 +350,6 @@ struct vcpu {
     u32 user_mode;                               /* mode bits that the translator adds at CPL 3 */
     void (*map_changed)(struct vcpu *v); /* NULL, or told that the TLB has lost or restricted
                                             entries */
-    u64 trap_address; /* what translated code was accessing when the host trapped, or 0 */
     u32 map_epoch[2]; /* of code at CPL 3, and of all other: steps when a linear address that code
                          was run from may lead elsewhere */
     bool local_code;  /* code outside CPL 3 was run from a page that is not global */
