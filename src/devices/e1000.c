@@ -410,25 +410,25 @@ static const struct device_ops e1000_ops = {
     .destroy = e1000_destroy,
 };
 
-struct e1000 *e1000_create(const struct e1000_config *config)
+struct e1000 *e1000_create(const struct nic_board *board)
 {
     struct e1000 *e = calloc(1, sizeof *e);
-    if (!e || !pci_device_init(&e->pci, config->bus, config->devfn, &info, e)) {
+    if (!e || !pci_device_init(&e->pci, board->bus, board->devfn, &info, e)) {
         free(e);
         return NULL;
     }
-    e->log = config->log;
-    e->clock = config->clock;
-    e->netdev = config->netdev;
+    e->log = board->log;
+    e->clock = board->clock;
+    e->netdev = board->netdev;
     timer_init(&e->throttle, e->clock, throttle_ended, e);
     timer_init(&e->rx_delay.timer, e->clock, rx_delay_ended, e);
     timer_init(&e->tx_delay.timer, e->clock, tx_delay_ended, e);
     timer_init(&e->tx_more, e->clock, tx_more, e);
     pci_bar_mmio(&e->pci, BAR_MEMORY, MEMORY_BYTES, 0, &memory_ops, e);
     pci_bar_io(&e->pci, BAR_PORTS, PORT_BYTES, &window_ops, e);
-    e1000_nvm_init(e, config->mac);
+    e1000_nvm_init(e, board->mac);
     e1000_reset(e);
-    if (!pci_rom_load(&e->pci, config->rom, config->rom_bytes, "e1000-rom")) {
+    if (!pci_rom_load(&e->pci, board->rom, board->rom_bytes, "e1000-rom")) {
         e1000_destroy(e);
         return NULL;
     }

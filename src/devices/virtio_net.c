@@ -227,21 +227,21 @@ static const struct device_ops net_ops = {
     .destroy = net_destroy,
 };
 
-struct virtio_net *virtio_net_create(const struct virtio_net_config *config)
+struct virtio_net *virtio_net_create(const struct nic_board *board)
 {
     struct virtio_net *n = calloc(1, sizeof *n);
     u64 features = NET_F_CSUM | NET_F_MAC | NET_F_STATUS;
     if (!n ||
-        !virtio_init(&n->virtio, config->bus, config->devfn, &net_type, features, config->log, n)) {
+        !virtio_init(&n->virtio, board->bus, board->devfn, &net_type, features, board->log, n)) {
         free(n);
         return NULL;
     }
-    n->netdev = config->netdev;
-    n->clock = config->clock;
+    n->netdev = board->netdev;
+    n->clock = board->clock;
     timer_init(&n->more, n->clock, transmit_more, n);
-    memcpy(n->virtio.config + CONFIG_MAC, config->mac, ETHERNET_ADDRESS);
+    memcpy(n->virtio.config + CONFIG_MAC, board->mac, ETHERNET_ADDRESS);
     store16(n->virtio.config + CONFIG_STATUS, n->netdev ? STATUS_LINK_UP : 0);
-    if (!pci_rom_load(&n->virtio.pci, config->rom, config->rom_bytes, "virtio-net-rom")) {
+    if (!pci_rom_load(&n->virtio.pci, board->rom, board->rom_bytes, "virtio-net-rom")) {
         net_destroy(n);
         return NULL;
     }

@@ -45,47 +45,28 @@ static bool find_netdev(struct machine *m, unsigned nic, struct netdev **found, 
     return *found != NULL;
 }
 
-static bool add_e1000(struct machine *m, const struct nic_config *nic, struct netdev *netdev,
-                      const u8 *rom, size_t rom_bytes)
+static bool create_e1000(const struct nic_board *board, struct device *made)
 {
-    struct e1000_config config = {.bus = m->pci,
-                                  .devfn = PCI_DEVFN(m->next_slot++, 0),
-                                  .clock = m->clock,
-                                  .log = m->log,
-                                  .netdev = netdev,
-                                  .rom = rom,
-                                  .rom_bytes = (u32)rom_bytes};
-    memcpy(config.mac, nic->mac, sizeof config.mac);
-    struct e1000 *card = e1000_create(&config);
+    struct e1000 *card = e1000_create(board);
     if (card)
-        machine_add_device(m, e1000_device(card));
+        *made = e1000_device(card);
     return card != NULL;
 }
 
-static bool add_virtio(struct machine *m, const struct nic_config *nic, struct netdev *netdev,
-                       const u8 *rom, size_t rom_bytes)
+static bool create_virtio(const struct nic_board *board, struct device *made)
 {
-    struct virtio_net_config config = {.bus = m->pci,
-                                       .devfn = PCI_DEVFN(m->next_slot++, 0),
-                                       .clock = m->clock,
-                                       .log = m->log,
-                                       .netdev = netdev,
-                                       .rom = rom,
-                                       .rom_bytes = (u32)rom_bytes};
-    memcpy(config.mac, nic->mac, sizeof config.mac);
-    struct virtio_net *card = virtio_net_create(&config);
+    struct virtio_net *card = virtio_net_create(board);
     if (card)
-        machine_add_device(m, virtio_net_device(card));
+        *made = virtio_net_device(card);
     return card != NULL;
 }
 
 static const struct {
     const char *rom; /* of iPXE */
-    bool (*add)(struct machine *m, const struct nic_config *nic, struct netdev *netdev,
-                const u8 *rom, size_t rom_bytes);
+    bool (*create)(const struct nic_board *board, struct device *made);
 } models[] = {
-    [NIC_E1000] = {"pxe-e1000.rom", add_e1000},
-    [NIC_VIRTIO] = {"pxe-virtio.rom", add_virtio},
+    [NIC_E1000] = {"pxe-e1000.rom", create_e1000},
+    [NIC_VIRTIO] = {"pxe-virtio.rom", create_virtio},
 };
 
 static bool build_card(struct machine *m, const struct nic_config *nic, struct netdev *netdev,
@@ -93,11 +74,22 @@ static bool build_card(struct machine *m, const struct nic_config *nic, struct n
 {
     u8 *rom;
     size_t rom_bytes;
+    struct device card;
     if (!firmware_option_rom(nic->rom, models[nic->model].rom, &rom, &rom_bytes, error, n))
         return false;
-    bool ok = models[nic->model].add(m, nic, netdev, rom, rom_bytes);
+    struct nic_board board = {.bus = m->pci,
+                              .devfn = PCI_DEVFN(m->next_slot++, 0),
+                              .clock = m->clock,
+                              .log = m->log,
+                              .netdev = netdev,
+                              .rom = rom,
+                              .rom_bytes = (u32)rom_bytes};
+    memcpy(board.mac, nic->mac, sizeof board.mac);
+    bool ok = models[nic->model].create(&board, &card);
     free(rom);
-    if (!ok)
+    if (ok)
+        machine_add_device(m, card);
+    else
         snprintf(error, n, "cannot create a network card");
     return ok;
 }

@@ -16,8 +16,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
     struct card_rig r;
     card_open(&r);
-    struct e1000_config c = {
-        .bus = r.bus, .devfn = CARD_DEVFN, .clock = r.clock, .netdev = r.netdev};
+    struct nic_board c = {.bus = r.bus, .devfn = CARD_DEVFN, .clock = r.clock, .netdev = r.netdev};
     r.device = e1000_device(e1000_create(&c));
     card_enable(&r, 2, 0);
     card_fill(&r, data, size);

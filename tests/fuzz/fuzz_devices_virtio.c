@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     struct block *disk = NULL;
     card_open(&r);
     if (size && data[0] % 2) {
-        struct virtio_net_config c = {
+        struct nic_board c = {
             .bus = r.bus, .devfn = CARD_DEVFN, .clock = r.clock, .netdev = r.netdev};
         r.device = virtio_net_device(virtio_net_create(&c));
     } else {

@@ -31,12 +31,12 @@ static int setup(void **state)
 {
     struct bench *b = bench_open();
     static const u8 rom[600] = {0x55, 0xaa};
-    struct e1000_config c = {.bus = b->bus,
-                             .devfn = BENCH_DEVFN,
-                             .clock = b->clock,
-                             .netdev = b->netdev,
-                             .rom = rom,
-                             .rom_bytes = sizeof rom};
+    struct nic_board c = {.bus = b->bus,
+                          .devfn = BENCH_DEVFN,
+                          .clock = b->clock,
+                          .netdev = b->netdev,
+                          .rom = rom,
+                          .rom_bytes = sizeof rom};
     memcpy(c.mac, mac, sizeof mac);
     struct e1000 *e = e1000_create(&c);
     assert_non_null(e);

@@ -23,7 +23,7 @@ static int setup(void **state)
 {
     struct card *c = calloc(1, sizeof *c);
     c->b = bench_open();
-    struct virtio_net_config config = {
+    struct nic_board config = {
         .bus = c->b->bus, .devfn = BENCH_DEVFN, .clock = c->b->clock, .netdev = c->b->netdev};
     memcpy(config.mac, mac, sizeof mac);
     c->b->device = virtio_net_device(virtio_net_create(&config));
