@@ -382,24 +382,6 @@ int qcow2_snapshot_create(struct image *image, const char *name, char *error, si
     return explain(failed, "create the snapshot", error, n);
 }
 
-/* Finds the snapshot; the caller frees the list. */
-static int look_up(struct qcow2 *q, const char *name, struct qcow2_snapshot **list, u32 *index,
-                   u64 *bytes, char *error, size_t n)
-{
-    u32 count = q->header.snapshot_count;
-    int failed = qcow2_commit(q);
-    if (!failed)
-        failed = qcow2_snapshots_read(q, list, bytes);
-    if (failed)
-        return explain(failed, "read the snapshots", error, n);
-    *index = find(*list, count, name);
-    if (*index < count)
-        return 0;
-    qcow2_snapshots_free(*list, count);
-    snprintf(error, n, "there is no snapshot \"%s\"", name);
-    return -ENOENT;
-}
-
 static int set_size(struct qcow2 *q, u64 bytes)
 {
     u8 field[8];
@@ -412,8 +394,10 @@ static int set_size(struct qcow2 *q, u64 bytes)
     return error;
 }
 
-static int apply_in(struct qcow2 *q, const struct qcow2_snapshot *s)
+static int apply_in(struct qcow2 *q, struct qcow2_snapshot *list, u32 index, u64 table_bytes)
 {
+    (void)table_bytes; /* the table stays */
+    const struct qcow2_snapshot *s = &list[index];
     if (div_up(s->disk_size, q->cluster_size << q->l2_bits) > s->l1_size)
         return -EINVAL;
     u8 *l1 = read_l1(q, s);
@@ -434,21 +418,7 @@ static int apply_in(struct qcow2 *q, const struct qcow2_snapshot *s)
     return finish(q, error);
 }
 
-int qcow2_snapshot_apply(struct image *image, const char *name, char *error, size_t n)
-{
-    struct qcow2 *q = qcow2_of(image);
-    struct qcow2_snapshot *list;
-    u32 index, count = q->header.snapshot_count;
-    u64 bytes;
-    int failed = look_up(q, name, &list, &index, &bytes, error, n);
-    if (failed)
-        return failed;
-    failed = apply_in(q, &list[index]);
-    qcow2_snapshots_free(list, count);
-    return explain(failed, "go back to the snapshot", error, n);
-}
-
-static int delete_in(struct qcow2 *q, struct qcow2_snapshot *list, u32 index, u64 bytes)
+static int delete_in(struct qcow2 *q, struct qcow2_snapshot *list, u32 index, u64 table_bytes)
 {
     u32 count = q->header.snapshot_count;
     struct qcow2_snapshot s = list[index];
@@ -457,7 +427,7 @@ static int delete_in(struct qcow2 *q, struct qcow2_snapshot *list, u32 index, u6
     memmove(&list[index], &list[index + 1], (count - index - 1) * sizeof s);
     list[count - 1] = s; /* the caller frees it */
     if (!error)
-        error = replace_table(q, list, count - 1, bytes);
+        error = replace_table(q, list, count - 1, table_bytes);
     if (!error)
         error = add_tree(q, l1, s.l1_size, -1);
     if (!error && s.l1_size)
@@ -466,18 +436,39 @@ static int delete_in(struct qcow2 *q, struct qcow2_snapshot *list, u32 index, u6
     return finish(q, error);
 }
 
+/* Does `operate` with the snapshot of that name, which must be there. */
+static int with_snapshot(struct qcow2 *q, const char *name,
+                         int (*operate)(struct qcow2 *q, struct qcow2_snapshot *list, u32 index,
+                                        u64 table_bytes),
+                         const char *what, char *error, size_t n)
+{
+    struct qcow2_snapshot *list;
+    u64 table_bytes;
+    u32 count = q->header.snapshot_count;
+    int failed = qcow2_commit(q);
+    if (!failed)
+        failed = qcow2_snapshots_read(q, &list, &table_bytes);
+    if (failed)
+        return explain(failed, "read the snapshots", error, n);
+    u32 index = find(list, count, name);
+    if (index < count) {
+        failed = explain(operate(q, list, index, table_bytes), what, error, n);
+    } else {
+        snprintf(error, n, "there is no snapshot \"%s\"", name);
+        failed = -ENOENT;
+    }
+    qcow2_snapshots_free(list, count);
+    return failed;
+}
+
+int qcow2_snapshot_apply(struct image *image, const char *name, char *error, size_t n)
+{
+    return with_snapshot(qcow2_of(image), name, apply_in, "go back to the snapshot", error, n);
+}
+
 int qcow2_snapshot_delete(struct image *image, const char *name, char *error, size_t n)
 {
-    struct qcow2 *q = qcow2_of(image);
-    struct qcow2_snapshot *list;
-    u32 index, count = q->header.snapshot_count;
-    u64 bytes;
-    int failed = look_up(q, name, &list, &index, &bytes, error, n);
-    if (failed)
-        return failed;
-    failed = delete_in(q, list, index, bytes);
-    qcow2_snapshots_free(list, count);
-    return explain(failed, "delete the snapshot", error, n);
+    return with_snapshot(qcow2_of(image), name, delete_in, "delete the snapshot", error, n);
 }
 
 int qcow2_snapshot_list(struct image *image, struct image_snapshot **list, u32 *count)
