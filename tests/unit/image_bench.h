@@ -6,6 +6,7 @@
 #ifndef ANELLO_TESTS_IMAGE_BENCH_H
 #define ANELLO_TESTS_IMAGE_BENCH_H
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -238,6 +239,50 @@ static inline void random_step(struct model *m, struct image *image, u64 *random
         free(data);
     }
     model_inspect(m, watched);
+}
+
+/* ---- many threads ---- */
+
+enum { HAMMERS = 4, HAMMER_STEP = 3 * SECTOR, HAMMER_ROUNDS = 400 };
+
+struct hammer {
+    struct image *image;
+    unsigned id;
+    bool failed;
+};
+
+/* Each thread owns every fourth piece, so neighbours share clusters. */
+static inline void *hammer(void *opaque)
+{
+    struct hammer *h = opaque;
+    u64 seed = 1000 + h->id, pieces = h->image->size / HAMMER_STEP / HAMMERS;
+    u8 data[HAMMER_STEP], got[HAMMER_STEP];
+    for (unsigned round = 0; round < HAMMER_ROUNDS; round++) {
+        u64 at = (next_random(&seed) % pieces * HAMMERS + h->id) * HAMMER_STEP;
+        memset(data, (int)(round + h->id), sizeof data);
+        h->failed |= image_write(h->image, at, data, sizeof data) != 0;
+        h->failed |= image_read(h->image, at, got, sizeof got) != 0;
+        h->failed |= memcmp(data, got, sizeof got) != 0;
+        if (round % 50 == 0)
+            h->failed |= image_flush(h->image) != 0;
+        if (round % 70 == 0)
+            h->failed |= image_zero(h->image, at, sizeof data) != 0;
+    }
+    return NULL;
+}
+
+static inline void hammer_from_many_threads(struct image *image)
+{
+    struct hammer h[HAMMERS];
+    pthread_t threads[HAMMERS];
+    for (unsigned i = 0; i < HAMMERS; i++) {
+        h[i] = (struct hammer){.image = image, .id = i};
+        pthread_create(&threads[i], NULL, hammer, &h[i]);
+    }
+    for (unsigned i = 0; i < HAMMERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_false(h[i].failed);
+    }
 }
 
 #endif

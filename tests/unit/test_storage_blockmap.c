@@ -5,7 +5,6 @@
 #include "image_bench.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 #include "storage/vmdk.h"
 
@@ -239,49 +238,12 @@ static void blockmap_host_errors_leave_the_image_whole(void **state)
 
 /* ---- many threads ---- */
 
-struct hammer {
-    struct image *image;
-    unsigned id;
-    bool failed;
-};
-
-enum { HAMMERS = 4, HAMMER_STEP = 3 * SECTOR };
-
-/* Each thread owns every fourth piece, so neighbours share blocks. */
-static void *hammer(void *opaque)
-{
-    struct hammer *h = opaque;
-    u64 seed = 1000 + h->id, pieces = h->image->size / HAMMER_STEP / HAMMERS;
-    u8 data[HAMMER_STEP], got[HAMMER_STEP];
-    for (unsigned round = 0; round < 300; round++) {
-        u64 at = (next_random(&seed) % pieces * HAMMERS + h->id) * HAMMER_STEP;
-        memset(data, (int)(round + h->id), sizeof data);
-        h->failed |= image_write(h->image, at, data, sizeof data) != 0;
-        h->failed |= image_read(h->image, at, got, sizeof got) != 0;
-        h->failed |= memcmp(data, got, sizeof got) != 0;
-        if (round % 50 == 0)
-            h->failed |= image_flush(h->image) != 0;
-        if (round % 70 == 0)
-            h->failed |= image_zero(h->image, at, sizeof data) != 0;
-    }
-    return NULL;
-}
-
 static void blockmap_threads_do_not_disturb_each_other(void **state)
 {
     (void)state;
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
         struct image *image = open_file(make(&kinds[k]), &writable);
-        struct hammer h[HAMMERS];
-        pthread_t threads[HAMMERS];
-        for (unsigned i = 0; i < HAMMERS; i++) {
-            h[i] = (struct hammer){.image = image, .id = i};
-            pthread_create(&threads[i], NULL, hammer, &h[i]);
-        }
-        for (unsigned i = 0; i < HAMMERS; i++) {
-            pthread_join(threads[i], NULL);
-            assert_false(h[i].failed);
-        }
+        hammer_from_many_threads(image);
         u64 leaks;
         assert_int_equal(image_flush(image), 0);
         assert_int_equal(errors_of(image, &leaks) | leaks, 0);

@@ -5,7 +5,6 @@
 #include "image_bench.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 #include "storage/qcow2.h"
 
@@ -217,50 +216,13 @@ static void qcow2_host_errors_leave_the_image_whole(void **state)
 
 /* ---- many threads ---- */
 
-struct hammer {
-    struct image *image;
-    unsigned id;
-    bool failed;
-};
-
-enum { HAMMERS = 4, HAMMER_STEP = 3 * SECTOR };
-
-/* Each thread owns every fourth piece, so neighbours share clusters. */
-static void *hammer(void *opaque)
-{
-    struct hammer *h = opaque;
-    u64 seed = 1000 + h->id, pieces = MIB(2) / HAMMER_STEP / HAMMERS;
-    u8 data[HAMMER_STEP], got[HAMMER_STEP];
-    for (unsigned round = 0; round < 400; round++) {
-        u64 at = (next_random(&seed) % pieces * HAMMERS + h->id) * HAMMER_STEP;
-        memset(data, (int)(round + h->id), sizeof data);
-        h->failed |= image_write(h->image, at, data, sizeof data) != 0;
-        h->failed |= image_read(h->image, at, got, sizeof got) != 0;
-        h->failed |= memcmp(data, got, sizeof got) != 0;
-        if (round % 50 == 0)
-            h->failed |= image_flush(h->image) != 0;
-        if (round % 70 == 0)
-            h->failed |= image_zero(h->image, at, sizeof data) != 0;
-    }
-    return NULL;
-}
-
 static void qcow2_threads_do_not_disturb_each_other(void **state)
 {
     (void)state;
     struct image_create create = {.bytes = MIB(2), .cluster_bytes = KIB(4)};
     struct file *file = create_in_memory(&create);
     struct image *image = open_file(file, &writable);
-    struct hammer h[HAMMERS];
-    pthread_t threads[HAMMERS];
-    for (unsigned i = 0; i < HAMMERS; i++) {
-        h[i] = (struct hammer){.image = image, .id = i};
-        pthread_create(&threads[i], NULL, hammer, &h[i]);
-    }
-    for (unsigned i = 0; i < HAMMERS; i++) {
-        pthread_join(threads[i], NULL);
-        assert_false(h[i].failed);
-    }
+    hammer_from_many_threads(image);
     image_flush(image);
     image_flush(image);
     struct file *after = fault_file_after_crash(file, 0);
