@@ -142,29 +142,31 @@ def grub_prompt_lists_devices(guest, device):
 
 @boot_test("memtest")
 def memtest_starts_testing_from_its_cd(context):
-    cd = context.file("memtest", "memtest86+ia32.iso")
-    with context.boot("-m", "64M", "-cdrom", cd, "-boot", "d") as guest:
-        memtest_tests(guest)
+    memtest_from_its_cd(context, "memtest86+ia32.iso")
 
 
 @boot_test("memtest")
 def memtest_starts_testing_as_a_kernel(context):
-    with context.boot("-m", "64M", "-kernel",
-                      context.file("memtest", "memtest86+ia32.bin")) as guest:
-        memtest_tests(guest)
+    memtest_as_a_kernel(context, "memtest86+ia32.bin")
 
 
 @boot_test("memtest")
 def memtest_x64_starts_testing_from_its_cd(context):
-    cd = context.file("memtest", "memtest86+x64.iso")
-    with context.boot("-m", "64M", "-cdrom", cd, "-boot", "d") as guest:
-        memtest_tests(guest)
+    memtest_from_its_cd(context, "memtest86+x64.iso")
 
 
 @boot_test("memtest")
 def memtest_x64_starts_testing_as_a_kernel(context):
-    with context.boot("-m", "64M", "-kernel",
-                      context.file("memtest", "memtest86+x64.bin")) as guest:
+    memtest_as_a_kernel(context, "memtest86+x64.bin")
+
+
+def memtest_from_its_cd(context, name):
+    with context.boot("-m", "64M", "-cdrom", context.file("memtest", name), "-boot", "d") as guest:
+        memtest_tests(guest)
+
+
+def memtest_as_a_kernel(context, name):
+    with context.boot("-m", "64M", "-kernel", context.file("memtest", name)) as guest:
         memtest_tests(guest)
 
 
