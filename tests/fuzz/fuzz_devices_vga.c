@@ -43,11 +43,11 @@ static void step(struct vga_rig *r, const u8 *s, unsigned *refreshes)
     case 1: in8(r, 0x3b0 + s[1] % 48); break;
     case 2: out_indexed(r, index_ports[s[3] % 4], s[1], s[2]); break;
     case 3: vbe_set(r, s[3] % 12, ab); break;
-    case 4: physmem_io_write(r->pm, window, s[3] * 0x0123456789abcdu, 1u << (s[3] & 3)); break;
-    case 5: physmem_io_read(r->pm, window, 1u << (s[3] & 3)); break;
+    case 4: physmem_io_write(r->rig.pm, window, s[3] * 0x0123456789abcdu, 1u << (s[3] & 3)); break;
+    case 5: physmem_io_read(r->rig.pm, window, 1u << (s[3] & 3)); break;
     case 6:
         set_attr(r, s[1], s[2]);
-        clock_step(r->clock, s[3] * 1000000);
+        clock_step(r->rig.clock, s[3] * 1000000);
         break;
     default:
         if (++*refreshes <= REFRESHES_MAX)

@@ -6,14 +6,7 @@
 #ifndef ANELLO_TESTS_IDE_BENCH_H
 #define ANELLO_TESTS_IDE_BENCH_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
+#include "device_rig.h"
 #include "devices/piix_ide.h"
 #include "storage/block_internal.h"
 #include "storage/file_fault.h"
@@ -30,15 +23,11 @@ enum { FEATURES = ERR };
 enum { S_ERR = 1, S_DRQ = 8, S_DSC = 0x10, S_DRDY = 0x40, S_BSY = 0x80 };
 
 struct ide_bench {
-    struct clock *clock;
+    struct rig rig;
     struct loop *loop;
-    struct physmem *physmem;
-    struct io_bus *ports;
-    struct pci_bus *bus;
     struct piix_ide *ide;
     struct file *disk_file, *cd_file;
     struct block *disk, *cd;
-    u64 ram;
     bool irq[2];
     unsigned irqs[2]; /* rising edges */
 };
@@ -80,7 +69,7 @@ static inline struct block *bench_disk(struct ide_bench *b, u64 bytes, bool read
 
 static inline void bench_config(struct ide_bench *b, u8 reg, u32 value, unsigned size)
 {
-    pci_config_write(b->bus, 0, DEVFN, reg, value, size);
+    pci_config_write(b->rig.pci, 0, DEVFN, reg, value, size);
 }
 
 /* What firmware does: decode the legacy ports, place the engine, allow bus mastering. */
@@ -93,68 +82,58 @@ static inline void bench_enable(struct ide_bench *b)
 
 static inline int bench_setup(void **state)
 {
-    struct ide_bench *b = calloc(1, sizeof *b);
-    b->clock = clock_create_stepped();
-    b->loop = loop_create(b->clock);
-    b->physmem = physmem_create(RAM_BYTES, NULL);
-    b->ram = physmem_alloc(b->physmem, RAM_BYTES, "ram");
-    physmem_map_ram(b->physmem, 0, RAM_BYTES, b->ram, 0, "ram");
-    b->ports = io_bus_create(NULL);
-    b->bus = pci_bus_create(&(struct pci_bus_config){.ports = b->ports, .physmem = b->physmem});
+    struct ide_bench *b = rig_setup(state, sizeof *b);
+    rig_add_memory(&b->rig, RAM_BYTES, 0);
+    rig_add_pci(&b->rig);
+    b->loop = loop_create(b->rig.clock);
     struct piix_ide_config config = {
-        .bus = b->bus, .devfn = DEVFN, .ports = b->ports, .clock = b->clock};
+        .bus = b->rig.pci, .devfn = DEVFN, .ports = b->rig.bus, .clock = b->rig.clock};
     for (unsigned c = 0; c < 2; c++)
         config.irq[c] = (struct irq_line){.set = bench_heard_irq, .opaque = b, .n = c};
     b->ide = piix_ide_create(&config);
+    rig_add(&b->rig, piix_ide_device(b->ide));
     b->disk = bench_disk(b, (u64)DISK_SECTORS * SECTOR_BYTES, false, &b->disk_file);
     b->cd = bench_disk(b, (u64)CD_SECTORS * 2048, true, &b->cd_file);
     piix_ide_attach_disk(b->ide, 0, 0, b->disk);
     piix_ide_attach_cdrom(b->ide, 1, 0, b->cd);
     bench_enable(b);
-    *state = b;
     return 0;
 }
 
 static inline int bench_teardown(void **state)
 {
     struct ide_bench *b = *state;
-    struct device d = piix_ide_device(b->ide);
-    d.ops->destroy(d.dev);
+    rig_destroy_devices(&b->rig);
     block_close(b->disk);
     block_close(b->cd);
-    pci_bus_destroy(b->bus);
-    io_bus_destroy(b->ports);
-    physmem_destroy(b->physmem);
     loop_destroy(b->loop);
-    clock_destroy(b->clock);
-    free(b);
-    return 0;
+    return rig_teardown(state);
 }
 
 static inline u8 *bench_memory(struct ide_bench *b, u32 pa)
 {
-    return physmem_host(b->physmem, b->ram + pa);
+    return physmem_host(b->rig.pm, pa);
 }
 
 /* Ports of channel c: the second one lies 80h below the first. */
 static inline u32 in(struct ide_bench *b, unsigned c, u16 reg, unsigned size)
 {
-    return io_bus_read(b->ports, (u16)(CMD - 0x80 * c + reg), size);
+    return io_bus_read(b->rig.bus, (u16)(CMD - 0x80 * c + reg), size);
 }
 
 static inline void out(struct ide_bench *b, unsigned c, u16 reg, u32 value)
 {
-    io_bus_write(b->ports, (u16)(CMD - 0x80 * c + reg), value, 1);
+    io_bus_write(b->rig.bus, (u16)(CMD - 0x80 * c + reg), value, 1);
 }
 
 static inline u8 alternate(struct ide_bench *b, unsigned c)
 {
-    return (u8)io_bus_read(b->ports, (u16)(CTL - 0x80 * c), 1);
+    return (u8)io_bus_read(b->rig.bus, (u16)(CTL - 0x80 * c), 1);
 }
 
 static inline void control(struct ide_bench *b, unsigned c, u8 value)
 {
-    io_bus_write(b->ports, (u16)(CTL - 0x80 * c), value, 1);
+    io_bus_write(b->rig.bus, (u16)(CTL - 0x80 * c), value, 1);
 }
 
 /* Lets the host work until the drive is not busy; reads the status once, as a driver does. */
@@ -214,7 +193,7 @@ static inline void pio_in(struct ide_bench *b, unsigned c, u8 *to, u32 n)
 static inline void pio_out(struct ide_bench *b, unsigned c, const u8 *from, u32 n)
 {
     for (u32 i = 0; i < n; i += 2)
-        io_bus_write(b->ports, (u16)(CMD - 0x80 * c), load16(from + i), 2);
+        io_bus_write(b->rig.bus, (u16)(CMD - 0x80 * c), load16(from + i), 2);
 }
 
 /* ---- the bus-master engine ---- */
@@ -224,12 +203,12 @@ enum { BM_GO = 1, BM_IN = 8, BM_ST_ACTIVE = 1, BM_ST_ERROR = 2, BM_ST_IRQ = 4 };
 
 static inline u8 bm_in(struct ide_bench *b, unsigned c, u16 reg)
 {
-    return (u8)io_bus_read(b->ports, (u16)(BM_BASE + 8 * c + reg), 1);
+    return (u8)io_bus_read(b->rig.bus, (u16)(BM_BASE + 8 * c + reg), 1);
 }
 
 static inline void bm_out(struct ide_bench *b, unsigned c, u16 reg, u8 value)
 {
-    io_bus_write(b->ports, (u16)(BM_BASE + 8 * c + reg), value, 1);
+    io_bus_write(b->rig.bus, (u16)(BM_BASE + 8 * c + reg), value, 1);
 }
 
 #define PRD_TABLE 0x1000
@@ -243,7 +222,7 @@ static inline void prd(struct ide_bench *b, unsigned i, u32 address, u16 count, 
 
 static inline void bm_start(struct ide_bench *b, unsigned c, bool to_memory)
 {
-    io_bus_write(b->ports, (u16)(BM_BASE + 8 * c + BM_PRDT), PRD_TABLE, 4);
+    io_bus_write(b->rig.bus, (u16)(BM_BASE + 8 * c + BM_PRDT), PRD_TABLE, 4);
     bm_out(b, c, BM_ST, BM_ST_ERROR | BM_ST_IRQ);
     bm_out(b, c, BM_CMD, to_memory ? BM_IN : 0);
     bm_out(b, c, BM_CMD, (to_memory ? BM_IN : 0) | BM_GO);

@@ -6,16 +6,7 @@
 #ifndef ANELLO_TESTS_PCI_BENCH_H
 #define ANELLO_TESTS_PCI_BENCH_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-#include "base/clock.h"
-#include "devices/pci.h"
+#include "device_rig.h"
 #include "net/netdev.h"
 
 #define BENCH_RAM    MIB(4)
@@ -25,11 +16,7 @@
 #define BENCH_FRAMES 16
 
 struct bench {
-    struct physmem *pm;
-    struct io_bus *ports;
-    struct pci_bus *bus;
-    struct clock *clock;
-    struct device device;
+    struct rig rig;
     bool pirq[PCI_PIRQ_COUNT];
     unsigned messages; /* MSI or MSI-X */
     u32 message_data;
@@ -67,25 +54,23 @@ static const struct netdev_ops bench_cable = {.kind = "test", .send = bench_sent
 static inline struct bench *bench_open(void)
 {
     struct bench *b = calloc(1, sizeof *b);
-    b->pm = physmem_create(BENCH_RAM + MIB(1), NULL);
-    b->ports = io_bus_create(NULL);
-    b->clock = clock_create_stepped();
-    b->bus = pci_bus_create(&(struct pci_bus_config){.ports = b->ports, .physmem = b->pm});
-    pci_bus_set_router(b->bus, bench_pirq, b);
-    pci_bus_set_msi(b->bus, bench_message, b);
-    physmem_map_ram(b->pm, 0, BENCH_RAM, physmem_alloc(b->pm, BENCH_RAM, "ram"), 0, "ram");
+    rig_open(&b->rig);
+    rig_add_memory(&b->rig, BENCH_RAM, MIB(1));
+    rig_add_pci(&b->rig);
+    pci_bus_set_router(b->rig.pci, bench_pirq, b);
+    pci_bus_set_msi(b->rig.pci, bench_message, b);
     b->netdev = netdev_create(&bench_cable, b);
     return b;
 }
 
 static inline u32 bench_config(struct bench *b, u8 reg, unsigned size)
 {
-    return pci_config_read(b->bus, 0, BENCH_DEVFN, reg, size);
+    return pci_config_read(b->rig.pci, 0, BENCH_DEVFN, reg, size);
 }
 
 static inline void bench_config_write(struct bench *b, u8 reg, u32 value, unsigned size)
 {
-    pci_config_write(b->bus, 0, BENCH_DEVFN, reg, value, size);
+    pci_config_write(b->rig.pci, 0, BENCH_DEVFN, reg, value, size);
 }
 
 static inline void bench_enable(struct bench *b, unsigned port_bar, unsigned memory_bar)
@@ -97,13 +82,9 @@ static inline void bench_enable(struct bench *b, unsigned port_bar, unsigned mem
 
 static inline void bench_close(struct bench *b)
 {
-    if (b->device.ops)
-        b->device.ops->destroy(b->device.dev);
-    netdev_destroy(b->netdev);
-    pci_bus_destroy(b->bus);
-    io_bus_destroy(b->ports);
-    physmem_destroy(b->pm);
-    clock_destroy(b->clock);
+    struct netdev *netdev = b->netdev; /* outlives the card */
+    rig_close(&b->rig);
+    netdev_destroy(netdev);
     free(b);
 }
 
@@ -117,7 +98,7 @@ static inline bool bench_irq(const struct bench *b)
 static inline u8 *bench_ram(struct bench *b, u64 pa)
 {
     u64 run;
-    return physmem_dma_map(b->pm, pa, 1, &run, true);
+    return physmem_dma_map(b->rig.pm, pa, 1, &run, true);
 }
 
 #endif

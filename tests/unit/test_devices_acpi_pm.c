@@ -34,25 +34,12 @@ static void note_reset(void *opaque)
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    rig_open(&f->rig);
+    struct fixture *f = rig_setup(state, sizeof *f);
     struct acpi_pm_hooks hooks = {
         .power_off = note_power_off, .suspend = note_suspend, .reset = note_reset, .opaque = f};
     f->pm = acpi_pm_create(f->rig.bus, wire_line(&f->sci), f->rig.clock, &hooks);
-    assert_non_null(f->pm);
+    rig_add(&f->rig, acpi_pm_device(f->pm));
     acpi_pm_map(f->pm, BASE);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    device_destroy(acpi_pm_device(f->pm));
-    assert_true(clock_next_deadline(f->rig.clock) == CLOCK_NEVER);
-    assert_null(io_bus_owner(f->rig.bus, BASE));
-    rig_close(&f->rig);
-    free(f);
     return 0;
 }
 
@@ -241,7 +228,7 @@ static void debug_exit_gives_twice_the_value_plus_one(void **state)
     device_destroy(debug_exit_device(d));
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

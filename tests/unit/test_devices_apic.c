@@ -40,14 +40,12 @@ struct cpu {
     bool intr;
     unsigned nmis, inits, eois;
     int sipi;
-    struct board *rig;
+    struct board *board;
 };
 
 struct board {
-    struct clock *clock;
+    struct rig rig;
     struct apic_bus *bus;
-    struct physmem *pm;
-    struct io_bus *ports;
     struct ioapic *ioapic;
     struct hpet *hpet;
     struct cpu cpu[2];
@@ -83,8 +81,8 @@ static void on_eoi(void *opaque, u8 vector, bool level)
     struct cpu *c = opaque;
     (void)level;
     c->eois++;
-    if (c->rig->ioapic)
-        ioapic_eoi(c->rig->ioapic, vector);
+    if (c->board->ioapic)
+        ioapic_eoi(c->board->ioapic, vector);
 }
 static i64 on_tsc(void *opaque, u64 tsc)
 {
@@ -106,15 +104,12 @@ static void on_legacy(void *opaque, unsigned n, bool level)
 
 static int setup(void **state)
 {
-    struct board *r = calloc(1, sizeof *r);
-    assert_non_null(r);
-    r->clock = clock_create_stepped();
+    struct board *r = rig_setup(state, sizeof *r);
     r->bus = apic_bus_create();
-    r->pm = physmem_create(MIB(2), NULL);
-    r->ports = io_bus_create(NULL);
+    rig_add_memory(&r->rig, 0, MIB(2));
     for (unsigned i = 0; i < 2; i++) {
         struct cpu *c = &r->cpu[i];
-        c->rig = r;
+        c->board = r;
         c->sipi = -1;
         struct lapic_hooks hooks = {.intr = on_intr,
                                     .nmi = on_nmi,
@@ -124,30 +119,25 @@ static int setup(void **state)
                                     .eoi = on_eoi,
                                     .tsc_to_ns = on_tsc,
                                     .opaque = c};
-        c->apic = lapic_create(r->bus, r->clock, i, &hooks, NULL);
+        c->apic = lapic_create(r->bus, r->rig.clock, i, &hooks, NULL);
+        rig_add(&r->rig, lapic_device(c->apic));
     }
-    r->ioapic = ioapic_create(r->pm, r->bus);
+    r->ioapic = ioapic_create(r->rig.pm, r->bus);
+    rig_add(&r->rig, ioapic_device(r->ioapic));
     struct hpet_lines lines = {
         .irq0 = {on_line, r, 30}, .irq8 = {on_line, r, 31}, .legacy = {on_legacy, r, 0}};
     for (unsigned i = 0; i < HPET_LINES; i++)
         lines.pin[i] = (struct irq_line){on_line, r, i};
-    r->hpet = hpet_create(r->pm, r->clock, &lines, r->bus);
-    *state = r;
+    r->hpet = hpet_create(r->rig.pm, r->rig.clock, &lines, r->bus);
+    rig_add(&r->rig, hpet_device(r->hpet));
     return 0;
 }
 
 static int teardown(void **state)
 {
-    struct board *r = *state;
-    device_destroy(hpet_device(r->hpet));
-    device_destroy(ioapic_device(r->ioapic));
-    device_destroy(lapic_device(r->cpu[0].apic));
-    device_destroy(lapic_device(r->cpu[1].apic));
-    apic_bus_destroy(r->bus);
-    io_bus_destroy(r->ports);
-    physmem_destroy(r->pm);
-    clock_destroy(r->clock);
-    free(r);
+    struct apic_bus *bus = ((struct board *)*state)->bus;
+    rig_teardown(state);
+    apic_bus_destroy(bus);
     return 0;
 }
 
@@ -264,26 +254,26 @@ static void lapic_timer_counts_fires_and_repeats(void **state)
     wr(c, DIVIDE, DIVIDE_BY_1);
     wr(c, LVT_TIMER, 0x40);
     wr(c, INITIAL, 1000000);
-    clock_step(r->clock, 400000);
+    clock_step(r->rig.clock, 400000);
     assert_int_equal(rd(c, CURRENT), 600000);
     assert_false(c->intr);
-    clock_step(r->clock, 600000);
+    clock_step(r->rig.clock, 600000);
     assert_int_equal(lapic_ack(c->apic), 0x40);
     wr(c, EOI, 0);
     assert_int_equal(rd(c, CURRENT), 0);
-    clock_step(r->clock, 10000000);
+    clock_step(r->rig.clock, 10000000);
     assert_false(c->intr);
     wr(c, DIVIDE, 0); /* by 2 */
     wr(c, LVT_TIMER, PERIODIC | 0x41);
     wr(c, INITIAL, 500000);
     for (int i = 0; i < 5; i++) {
-        clock_step(r->clock, 1000000);
+        clock_step(r->rig.clock, 1000000);
         assert_int_equal(lapic_ack(c->apic), 0x41);
         wr(c, EOI, 0);
     }
     wr(c, LVT_TIMER, TSC_DEADLINE | 0x42);
-    assert_true(lapic_msr_write(c->apic, 0x6e0, (u64)(clock_now(r->clock) + 100) / 2));
-    clock_step(r->clock, 100);
+    assert_true(lapic_msr_write(c->apic, 0x6e0, (u64)(clock_now(r->rig.clock) + 100) / 2));
+    clock_step(r->rig.clock, 100);
     assert_int_equal(lapic_ack(c->apic), 0x42);
 }
 
@@ -322,17 +312,17 @@ static void lapic_one_shot_goes_on_from_a_periodic_count(void **state)
     wr(c, DIVIDE, DIVIDE_BY_1);
     wr(c, LVT_TIMER, PERIODIC | 0x41);
     wr(c, INITIAL, 1000000);
-    clock_step(r->clock, 2500000);
+    clock_step(r->rig.clock, 2500000);
     assert_int_equal(lapic_ack(c->apic), 0x41);
     wr(c, EOI, 0);
     wr(c, LVT_TIMER, 0x42);
     assert_int_equal(rd(c, CURRENT), 500000);
-    clock_step(r->clock, 499999);
+    clock_step(r->rig.clock, 499999);
     assert_false(c->intr);
-    clock_step(r->clock, 1);
+    clock_step(r->rig.clock, 1);
     assert_int_equal(lapic_ack(c->apic), 0x42);
     wr(c, EOI, 0);
-    clock_step(r->clock, 10000000);
+    clock_step(r->rig.clock, 10000000);
     assert_false(c->intr);
 }
 
@@ -344,7 +334,7 @@ static void lapic_tiny_period_does_not_hang_the_clock(void **state)
     wr(c, DIVIDE, DIVIDE_BY_1);
     wr(c, LVT_TIMER, PERIODIC | 0x41);
     wr(c, INITIAL, 1);
-    clock_step(r->clock, NS_PER_SEC / 10);
+    clock_step(r->rig.clock, NS_PER_SEC / 10);
     assert_true(c->intr);
 }
 
@@ -370,14 +360,14 @@ static void lapic_x2apic_transitions_follow_the_manual(void **state)
 
 static void io_write(struct board *r, u32 index, u32 value)
 {
-    physmem_io_write(r->pm, IOAPIC_BASE, index, 4);
-    physmem_io_write(r->pm, IOAPIC_BASE + 0x10, value, 4);
+    physmem_io_write(r->rig.pm, IOAPIC_BASE, index, 4);
+    physmem_io_write(r->rig.pm, IOAPIC_BASE + 0x10, value, 4);
 }
 
 static u32 io_read(struct board *r, u32 index)
 {
-    physmem_io_write(r->pm, IOAPIC_BASE, index, 4);
-    return (u32)physmem_io_read(r->pm, IOAPIC_BASE + 0x10, 4);
+    physmem_io_write(r->rig.pm, IOAPIC_BASE, index, 4);
+    return (u32)physmem_io_read(r->rig.pm, IOAPIC_BASE + 0x10, 4);
 }
 
 static void ioapic_level_pins_resend_until_served(void **state)
@@ -420,34 +410,34 @@ static void ioapic_edge_pins_send_once_and_lose_masked_edges(void **state)
 static void hpet_counts_and_fires_in_both_modes(void **state)
 {
     struct board *r = *state;
-    u64 caps = physmem_io_read(r->pm, HPET_BASE, 8);
+    u64 caps = physmem_io_read(r->rig.pm, HPET_BASE, 8);
     assert_int_equal(caps >> 32, 10000000); /* fs */
-    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 20 << 9, 4);
-    physmem_io_write(r->pm, HPET_BASE + 0x108, 1000, 8);
-    physmem_io_write(r->pm, HPET_BASE + 0x10, 1, 4);
-    clock_step(r->clock, 9990);
-    assert_int_equal(physmem_io_read(r->pm, HPET_BASE + 0xf0, 8), 999);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 2 | 20 << 9, 4);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, 1000, 8);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x10, 1, 4);
+    clock_step(r->rig.clock, 9990);
+    assert_int_equal(physmem_io_read(r->rig.pm, HPET_BASE + 0xf0, 8), 999);
     assert_int_equal(r->pulses[20], 0);
-    clock_step(r->clock, 10);
+    clock_step(r->rig.clock, 10);
     assert_int_equal(r->pulses[20], 1);
     /* legacy replacement, periodic: timer 0 drives IRQ 0 */
-    physmem_io_write(r->pm, HPET_BASE + 0x10, 3, 4);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x10, 3, 4);
     assert_true(r->legacy);
-    u64 now = physmem_io_read(r->pm, HPET_BASE + 0xf0, 8);
-    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3 | 1 << 6, 4);
-    physmem_io_write(r->pm, HPET_BASE + 0x108, now + 100000, 8);
-    physmem_io_write(r->pm, HPET_BASE + 0x108, 100000, 8);
-    clock_step(r->clock, 10 * 1000000);
+    u64 now = physmem_io_read(r->rig.pm, HPET_BASE + 0xf0, 8);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3 | 1 << 6, 4);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, now + 100000, 8);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, 100000, 8);
+    clock_step(r->rig.clock, 10 * 1000000);
     assert_int_equal(r->pulses[30], 10);
 }
 
 /* Legacy replacement: timer 0 drives IRQ 0, every 0.1 ms. */
 static void start_periodic_hpet(struct board *r)
 {
-    physmem_io_write(r->pm, HPET_BASE + 0x10, 3, 4);
-    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3 | 1 << 6, 4);
-    physmem_io_write(r->pm, HPET_BASE + 0x108, 10000, 8);
-    physmem_io_write(r->pm, HPET_BASE + 0x108, 10000, 8);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x10, 3, 4);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3 | 1 << 6, 4);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, 10000, 8);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, 10000, 8);
 }
 
 /* The thread is scheduled away for longer than a period whenever the device reads the clock. */
@@ -455,12 +445,12 @@ static void hpet_period_survives_a_slow_host(void **state)
 {
     struct board *r = *state;
     start_periodic_hpet(r);
-    clock_set_creep(r->clock, 150000);
-    clock_step(r->clock, 10 * 1000000);
-    clock_set_creep(r->clock, 0);
+    clock_set_creep(r->rig.clock, 150000);
+    clock_step(r->rig.clock, 10 * 1000000);
+    clock_set_creep(r->rig.clock, 0);
     unsigned pulses = r->pulses[30];
     assert_true(pulses >= 10);
-    clock_step(r->clock, 1000000);
+    clock_step(r->rig.clock, 1000000);
     assert_in_range(r->pulses[30] - pulses, 9, 11);
 }
 
@@ -469,79 +459,79 @@ static void hpet_match_is_not_lost_by_a_write_just_after_it(void **state)
 {
     struct board *r = *state;
     start_periodic_hpet(r);
-    clock_set_creep(r->clock, 150000);
-    (void)clock_now(r->clock);
-    clock_set_creep(r->clock, 0);
+    clock_set_creep(r->rig.clock, 150000);
+    (void)clock_now(r->rig.clock);
+    clock_set_creep(r->rig.clock, 0);
     assert_int_equal(r->pulses[30], 0);
-    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3, 4);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3, 4);
     assert_int_equal(r->pulses[30], 1);
-    clock_step(r->clock, 1000000);
+    clock_step(r->rig.clock, 1000000);
     assert_in_range(r->pulses[30], 10, 12);
 }
 
 static void hpet_edge_stays_up_for_the_8259_until_the_next_one(void **state)
 {
     struct board *r = *state;
-    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 20 << 9, 4);
-    physmem_io_write(r->pm, HPET_BASE + 0x108, 1000, 8);
-    physmem_io_write(r->pm, HPET_BASE + 0x10, 1, 4);
-    clock_step(r->clock, 20000);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 2 | 20 << 9, 4);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, 1000, 8);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x10, 1, 4);
+    clock_step(r->rig.clock, 20000);
     assert_true(r->lines[20]);
-    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 2 | 21 << 9, 4);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 2 | 21 << 9, 4);
     assert_false(r->lines[20]); /* left behind by a new route */
 }
 
 static void hpet_drives_only_routes_that_it_offers(void **state)
 {
     struct board *r = *state;
-    physmem_io_write(r->pm, HPET_BASE + 0x100, 1 << 1 | 1 << 2 | 9 << 9, 4);
-    physmem_io_write(r->pm, HPET_BASE + 0x108, 1000, 8);
-    physmem_io_write(r->pm, HPET_BASE + 0x10, 1, 4);
-    clock_step(r->clock, 20000);
-    assert_int_equal(physmem_io_read(r->pm, HPET_BASE + 0x20, 4), 1);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 1 | 1 << 2 | 9 << 9, 4);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, 1000, 8);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x10, 1, 4);
+    clock_step(r->rig.clock, 20000);
+    assert_int_equal(physmem_io_read(r->rig.pm, HPET_BASE + 0x20, 4), 1);
     assert_false(r->lines[9]);
 }
 
 static void hpet_level_interrupts_wait_for_their_status_bit(void **state)
 {
     struct board *r = *state;
-    physmem_io_write(r->pm, HPET_BASE + 0x120, 1 << 1 | 1 << 2 | 21 << 9, 4);
-    physmem_io_write(r->pm, HPET_BASE + 0x128, 10, 8);
-    physmem_io_write(r->pm, HPET_BASE + 0x10, 1, 4);
-    clock_step(r->clock, 1000);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x120, 1 << 1 | 1 << 2 | 21 << 9, 4);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x128, 10, 8);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x10, 1, 4);
+    clock_step(r->rig.clock, 1000);
     assert_true(r->lines[21]);
-    assert_int_equal(physmem_io_read(r->pm, HPET_BASE + 0x20, 4), 2);
-    physmem_io_write(r->pm, HPET_BASE + 0x20, 2, 4);
+    assert_int_equal(physmem_io_read(r->rig.pm, HPET_BASE + 0x20, 4), 2);
+    physmem_io_write(r->rig.pm, HPET_BASE + 0x20, 2, 4);
     assert_false(r->lines[21]);
 }
 
 static void dma_moves_bytes_to_terminal_count(void **state)
 {
     struct board *r = *state;
-    u64 ram = physmem_alloc(r->pm, KIB(256), "ram");
-    physmem_map_ram(r->pm, 0, KIB(256), ram, 0, "ram");
-    struct i8237 *dma = i8237_create(r->ports, r->pm);
+    u64 ram = physmem_alloc(r->rig.pm, KIB(256), "ram");
+    physmem_map_ram(r->rig.pm, 0, KIB(256), ram, 0, "ram");
+    struct i8237 *dma = i8237_create(r->rig.bus, r->rig.pm);
     u8 data[8] = {1, 2, 3, 4, 5, 6, 7, 8};
     bool tc;
-    io_bus_write(r->ports, 0xd6, 0xc0, 1); /* channel 4: cascade */
-    io_bus_write(r->ports, 0xd4, 0x00, 1);
-    io_bus_write(r->ports, 0x0c, 0, 1);
-    io_bus_write(r->ports, 0x04, 0xfe, 1); /* address 01FFFEh */
-    io_bus_write(r->ports, 0x04, 0xff, 1);
-    io_bus_write(r->ports, 0x81, 0x01, 1);
-    io_bus_write(r->ports, 0x05, 3, 1); /* four bytes */
-    io_bus_write(r->ports, 0x05, 0, 1);
-    io_bus_write(r->ports, 0x0b, 0x46, 1);                     /* channel 2, to memory */
+    io_bus_write(r->rig.bus, 0xd6, 0xc0, 1); /* channel 4: cascade */
+    io_bus_write(r->rig.bus, 0xd4, 0x00, 1);
+    io_bus_write(r->rig.bus, 0x0c, 0, 1);
+    io_bus_write(r->rig.bus, 0x04, 0xfe, 1); /* address 01FFFEh */
+    io_bus_write(r->rig.bus, 0x04, 0xff, 1);
+    io_bus_write(r->rig.bus, 0x81, 0x01, 1);
+    io_bus_write(r->rig.bus, 0x05, 3, 1); /* four bytes */
+    io_bus_write(r->rig.bus, 0x05, 0, 1);
+    io_bus_write(r->rig.bus, 0x0b, 0x46, 1);                   /* channel 2, to memory */
     assert_int_equal(i8237_transfer(dma, 2, data, 8, &tc), 0); /* masked */
-    io_bus_write(r->ports, 0x0a, 2, 1);
+    io_bus_write(r->rig.bus, 0x0a, 2, 1);
     assert_int_equal(i8237_transfer(dma, 2, data, 8, &tc), 4);
     assert_true(tc);
-    u8 *mem = physmem_host(r->pm, ram);
+    u8 *mem = physmem_host(r->rig.pm, ram);
     assert_int_equal(mem[0x1fffe], 1);
     assert_int_equal(mem[0x1ffff], 2);
     assert_int_equal(mem[0x10000], 3); /* the page register does not carry */
-    assert_int_equal(io_bus_read(r->ports, 0x08, 1) & 0xf, 1 << 2);
-    assert_int_equal(io_bus_read(r->ports, 0x08, 1) & 0xf, 0);
+    assert_int_equal(io_bus_read(r->rig.bus, 0x08, 1) & 0xf, 1 << 2);
+    assert_int_equal(io_bus_read(r->rig.bus, 0x08, 1) & 0xf, 0);
     assert_int_equal(i8237_transfer(dma, 2, data, 8, &tc), 0); /* masked itself at the end */
     device_destroy(i8237_device(dma));
 }

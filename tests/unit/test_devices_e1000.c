@@ -19,30 +19,30 @@ static const u8 everybody[ETHERNET_ADDRESS] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xf
 
 static u32 rd(struct bench *b, u32 reg)
 {
-    return (u32)physmem_io_read(b->pm, BENCH_MEMORY + reg, 4);
+    return (u32)physmem_io_read(b->rig.pm, BENCH_MEMORY + reg, 4);
 }
 
 static void wr(struct bench *b, u32 reg, u32 value)
 {
-    physmem_io_write(b->pm, BENCH_MEMORY + reg, value, 4);
+    physmem_io_write(b->rig.pm, BENCH_MEMORY + reg, value, 4);
 }
 
 static int setup(void **state)
 {
     struct bench *b = bench_open();
     static const u8 rom[600] = {0x55, 0xaa};
-    struct nic_board c = {.bus = b->bus,
+    struct nic_board c = {.bus = b->rig.pci,
                           .devfn = BENCH_DEVFN,
-                          .clock = b->clock,
+                          .clock = b->rig.clock,
                           .netdev = b->netdev,
                           .rom = rom,
                           .rom_bytes = sizeof rom};
     memcpy(c.mac, mac, sizeof mac);
     struct e1000 *e = e1000_create(&c);
     assert_non_null(e);
-    b->device = e1000_device(e);
+    rig_add(&b->rig, e1000_device(e));
     bench_enable(b, 2, 0);
-    clock_step(b->clock, 1000 * US);
+    clock_step(b->rig.clock, 1000 * US);
     *state = b;
     return 0;
 }
@@ -117,7 +117,7 @@ static void e1000_is_an_82540em(void **state)
     assert_int_equal(rd(b, STATUS) & (STATUS_LU | STATUS_FD), STATUS_LU | STATUS_FD);
     bench_config_write(b, PCI_ROM_ADDRESS, 0xfd000001, 4);
     u8 signature[2];
-    assert_true(physmem_read(b->pm, 0xfd000000, signature, sizeof signature));
+    assert_true(physmem_read(b->rig.pm, 0xfd000000, signature, sizeof signature));
     assert_int_equal(load16(signature), 0xaa55);
 }
 
@@ -183,10 +183,10 @@ static void e1000_phy_has_negotiated_a_link(void **state)
 static void e1000_registers_are_reached_through_ports_too(void **state)
 {
     struct bench *b = *state;
-    io_bus_write(b->ports, BENCH_PORTS, VET, 4);
-    assert_int_equal(io_bus_read(b->ports, BENCH_PORTS + 4, 4), 0x8100);
-    io_bus_write(b->ports, BENCH_PORTS, 0xffffffff, 4);
-    io_bus_write(b->ports, BENCH_PORTS + 4, 1, 4); /* beyond the last register */
+    io_bus_write(b->rig.bus, BENCH_PORTS, VET, 4);
+    assert_int_equal(io_bus_read(b->rig.bus, BENCH_PORTS + 4, 4), 0x8100);
+    io_bus_write(b->rig.bus, BENCH_PORTS, 0xffffffff, 4);
+    io_bus_write(b->rig.bus, BENCH_PORTS + 4, 1, 4); /* beyond the last register */
 }
 
 /* ---- transmission ---- */
@@ -429,9 +429,9 @@ static void e1000_itr_spaces_interrupts(void **state)
     rd(b, ICR);
     wr(b, ICS, INT_LSC);
     assert_false(bench_irq(b));
-    clock_step(b->clock, 102 * US);
+    clock_step(b->rig.clock, 102 * US);
     assert_false(bench_irq(b));
-    clock_step(b->clock, 1 * US);
+    clock_step(b->rig.clock, 1 * US);
     assert_true(bench_irq(b));
 }
 
@@ -444,10 +444,10 @@ static void e1000_rdtr_waits_for_more_frames_but_not_beyond_radv(void **state)
     wr(b, IMS, INT_RXT0);
     for (unsigned i = 0; i < 3; i++) {
         deliver(b, mac, 60);
-        clock_step(b->clock, 8 * US);
+        clock_step(b->rig.clock, 8 * US);
         assert_false(bench_irq(b));
     }
-    clock_step(b->clock, 2 * US); /* 26 us after the first, 10 after the last */
+    clock_step(b->rig.clock, 2 * US); /* 26 us after the first, 10 after the last */
     assert_true(bench_irq(b));
     rd(b, ICR);
     deliver(b, mac, 60);
@@ -480,7 +480,7 @@ static void e1000_endless_ring_leaves_the_board_to_others(void **state)
     wr(b, TDT, 65000);
     assert_true(rd(b, TDH) > 0 && rd(b, TDH) < 1000);
     for (unsigned i = 0; i < 200 && rd(b, TDH) != 65000; i++)
-        clock_step(b->clock, 10);
+        clock_step(b->rig.clock, 10);
     assert_int_equal(rd(b, TDH), 65000);
 }
 
@@ -493,7 +493,7 @@ static void e1000_tiny_segments_are_bounded(void **state)
     tx_descriptor(b, 1, BUFFERS, data(0xfffff, TXD_TSE, 3));
     tx_descriptor(b, 2, BUFFERS, data(0xfffff, TXD_TSE | TXD_EOP, 3));
     wr(b, TDT, 3);
-    clock_step(b->clock, 1000);
+    clock_step(b->rig.clock, 1000);
     assert_int_equal(rd(b, TDH), 3);
     assert_true(b->sent_count <= 4096);
 }
@@ -546,7 +546,7 @@ static void e1000_dma_into_its_own_registers_goes_nowhere(void **state)
 static void e1000_state_table_is_whole(void **state)
 {
     struct bench *b = *state;
-    for (const struct state_field *f = b->device.ops->state; f->name; f++)
+    for (const struct state_field *f = b->rig.devices[0].ops->state; f->name; f++)
         assert_true(f->count >= 1 && f->offset < sizeof(struct e1000) && f->type <= STATE_BYTES);
 }
 

@@ -10,7 +10,6 @@
 
 struct fixture {
     struct rig rig;
-    struct physmem *pm;
     struct fw_cfg *fw;
     unsigned made;
     char text[16];
@@ -18,24 +17,10 @@ struct fixture {
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    rig_open(&f->rig);
-    f->pm = physmem_create(2 * RAM_BYTES, NULL);
-    assert_non_null(f->pm);
-    physmem_map_ram(f->pm, 0, RAM_BYTES, physmem_alloc(f->pm, RAM_BYTES, "ram"), 0, "ram");
-    f->fw = fw_cfg_create(f->rig.bus, f->pm);
-    assert_non_null(f->fw);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    device_destroy(fw_cfg_device(f->fw));
-    physmem_destroy(f->pm);
-    rig_close(&f->rig);
-    free(f);
+    struct fixture *f = rig_setup(state, sizeof *f);
+    rig_add_memory(&f->rig, RAM_BYTES, RAM_BYTES);
+    f->fw = fw_cfg_create(f->rig.bus, f->rig.pm);
+    rig_add(&f->rig, fw_cfg_device(f->fw));
     return 0;
 }
 
@@ -53,10 +38,10 @@ static u32 dma(struct fixture *f, u32 control, u32 length, u64 address)
     store32(d, __builtin_bswap32(control));
     store32(d + 4, __builtin_bswap32(length));
     store64(d + 8, __builtin_bswap64(address));
-    physmem_write(f->pm, 0x1000, d, sizeof d);
+    physmem_write(f->rig.pm, 0x1000, d, sizeof d);
     outl(&f->rig, 0x514, 0);
     outl(&f->rig, 0x518, __builtin_bswap32(0x1000));
-    physmem_read(f->pm, 0x1000, d, sizeof d);
+    physmem_read(f->rig.pm, 0x1000, d, sizeof d);
     return __builtin_bswap32(load32(d));
 }
 
@@ -166,13 +151,13 @@ static void fw_cfg_dma_selects_and_reads(void **state)
     char out[8];
     fw_cfg_add_file(f->fw, "etc/x", "Hello, world", 12);
     memset(out, 0xff, sizeof out);
-    physmem_write(f->pm, 0x2000, out, sizeof out);
+    physmem_write(f->rig.pm, 0x2000, out, sizeof out);
     assert_int_equal(dma(f, 0x20 << 16 | 0x0a, 5, 0x2000), 0);
-    physmem_read(f->pm, 0x2000, out, sizeof out);
+    physmem_read(f->rig.pm, 0x2000, out, sizeof out);
     assert_memory_equal(out, "Hello\xff\xff\xff", 8);
     assert_int_equal(dma(f, 0x04, 2, 0), 0);      /* skip ", " */
     assert_int_equal(dma(f, 0x02, 8, 0x2000), 0); /* and read past the end */
-    physmem_read(f->pm, 0x2000, out, sizeof out);
+    physmem_read(f->rig.pm, 0x2000, out, sizeof out);
     assert_memory_equal(out, "world\0\0\0", 8);
 }
 
@@ -234,7 +219,7 @@ static void fw_cfg_survives_hostile_input(void **state)
     check_state_table(fw_cfg_device(f->fw));
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

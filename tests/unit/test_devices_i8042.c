@@ -22,10 +22,11 @@ struct fixture {
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    rig_open(&f->rig);
+    struct fixture *f = rig_setup(state, sizeof *f);
     f->kbd = ps2kbd_create(f->rig.clock);
     f->mouse = ps2mouse_create(f->rig.clock);
+    rig_add(&f->rig, ps2kbd_device(f->kbd));
+    rig_add(&f->rig, ps2mouse_device(f->mouse));
     struct i8042_lines lines = {
         .irq1 = wire_line(&f->irq1),
         .irq12 = wire_line(&f->irq12),
@@ -34,19 +35,7 @@ static int setup(void **state)
     };
     f->kbc = i8042_create(f->rig.bus, &lines, f->rig.clock, ps2kbd_port(f->kbd),
                           ps2mouse_port(f->mouse));
-    assert_non_null(f->kbc);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    device_destroy(i8042_device(f->kbc));
-    device_destroy(ps2kbd_device(f->kbd));
-    device_destroy(ps2mouse_device(f->mouse));
-    rig_close(&f->rig);
-    free(f);
+    rig_add(&f->rig, i8042_device(f->kbc));
     return 0;
 }
 
@@ -335,7 +324,7 @@ static void kbc_survives_hostile_input(void **state)
     }
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

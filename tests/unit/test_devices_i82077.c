@@ -25,7 +25,6 @@
 struct fdc {
     struct rig rig;
     struct wire irq;
-    struct physmem *pm;
     struct i8237 *dma;
     struct i82077 *f;
     struct block *block;
@@ -39,18 +38,18 @@ static u64 lba_of(unsigned cylinder, unsigned head, unsigned sector)
 
 static int setup_bytes(void **state, u64 bytes, bool read_only)
 {
-    struct fdc *t = calloc(1, sizeof *t);
+    struct fdc *t = rig_setup(state, sizeof *t);
     char error[128] = "";
-    rig_open(&t->rig);
-    t->pm = physmem_create(MIB(1), NULL);
-    physmem_map_ram(t->pm, 0, KIB(256), physmem_alloc(t->pm, KIB(256), "ram"), 0, "ram");
-    t->dma = i8237_create(t->rig.bus, t->pm);
+    rig_add_memory(&t->rig, KIB(256), 0);
+    t->dma = i8237_create(t->rig.bus, t->rig.pm);
+    rig_add(&t->rig, i8237_device(t->dma));
     struct i82077_config c = {.ports = t->rig.bus,
                               .irq = wire_line(&t->irq),
                               .dma = t->dma,
                               .dma_channel = CHANNEL,
                               .clock = t->rig.clock};
     t->f = i82077_create(&c);
+    rig_add(&t->rig, i82077_device(t->f));
     strcpy(t->path, "/tmp/anello-fdc-XXXXXX");
     int fd = mkstemp(t->path);
     assert_true(fd >= 0);
@@ -66,7 +65,6 @@ static int setup_bytes(void **state, u64 bytes, bool read_only)
     if (!t->block)
         fail_msg("%s", error);
     i82077_attach(t->f, 0, t->block);
-    *state = t;
     return 0;
 }
 
@@ -94,13 +92,8 @@ static int teardown(void **state)
 {
     struct fdc *t = *state;
     block_close(t->block);
-    device_destroy(i82077_device(t->f));
-    device_destroy(i8237_device(t->dma));
-    physmem_destroy(t->pm);
-    rig_close(&t->rig);
     unlink(t->path);
-    free(t);
-    return 0;
+    return rig_teardown(state);
 }
 
 /* ---- a driver ---- */
@@ -183,7 +176,7 @@ static void program_dma(struct fdc *t, u8 transfer, unsigned bytes)
 static u64 word_at(struct fdc *t, unsigned offset)
 {
     u64 v = 0;
-    physmem_read(t->pm, BUFFER + offset, &v, sizeof v);
+    physmem_read(t->rig.pm, BUFFER + offset, &v, sizeof v);
     return v;
 }
 
@@ -242,7 +235,7 @@ static void i82077_writes_sectors(void **state)
     start(t);
     seek(t, 79);
     memset(sector, 0xa7, sizeof sector);
-    physmem_write(t->pm, BUFFER, sector, sizeof sector);
+    physmem_write(t->rig.pm, BUFFER, sector, sizeof sector);
     program_dma(t, 8, SECTOR_BYTES);
     run(t, "\xc5\x04\x4f\x01\x12\x02\x12\x1b\xff", 9, r);
     assert_int_equal(r[0] & 0xc0, 0);
@@ -260,7 +253,7 @@ static void i82077_formats_a_track(void **state)
     seek(t, 1);
     for (unsigned i = 0; i < 18; i++)
         memcpy(ids + 4 * i, (u8[]){1, 0, (u8)(i + 1), 2}, 4);
-    physmem_write(t->pm, BUFFER, ids, sizeof ids);
+    physmem_write(t->rig.pm, BUFFER, ids, sizeof ids);
     program_dma(t, 8, sizeof ids);
     assert_int_equal(run(t, "\x4d\x00\x02\x12\x54\xf6", 6, r), 7);
     assert_int_equal(r[0] & 0xc0, 0);

@@ -25,22 +25,10 @@ static void set_irq0(void *opaque, unsigned n, bool level)
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    rig_open(&f->rig);
+    struct fixture *f = rig_setup(state, sizeof *f);
     f->pit = i8254_create(f->rig.bus, (struct irq_line){set_irq0, f, 0}, f->rig.clock);
     f->eager = true;
-    assert_non_null(f->pit);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    device_destroy(i8254_device(f->pit));
-    assert_true(clock_next_deadline(f->rig.clock) == CLOCK_NEVER);
-    rig_close(&f->rig);
-    free(f);
+    rig_add(&f->rig, i8254_device(f->pit));
     return 0;
 }
 
@@ -688,7 +676,7 @@ static void pit_count_before_any_control_word_is_ignored(void **state)
     inb(&f->rig, 0x40);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

@@ -35,22 +35,11 @@ static void init_pair(struct rig *r, u8 icw4)
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    rig_open(&f->rig);
+    struct fixture *f = rig_setup(state, sizeof *f);
     f->pic = i8259_create(f->rig.bus, wire_line(&f->intr));
-    assert_non_null(f->pic);
+    rig_add(&f->rig, i8259_device(f->pic));
     i8259_on_taken(f->pic, note_taken, f);
     init_pair(&f->rig, 0x01);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    device_destroy(i8259_device(f->pic));
-    rig_close(&f->rig);
-    free(f);
     return 0;
 }
 
@@ -434,10 +423,10 @@ static void pic_two_pairs_do_not_know_each_other(void **state)
     raise_irq(f, 1);
     assert_true(f->intr.level);
     assert_false(g->intr.level);
-    teardown(&other);
+    rig_teardown(&other);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

@@ -330,10 +330,10 @@ static void ide_data_port_is_quiet_without_drq(void **state)
     struct ide_bench *b = *state;
     u8 data[512];
     assert_int_equal(in(b, 0, DATA, 2), 0xffff);
-    io_bus_write(b->ports, CMD, 0x1234, 2);
+    io_bus_write(b->rig.bus, CMD, 0x1234, 2);
     ata(b, 0x20, 1, 1);
     settle(b, 0);
-    io_bus_write(b->ports, CMD, 0x1234, 2); /* the wrong direction */
+    io_bus_write(b->rig.bus, CMD, 0x1234, 2); /* the wrong direction */
     pio_in(b, 0, data, 512);
     expect_pattern(data, 1, 512);
     assert_int_equal(in(b, 0, DATA, 2), 0xffff);
@@ -465,7 +465,7 @@ static void ide_dma_endless_table_wraps_and_ends_with_the_command(void **state)
     store32(bench_memory(b, 0x1fffc), 512);
     store32(bench_memory(b, 0x10000), 0x40200);
     store32(bench_memory(b, 0x10004), 512 | 0x80000000u);
-    io_bus_write(b->ports, BM_BASE + BM_PRDT, 0x1fff8, 4);
+    io_bus_write(b->rig.bus, BM_BASE + BM_PRDT, 0x1fff8, 4);
     ata(b, 0xc8, 30, 2);
     bm_out(b, 0, BM_CMD, BM_IN | BM_GO);
     assert_int_equal(settle_dma(b, 0), S_DRDY | S_DSC);
@@ -483,7 +483,7 @@ static void ide_dma_to_no_memory_vanishes(void **state)
     u8 want[512];
     bench_pattern(want, 7 * 512, 512);
     assert_memory_equal(bench_memory(b, 0x10000), want + 256, 256);
-    io_bus_write(b->ports, BM_BASE + BM_PRDT, 0xf0000000, 4); /* the table itself */
+    io_bus_write(b->rig.bus, BM_BASE + BM_PRDT, 0xf0000000, 4); /* the table itself */
     ata(b, 0xc8, 7, 1);
     bm_out(b, 0, BM_CMD, 0);
     bm_out(b, 0, BM_CMD, BM_IN | BM_GO);
@@ -536,8 +536,8 @@ static void ide_dma_stopped_and_started_again_is_complete(void **state)
 static void ide_engine_registers_are_masked(void **state)
 {
     struct ide_bench *b = *state;
-    io_bus_write(b->ports, BM_BASE + BM_PRDT, 0xffffffff, 4);
-    assert_int_equal(io_bus_read(b->ports, BM_BASE + BM_PRDT, 4), 0xfffffffc);
+    io_bus_write(b->rig.bus, BM_BASE + BM_PRDT, 0xffffffff, 4);
+    assert_int_equal(io_bus_read(b->rig.bus, BM_BASE + BM_PRDT, 4), 0xfffffffc);
     bm_out(b, 0, BM_ST, 0xff);
     assert_int_equal(bm_in(b, 0, BM_ST), 0x60);
     bm_out(b, 0, BM_CMD, 0xf6);

@@ -395,7 +395,7 @@ static void atapi_host_that_keeps_writing_does_not_overrun(void **state)
     packet(b, select, 0xfffe, false);
     settle(b, 1);
     for (unsigned i = 0; i < 100000; i++)
-        io_bus_write(b->ports, 0x170, 0x41414141, 4);
+        io_bus_write(b->rig.bus, 0x170, 0x41414141, 4);
     u8 huge[12] = {0x55, 0x10, 0, 0, 0, 0, 0, 0xff, 0xff};
     assert_int_equal(run(b, huge) & S_ERR, S_ERR);
     assert_int_equal(sense(b), 0x051a00);

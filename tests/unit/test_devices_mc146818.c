@@ -18,21 +18,9 @@ struct fixture {
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    rig_open(&f->rig);
+    struct fixture *f = rig_setup(state, sizeof *f);
     f->rtc = mc146818_create(f->rig.bus, wire_line(&f->irq8), f->rig.clock, START);
-    assert_non_null(f->rtc);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    device_destroy(mc146818_device(f->rtc));
-    assert_true(clock_next_deadline(f->rig.clock) == CLOCK_NEVER);
-    rig_close(&f->rig);
-    free(f);
+    rig_add(&f->rig, mc146818_device(f->rtc));
     return 0;
 }
 
@@ -391,7 +379,7 @@ static void rtc_survives_any_register_contents(void **state)
     }
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

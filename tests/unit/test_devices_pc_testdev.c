@@ -19,7 +19,6 @@ void chardev_write(struct chardev *c, const void *bytes, size_t n)
 
 struct fixture {
     struct rig rig;
-    struct physmem *pm;
     struct wire lines[PC_TESTDEV_LINES];
     struct chardev chr;
     struct pc_testdev *dev;
@@ -27,25 +26,13 @@ struct fixture {
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
+    struct fixture *f = rig_setup(state, sizeof *f);
     struct irq_line lines[PC_TESTDEV_LINES];
-    rig_open(&f->rig);
-    f->pm = physmem_create(MIB(1), NULL);
+    rig_add_memory(&f->rig, 0, MIB(1));
     for (unsigned i = 0; i < PC_TESTDEV_LINES; i++)
         lines[i] = wire_line(&f->lines[i]);
-    f->dev = pc_testdev_create(f->rig.bus, f->pm, lines, &f->chr);
-    assert_non_null(f->dev);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    device_destroy(pc_testdev_device(f->dev));
-    physmem_destroy(f->pm);
-    rig_close(&f->rig);
-    free(f);
+    f->dev = pc_testdev_create(f->rig.bus, f->rig.pm, lines, &f->chr);
+    rig_add(&f->rig, pc_testdev_device(f->dev));
     return 0;
 }
 
@@ -83,12 +70,12 @@ static void testdev_drives_interrupt_lines(void **state)
 static void testdev_memory_remembers(void **state)
 {
     struct fixture *f = *state;
-    physmem_io_write(f->pm, 0xff000000, 0x1122334455667788, 8);
-    assert_int_equal(physmem_io_read(f->pm, 0xff000002, 2), 0x5566);
-    physmem_io_write(f->pm, 0xff00ffff, 0x5a, 1);
-    assert_int_equal(physmem_io_read(f->pm, 0xff00ffff, 1), 0x5a);
+    physmem_io_write(f->rig.pm, 0xff000000, 0x1122334455667788, 8);
+    assert_int_equal(physmem_io_read(f->rig.pm, 0xff000002, 2), 0x5566);
+    physmem_io_write(f->rig.pm, 0xff00ffff, 0x5a, 1);
+    assert_int_equal(physmem_io_read(f->rig.pm, 0xff00ffff, 1), 0x5a);
     device_reset(pc_testdev_device(f->dev));
-    assert_int_equal(physmem_io_read(f->pm, 0xff000000, 8), 0);
+    assert_int_equal(physmem_io_read(f->rig.pm, 0xff000000, 8), 0);
     check_state_table(pc_testdev_device(f->dev));
 }
 
@@ -101,7 +88,7 @@ static void testdev_prints_and_accepts_page_flushes(void **state)
     outl(&f->rig, 0xe4, 0x1000);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

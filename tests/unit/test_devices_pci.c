@@ -2,12 +2,12 @@
  *
  * The PCI bus, seen from ports CF8h-CFFh, with one function that has every kind of BAR.
  */
-#include "pci_rig.h"
+#include "device_rig.h"
 
 #define SLOT 3
 
 struct board {
-    struct pci_rig rig;
+    struct rig rig;
     struct pci_device dev, neighbour;
     u64 ram, bar_ram, rom;
     u32 last_port_write;
@@ -91,38 +91,38 @@ static const struct pci_info neighbour_info = {
 
 static u32 cfg_read(struct board *b, u8 devfn, u8 reg, unsigned size)
 {
-    io_bus_write(b->rig.ports, 0xcf8, 0x80000000u | (u32)devfn << 8 | (reg & 0xfcu), 4);
-    return io_bus_read(b->rig.ports, (u16)(0xcfc + (reg & 3)), size);
+    io_bus_write(b->rig.bus, 0xcf8, 0x80000000u | (u32)devfn << 8 | (reg & 0xfcu), 4);
+    return io_bus_read(b->rig.bus, (u16)(0xcfc + (reg & 3)), size);
 }
 
 static void cfg_write(struct board *b, u8 devfn, u8 reg, u32 value, unsigned size)
 {
-    io_bus_write(b->rig.ports, 0xcf8, 0x80000000u | (u32)devfn << 8 | (reg & 0xfcu), 4);
-    io_bus_write(b->rig.ports, (u16)(0xcfc + (reg & 3)), value, size);
+    io_bus_write(b->rig.bus, 0xcf8, 0x80000000u | (u32)devfn << 8 | (reg & 0xfcu), 4);
+    io_bus_write(b->rig.bus, (u16)(0xcfc + (reg & 3)), value, size);
 }
 
 #define DEV PCI_DEVFN(SLOT, 0)
 
 static int setup(void **state)
 {
-    struct board *b = calloc(1, sizeof *b);
-    pci_rig_open(&b->rig, MIB(8));
-    pci_bus_set_router(b->rig.bus, heard_pirq, b);
-    pci_bus_set_msi(b->rig.bus, heard_msi, b);
-    b->ram = physmem_alloc(b->rig.physmem, MIB(1), "ram");
-    physmem_map_ram(b->rig.physmem, 0, MIB(1), b->ram, 0, "ram");
-    b->bar_ram = physmem_alloc(b->rig.physmem, MIB(1), "bar-ram");
-    b->rom = physmem_alloc(b->rig.physmem, KIB(16), "rom");
-    store16(physmem_host(b->rig.physmem, b->rom), 0xaa55);
-    assert_true(pci_device_init(&b->dev, b->rig.bus, DEV, &test_info, b));
+    struct board *b = rig_setup(state, sizeof *b);
+    rig_add_memory(&b->rig, 0, MIB(8));
+    rig_add_pci(&b->rig);
+    pci_bus_set_router(b->rig.pci, heard_pirq, b);
+    pci_bus_set_msi(b->rig.pci, heard_msi, b);
+    b->ram = physmem_alloc(b->rig.pm, MIB(1), "ram");
+    physmem_map_ram(b->rig.pm, 0, MIB(1), b->ram, 0, "ram");
+    b->bar_ram = physmem_alloc(b->rig.pm, MIB(1), "bar-ram");
+    b->rom = physmem_alloc(b->rig.pm, KIB(16), "rom");
+    store16(physmem_host(b->rig.pm, b->rom), 0xaa55);
+    assert_true(pci_device_init(&b->dev, b->rig.pci, DEV, &test_info, b));
     pci_bar_io(&b->dev, 0, 16, &bar_port_ops, b);
     pci_bar_mmio(&b->dev, 1, PAGE_BYTES, 0, &bar_mmio_ops, b);
     pci_bar_ram(&b->dev, 2, MIB(1), PCI_BAR_PREFETCH | PCI_BAR_64, b->bar_ram, "bar-ram");
     pci_bar_rom(&b->dev, KIB(16), b->rom, "rom");
     pci_add_msi(&b->dev, 2);
     assert_true(
-        pci_device_init(&b->neighbour, b->rig.bus, PCI_DEVFN(SLOT + 1, 0), &neighbour_info, b));
-    *state = b;
+        pci_device_init(&b->neighbour, b->rig.pci, PCI_DEVFN(SLOT + 1, 0), &neighbour_info, b));
     return 0;
 }
 
@@ -131,9 +131,7 @@ static int teardown(void **state)
     struct board *b = *state;
     pci_device_fini(&b->dev);
     pci_device_fini(&b->neighbour);
-    pci_rig_close(&b->rig);
-    free(b);
-    return 0;
+    return rig_teardown(state);
 }
 
 static void pci_config_is_read_by_byte_word_and_dword(void **state)
@@ -150,23 +148,23 @@ static void pci_config_is_read_by_byte_word_and_dword(void **state)
 static void pci_address_latch_takes_dwords_only(void **state)
 {
     struct board *b = *state;
-    io_bus_write(b->rig.ports, 0xcf8, 0xffffffff, 4);
-    assert_int_equal(io_bus_read(b->rig.ports, 0xcf8, 4), 0x80fffffc);
-    io_bus_write(b->rig.ports, 0xcf8, 0, 1);
-    io_bus_write(b->rig.ports, 0xcf9, 0x06, 1);
-    io_bus_write(b->rig.ports, 0xcfa, 0, 2);
-    assert_int_equal(io_bus_read(b->rig.ports, 0xcf8, 4), 0x80fffffc);
-    assert_int_equal(io_bus_read(b->rig.ports, 0xcf8, 1), 0xff);
+    io_bus_write(b->rig.bus, 0xcf8, 0xffffffff, 4);
+    assert_int_equal(io_bus_read(b->rig.bus, 0xcf8, 4), 0x80fffffc);
+    io_bus_write(b->rig.bus, 0xcf8, 0, 1);
+    io_bus_write(b->rig.bus, 0xcf9, 0x06, 1);
+    io_bus_write(b->rig.bus, 0xcfa, 0, 2);
+    assert_int_equal(io_bus_read(b->rig.bus, 0xcf8, 4), 0x80fffffc);
+    assert_int_equal(io_bus_read(b->rig.bus, 0xcf8, 1), 0xff);
 }
 
 static void pci_disabled_latch_and_other_buses_answer_ones(void **state)
 {
     struct board *b = *state;
-    io_bus_write(b->rig.ports, 0xcf8, (u32)DEV << 8, 4);
-    assert_int_equal(io_bus_read(b->rig.ports, 0xcfc, 4), 0xffffffff);
-    io_bus_write(b->rig.ports, 0xcf8, 0x80010000u | (u32)DEV << 8, 4);
-    assert_int_equal(io_bus_read(b->rig.ports, 0xcfc, 4), 0xffffffff);
-    io_bus_write(b->rig.ports, 0xcfc, 0, 4); /* goes nowhere */
+    io_bus_write(b->rig.bus, 0xcf8, (u32)DEV << 8, 4);
+    assert_int_equal(io_bus_read(b->rig.bus, 0xcfc, 4), 0xffffffff);
+    io_bus_write(b->rig.bus, 0xcf8, 0x80010000u | (u32)DEV << 8, 4);
+    assert_int_equal(io_bus_read(b->rig.bus, 0xcfc, 4), 0xffffffff);
+    io_bus_write(b->rig.bus, 0xcfc, 0, 4); /* goes nowhere */
     assert_int_equal(b->config_writes, 0);
 }
 
@@ -201,15 +199,15 @@ static void pci_bars_decode_only_while_enabled(void **state)
     struct board *b = *state;
     cfg_write(b, DEV, 0x10, 0xc000, 4);
     cfg_write(b, DEV, 0x14, 0xe0000000, 4);
-    assert_int_equal(io_bus_read(b->rig.ports, 0xc000, 1), 0xff);
-    assert_int_equal(physmem_io_read(b->rig.physmem, 0xe0000000, 4), 0xffffffff);
+    assert_int_equal(io_bus_read(b->rig.bus, 0xc000, 1), 0xff);
+    assert_int_equal(physmem_io_read(b->rig.pm, 0xe0000000, 4), 0xffffffff);
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY, 2);
-    assert_int_equal(io_bus_read(b->rig.ports, 0xc004, 2), 0x2c4);
-    assert_int_equal(physmem_io_read(b->rig.physmem, 0xe0000004, 4), 0x11223348);
+    assert_int_equal(io_bus_read(b->rig.bus, 0xc004, 2), 0x2c4);
+    assert_int_equal(physmem_io_read(b->rig.pm, 0xe0000004, 4), 0x11223348);
     assert_int_equal(pci_bar_address(&b->dev, 1), 0xe0000000);
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_IO, 2);
-    assert_int_equal(io_bus_read(b->rig.ports, 0xc004, 1), 0xc4);
-    assert_int_equal(physmem_io_read(b->rig.physmem, 0xe0000004, 4), 0xffffffff);
+    assert_int_equal(io_bus_read(b->rig.bus, 0xc004, 1), 0xc4);
+    assert_int_equal(physmem_io_read(b->rig.pm, 0xe0000004, 4), 0xffffffff);
     assert_int_equal(pci_bar_address(&b->dev, 1), UINT64_MAX);
 }
 
@@ -219,10 +217,10 @@ static void pci_bars_move_also_byte_by_byte(void **state)
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_IO, 2);
     cfg_write(b, DEV, 0x10, 0xc000, 4);
     cfg_write(b, DEV, 0x11, 0xd1, 1);
-    assert_int_equal(io_bus_read(b->rig.ports, 0xc000, 1), 0xff);
-    assert_int_equal(io_bus_read(b->rig.ports, 0xd102, 1), 0xc2);
+    assert_int_equal(io_bus_read(b->rig.bus, 0xc000, 1), 0xff);
+    assert_int_equal(io_bus_read(b->rig.bus, 0xd102, 1), 0xc2);
     cfg_write(b, DEV, 0x10, 0x10000, 4); /* beyond the port space */
-    assert_int_equal(io_bus_read(b->rig.ports, 0, 1), 0xff);
+    assert_int_equal(io_bus_read(b->rig.bus, 0, 1), 0xff);
     assert_int_equal(pci_bar_address(&b->dev, 0), UINT64_MAX);
 }
 
@@ -231,7 +229,7 @@ static void pci_memory_bars_lie_under_ram_and_wrap_nowhere(void **state)
     struct board *b = *state;
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
     cfg_write(b, DEV, 0x14, 0x8000, 4);
-    assert_int_equal(physmem_io_read(b->rig.physmem, 0x8000, 4), 0); /* RAM */
+    assert_int_equal(physmem_io_read(b->rig.pm, 0x8000, 4), 0); /* RAM */
     cfg_write(b, DEV, 0x14, 0xfffff000, 4);
     assert_int_equal(pci_bar_address(&b->dev, 1), UINT64_MAX); /* being measured */
     cfg_write(b, DEV, 0x14, 0, 4);
@@ -241,11 +239,11 @@ static void pci_memory_bars_lie_under_ram_and_wrap_nowhere(void **state)
 static void pci_64_bit_bar_lives_above_4g_and_not_beyond_the_map(void **state)
 {
     struct board *b = *state;
-    physmem_host(b->rig.physmem, b->bar_ram)[0x10] = 0x77;
+    physmem_host(b->rig.pm, b->bar_ram)[0x10] = 0x77;
     cfg_write(b, DEV, 0x18, 0xc0000000, 4);
     cfg_write(b, DEV, 0x1c, 0x12, 4);
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
-    assert_int_equal(physmem_io_read(b->rig.physmem, 0x12c0000010, 1), 0x77);
+    assert_int_equal(physmem_io_read(b->rig.pm, 0x12c0000010, 1), 0x77);
     cfg_write(b, DEV, 0x1c, 0xffffffff, 4);
     assert_int_equal(pci_bar_address(&b->dev, 2), UINT64_MAX);
 }
@@ -255,11 +253,11 @@ static void pci_rom_needs_its_own_enable_bit(void **state)
     struct board *b = *state;
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
     cfg_write(b, DEV, PCI_ROM_ADDRESS, 0xf0000000, 4);
-    assert_int_equal(physmem_io_read(b->rig.physmem, 0xf0000000, 2), 0xffff);
+    assert_int_equal(physmem_io_read(b->rig.pm, 0xf0000000, 2), 0xffff);
     cfg_write(b, DEV, PCI_ROM_ADDRESS, 0xf0000001, 4);
-    assert_int_equal(physmem_io_read(b->rig.physmem, 0xf0000000, 2), 0xaa55);
-    physmem_io_write(b->rig.physmem, 0xf0000000, 0, 2);
-    assert_int_equal(physmem_io_read(b->rig.physmem, 0xf0000000, 2), 0xaa55);
+    assert_int_equal(physmem_io_read(b->rig.pm, 0xf0000000, 2), 0xaa55);
+    physmem_io_write(b->rig.pm, 0xf0000000, 0, 2);
+    assert_int_equal(physmem_io_read(b->rig.pm, 0xf0000000, 2), 0xaa55);
 }
 
 static void pci_pins_are_swizzled_and_ored(void **state)
@@ -298,7 +296,7 @@ static void pci_dma_needs_bus_mastering(void **state)
     cfg_write(b, DEV, PCI_COMMAND, PCI_COMMAND_MASTER, 2);
     v = 0x12345678;
     assert_true(pci_dma_write(&b->dev, 0x100, &v, 4));
-    assert_int_equal(load32(physmem_host(b->rig.physmem, b->ram + 0x100)), 0x12345678);
+    assert_int_equal(load32(physmem_host(b->rig.pm, b->ram + 0x100)), 0x12345678);
     assert_false(pci_dma_write(&b->dev, MIB(1) - 2, &v, 4)); /* runs out of memory */
 }
 
@@ -331,7 +329,7 @@ static void pci_reset_forgets_what_the_guest_set(void **state)
     assert_int_equal(cfg_read(b, DEV, PCI_COMMAND, 2), 0);
     assert_int_equal(cfg_read(b, DEV, 0x10, 4), 1);
     assert_int_equal(cfg_read(b, DEV, PCI_INTERRUPT_LINE, 1), 0);
-    assert_int_equal(io_bus_read(b->rig.ports, 0xc000, 1), 0xff);
+    assert_int_equal(io_bus_read(b->rig.bus, 0xc000, 1), 0xff);
     assert_false(b->pirq[3]);
 }
 
@@ -346,7 +344,7 @@ static void pci_restored_config_space_maps_and_drives_again(void **state)
     memcpy(b->dev.config, saved, sizeof saved);
     b->dev.intx = true;
     pci_device_loaded(&b->dev);
-    assert_int_equal(io_bus_read(b->rig.ports, 0xc001, 1), 0xc1);
+    assert_int_equal(io_bus_read(b->rig.bus, 0xc001, 1), 0xc1);
     assert_true(b->pirq[3]);
 }
 
@@ -363,7 +361,7 @@ static void pci_rom_of_a_family_gets_the_devices_identity(void **state)
         sum = (u8)(sum + rom[i]);
     rom[6] = (u8)-sum;
     assert_true(pci_rom_load(&b->neighbour, rom, sizeof rom, "family"));
-    memcpy(out, physmem_host(b->rig.physmem, b->neighbour.bars[PCI_ROM_SLOT].offset), sizeof out);
+    memcpy(out, physmem_host(b->rig.pm, b->neighbour.bars[PCI_ROM_SLOT].offset), sizeof out);
     assert_int_equal(load16(out + 0x26), 1);
     sum = 0;
     for (unsigned i = 0; i < sizeof out; i++)

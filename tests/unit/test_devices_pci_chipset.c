@@ -2,13 +2,13 @@
  *
  * Host bridge (PAM, SMRAM, memory layout) and ISA bridge (interrupt routing).
  */
-#include "pci_rig.h"
+#include "device_rig.h"
 
 #include "devices/i440fx.h"
 #include "devices/piix3.h"
 
 struct board {
-    struct pci_rig rig;
+    struct rig rig;
     struct i440fx *host;
     struct piix3 *isa;
     bool isa_level[PIIX3_ISA_IRQS];
@@ -23,51 +23,38 @@ static void heard_isa(void *opaque, unsigned n, bool level)
 
 static void make_board(struct board *b, u64 ram_bytes)
 {
-    pci_rig_open(&b->rig, ram_bytes + MIB(1));
-    u64 rom = physmem_alloc(b->rig.physmem, ROM_BYTES, "bios");
+    rig_add_memory(&b->rig, 0, ram_bytes + MIB(1));
+    rig_add_pci(&b->rig);
+    u64 rom = physmem_alloc(b->rig.pm, ROM_BYTES, "bios");
     for (u64 at = 0; at < ROM_BYTES; at += KIB(4))
-        store32(physmem_host(b->rig.physmem, rom + at), 0xb1050000u | (u32)(at >> 12));
-    b->host = i440fx_create(&(struct i440fx_config){.bus = b->rig.bus,
-                                                    .physmem = b->rig.physmem,
+        store32(physmem_host(b->rig.pm, rom + at), 0xb1050000u | (u32)(at >> 12));
+    b->host = i440fx_create(&(struct i440fx_config){.bus = b->rig.pci,
+                                                    .physmem = b->rig.pm,
                                                     .ram_bytes = ram_bytes,
                                                     .rom_offset = rom,
                                                     .rom_bytes = ROM_BYTES});
-    struct piix3_config config = {.bus = b->rig.bus, .slot = 1};
+    struct piix3_config config = {.bus = b->rig.pci, .slot = 1};
     for (unsigned n = 0; n < PIIX3_ISA_IRQS; n++)
         config.isa[n] = (struct irq_line){.set = heard_isa, .opaque = b, .n = n};
     b->isa = piix3_create(&config);
-}
-
-static void free_board(struct board *b)
-{
-    device_destroy(piix3_device(b->isa));
-    device_destroy(i440fx_device(b->host));
-    pci_rig_close(&b->rig);
+    rig_add(&b->rig, i440fx_device(b->host));
+    rig_add(&b->rig, piix3_device(b->isa));
 }
 
 static int setup(void **state)
 {
-    struct board *b = calloc(1, sizeof *b);
-    make_board(b, MIB(16));
-    *state = b;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    free_board(*state);
-    free(*state);
+    make_board(rig_setup(state, sizeof(struct board)), MIB(16));
     return 0;
 }
 
 static void set_reg(struct board *b, u8 devfn, u8 reg, u8 value)
 {
-    pci_config_write(b->rig.bus, 0, devfn, reg, value, 1);
+    pci_config_write(b->rig.pci, 0, devfn, reg, value, 1);
 }
 
 static u32 mem32(struct board *b, u64 pa)
 {
-    return (u32)physmem_io_read(b->rig.physmem, pa, 4);
+    return (u32)physmem_io_read(b->rig.pm, pa, 4);
 }
 
 #define HOST      PCI_DEVFN(0, 0)
@@ -83,7 +70,7 @@ static void i440fx_shows_firmware_below_1m_and_4g_after_reset(void **state)
     assert_int_equal(mem32(b, 0xfffc0000), 0xb1050000);
     assert_int_equal(mem32(b, 0xffff0000), ROM_PAGE);
     assert_int_equal(mem32(b, 0xc0000), 0xffffffff);
-    physmem_io_write(b->rig.physmem, F_SEGMENT, 0, 4);
+    physmem_io_write(b->rig.pm, F_SEGMENT, 0, 4);
     assert_int_equal(mem32(b, F_SEGMENT), ROM_PAGE);
 }
 
@@ -92,14 +79,14 @@ static void i440fx_pam_write_only_shadows_while_reading_rom(void **state)
     struct board *b = *state;
     set_reg(b, HOST, 0x59, 0x20);
     for (u64 pa = F_SEGMENT; pa < 0x100000; pa += KIB(4))
-        physmem_io_write(b->rig.physmem, pa, mem32(b, pa), 4); /* the classic shadow copy */
-    physmem_io_write(b->rig.physmem, F_SEGMENT + 4, 0x5aad0e, 4);
+        physmem_io_write(b->rig.pm, pa, mem32(b, pa), 4); /* the classic shadow copy */
+    physmem_io_write(b->rig.pm, F_SEGMENT + 4, 0x5aad0e, 4);
     assert_int_equal(mem32(b, F_SEGMENT + 4), 0);
     set_reg(b, HOST, 0x59, 0x10);
     assert_int_equal(mem32(b, F_SEGMENT), ROM_PAGE);
     assert_int_equal(mem32(b, F_SEGMENT + 4), 0x5aad0e);
     assert_int_equal(mem32(b, 0xff000), ROM_PAGE + 15);
-    physmem_io_write(b->rig.physmem, F_SEGMENT + 4, 1, 4);
+    physmem_io_write(b->rig.pm, F_SEGMENT + 4, 1, 4);
     assert_int_equal(mem32(b, F_SEGMENT + 4), 0x5aad0e);
 }
 
@@ -107,22 +94,22 @@ static void i440fx_pam_segments_are_independent(void **state)
 {
     struct board *b = *state;
     set_reg(b, HOST, 0x5a, 0x30); /* C4000h-C7FFFh */
-    physmem_io_write(b->rig.physmem, 0xc3ffc, 0x11111111, 4);
-    physmem_io_write(b->rig.physmem, 0xc4000, 0x22222222, 4);
-    physmem_io_write(b->rig.physmem, 0xc7ffc, 0x33333333, 4);
-    physmem_io_write(b->rig.physmem, 0xc8000, 0x44444444, 4);
+    physmem_io_write(b->rig.pm, 0xc3ffc, 0x11111111, 4);
+    physmem_io_write(b->rig.pm, 0xc4000, 0x22222222, 4);
+    physmem_io_write(b->rig.pm, 0xc7ffc, 0x33333333, 4);
+    physmem_io_write(b->rig.pm, 0xc8000, 0x44444444, 4);
     assert_int_equal(mem32(b, 0xc3ffc), 0xffffffff);
     assert_int_equal(mem32(b, 0xc4000), 0x22222222);
     assert_int_equal(mem32(b, 0xc7ffc), 0x33333333);
     assert_int_equal(mem32(b, 0xc8000), 0xffffffff);
-    assert_int_equal(pci_config_read(b->rig.bus, 0, HOST, 0x5a, 1), 0x30);
+    assert_int_equal(pci_config_read(b->rig.pci, 0, HOST, 0x5a, 1), 0x30);
 }
 
 static void i440fx_reset_takes_shadows_away_but_keeps_ram(void **state)
 {
     struct board *b = *state;
     set_reg(b, HOST, 0x59, 0x30);
-    physmem_io_write(b->rig.physmem, F_SEGMENT, 0x1234, 4);
+    physmem_io_write(b->rig.pm, F_SEGMENT, 0x1234, 4);
     struct device d = i440fx_device(b->host);
     d.ops->reset(d.dev);
     assert_int_equal(mem32(b, F_SEGMENT), ROM_PAGE);
@@ -135,29 +122,30 @@ static void i440fx_smram_opens_closes_and_locks(void **state)
     struct board *b = *state;
     assert_int_equal(mem32(b, 0xa0000), 0xffffffff);
     set_reg(b, HOST, 0x72, 0x4a);
-    physmem_io_write(b->rig.physmem, 0xa0000, 0x5353, 4);
+    physmem_io_write(b->rig.pm, 0xa0000, 0x5353, 4);
     assert_int_equal(mem32(b, 0xa0000), 0x5353);
     set_reg(b, HOST, 0x72, 0x5a); /* open and lock: the lock closes */
     assert_int_equal(mem32(b, 0xa0000), 0xffffffff);
     set_reg(b, HOST, 0x72, 0x4a);
     assert_int_equal(mem32(b, 0xa0000), 0xffffffff);
-    assert_int_equal(pci_config_read(b->rig.bus, 0, HOST, 0x72, 1), 0x1a);
+    assert_int_equal(pci_config_read(b->rig.pci, 0, HOST, 0x72, 1), 0x1a);
 }
 
 static void i440fx_moves_ram_beyond_3g_above_4g(void **state)
 {
     (void)state;
     struct board b = {0};
+    rig_open(&b.rig);
     make_board(&b, GIB(4));
     assert_int_equal(i440fx_low_ram(b.host), GIB(3));
     assert_int_equal(i440fx_high_ram(b.host), GIB(1));
-    physmem_io_write(b.rig.physmem, 0xbffffffc, 0xaaaa, 4);
-    physmem_io_write(b.rig.physmem, GIB(4), 0xbbbb, 4);
+    physmem_io_write(b.rig.pm, 0xbffffffc, 0xaaaa, 4);
+    physmem_io_write(b.rig.pm, GIB(4), 0xbbbb, 4);
     assert_int_equal(mem32(&b, 0xbffffffc), 0xaaaa);
     assert_int_equal(mem32(&b, 0xc0000000), 0xffffffff);
     assert_int_equal(mem32(&b, GIB(4)), 0xbbbb);
     assert_int_equal(mem32(&b, GIB(5)), 0xffffffff);
-    free_board(&b);
+    rig_close(&b.rig);
 }
 
 static const struct pci_info pin_info = {
@@ -167,8 +155,8 @@ static void piix3_routes_pirqs_to_isa_interrupts(void **state)
 {
     struct board *b = *state;
     struct pci_device a, c;
-    pci_device_init(&a, b->rig.bus, PCI_DEVFN(3, 0), &pin_info, NULL); /* PIRQC */
-    pci_device_init(&c, b->rig.bus, PCI_DEVFN(4, 0), &pin_info, NULL); /* PIRQD */
+    pci_device_init(&a, b->rig.pci, PCI_DEVFN(3, 0), &pin_info, NULL); /* PIRQC */
+    pci_device_init(&c, b->rig.pci, PCI_DEVFN(4, 0), &pin_info, NULL); /* PIRQD */
     pci_set_intx(&a, true);
     for (unsigned n = 0; n < PIIX3_ISA_IRQS; n++)
         assert_false(b->isa_level[n]);
@@ -192,7 +180,7 @@ static void piix3_ors_other_sources_with_pci(void **state)
 {
     struct board *b = *state;
     struct pci_device a;
-    pci_device_init(&a, b->rig.bus, PCI_DEVFN(3, 0), &pin_info, NULL);
+    pci_device_init(&a, b->rig.pci, PCI_DEVFN(3, 0), &pin_info, NULL);
     set_reg(b, ISA, 0x62, 9);
     struct irq_line sci = piix3_irq_input(b->isa, 9);
     irq_set(&sci, true);
@@ -208,18 +196,18 @@ static void piix3_reset_disconnects_the_routes(void **state)
 {
     struct board *b = *state;
     struct pci_device a;
-    pci_device_init(&a, b->rig.bus, PCI_DEVFN(3, 0), &pin_info, NULL);
+    pci_device_init(&a, b->rig.pci, PCI_DEVFN(3, 0), &pin_info, NULL);
     set_reg(b, ISA, 0x62, 5);
     pci_set_intx(&a, true);
     assert_true(b->isa_level[5]);
     struct device d = piix3_device(b->isa);
     d.ops->reset(d.dev);
     assert_false(b->isa_level[5]);
-    assert_int_equal(pci_config_read(b->rig.bus, 0, ISA, 0x62, 1), 0x80);
+    assert_int_equal(pci_config_read(b->rig.pci, 0, ISA, 0x62, 1), 0x80);
     pci_device_fini(&a);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

@@ -27,7 +27,7 @@ enum {
 };
 
 struct fixture {
-    struct clock *clock;
+    struct rig rig;
     struct ps2kbd *kbd;
     struct ps2_device port;
     struct keyboard_sink sink;
@@ -41,24 +41,12 @@ static void note_ready(void *host)
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    f->clock = clock_create_stepped();
-    f->kbd = ps2kbd_create(f->clock);
-    assert_non_null(f->kbd);
+    struct fixture *f = rig_setup(state, sizeof *f);
+    f->kbd = ps2kbd_create(f->rig.clock);
+    rig_add(&f->rig, ps2kbd_device(f->kbd));
     f->port = ps2kbd_port(f->kbd);
     f->sink = ps2kbd_sink(f->kbd);
     f->port.connect(f->port.dev, note_ready, f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    device_destroy(ps2kbd_device(f->kbd));
-    assert_true(clock_next_deadline(f->clock) == CLOCK_NEVER);
-    clock_destroy(f->clock);
-    free(f);
     return 0;
 }
 
@@ -159,7 +147,7 @@ static void kbd_set3_all_keys_make_break(void **state)
     EXPECT(f, 0x1c, 0xf0, 0x1c);
     key(f, KEY_A, true);
     EXPECT(f, 0x1c);
-    clock_step(f->clock, 2000 * MS); /* no repeat */
+    clock_step(f->rig.clock, 2000 * MS); /* no repeat */
     assert_int_equal(receive(f), -1);
 }
 
@@ -250,7 +238,7 @@ static void kbd_pause_does_not_repeat(void **state)
     key(f, KEY_PAUSE, true);
     while (receive(f) >= 0)
         continue;
-    clock_step(f->clock, 3000 * MS);
+    clock_step(f->rig.clock, 3000 * MS);
     assert_int_equal(receive(f), -1);
 }
 
@@ -266,20 +254,20 @@ static void kbd_repeats_by_default_after_500_ms_at_10_9_a_second(void **state)
     struct fixture *f = *state;
     key(f, KEY_A, true);
     EXPECT(f, 0x1c);
-    clock_step(f->clock, 499 * MS);
+    clock_step(f->rig.clock, 499 * MS);
     assert_int_equal(receive(f), -1);
-    clock_step(f->clock, 1 * MS);
+    clock_step(f->rig.clock, 1 * MS);
     EXPECT(f, 0x1c);
     unsigned repeats = 0;
     for (int ms = 0; ms < 1000; ms++) {
-        clock_step(f->clock, 1 * MS);
+        clock_step(f->rig.clock, 1 * MS);
         while (receive(f) >= 0)
             repeats++;
     }
     assert_in_range(repeats, 10, 11);
     key(f, KEY_A, false);
     EXPECT(f, 0xf0, 0x1c);
-    clock_step(f->clock, 3000 * MS);
+    clock_step(f->rig.clock, 3000 * MS);
     assert_int_equal(receive(f), -1);
 }
 
@@ -294,7 +282,7 @@ static void kbd_typematic_rate_can_be_set(void **state)
     EXPECT(f, 0x1c);
     unsigned repeats = 0;
     for (int ms = 0; ms < 1250; ms++) {
-        clock_step(f->clock, 1 * MS);
+        clock_step(f->rig.clock, 1 * MS);
         while (receive(f) >= 0)
             repeats++;
     }
@@ -307,15 +295,15 @@ static void kbd_last_pressed_key_repeats_and_its_release_ends_it(void **state)
     key(f, KEY_A, true);
     key(f, KEY_ESC, true);
     EXPECT(f, 0x1c, 0x76);
-    clock_step(f->clock, 500 * MS);
+    clock_step(f->rig.clock, 500 * MS);
     EXPECT(f, 0x76);
     key(f, KEY_A, false); /* another key: repeating goes on */
     EXPECT(f, 0xf0, 0x1c);
-    clock_step(f->clock, 100 * MS);
+    clock_step(f->rig.clock, 100 * MS);
     EXPECT(f, 0x76);
     key(f, KEY_ESC, false);
     EXPECT(f, 0xf0, 0x76);
-    clock_step(f->clock, 1000 * MS);
+    clock_step(f->rig.clock, 1000 * MS);
     assert_int_equal(receive(f), -1);
 }
 
@@ -450,7 +438,7 @@ static void kbd_reset_line(void **state)
     check_state_table(ps2kbd_device(f->kbd));
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

@@ -9,7 +9,7 @@
 #define MS INT64_C(1000000)
 
 struct fixture {
-    struct clock *clock;
+    struct rig rig;
     struct ps2mouse *mouse;
     struct ps2_device port;
     struct pointer_sink sink;
@@ -17,23 +17,11 @@ struct fixture {
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    f->clock = clock_create_stepped();
-    f->mouse = ps2mouse_create(f->clock);
-    assert_non_null(f->mouse);
+    struct fixture *f = rig_setup(state, sizeof *f);
+    f->mouse = ps2mouse_create(f->rig.clock);
+    rig_add(&f->rig, ps2mouse_device(f->mouse));
     f->port = ps2mouse_port(f->mouse);
     f->sink = ps2mouse_sink(f->mouse);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    device_destroy(ps2mouse_device(f->mouse));
-    assert_true(clock_next_deadline(f->clock) == CLOCK_NEVER);
-    clock_destroy(f->clock);
-    free(f);
     return 0;
 }
 
@@ -77,7 +65,7 @@ static void set_rate(struct fixture *f, u8 rate)
 static void enable(struct fixture *f)
 {
     command(f, 0xf4);
-    clock_step(f->clock, 100 * MS);
+    clock_step(f->rig.clock, 100 * MS);
 }
 
 static void mouse_reset_answers_self_test_and_id(void **state)
@@ -91,7 +79,7 @@ static void mouse_is_silent_until_enabled(void **state)
 {
     struct fixture *f = *state;
     move(f, 5, 5, 0, POINTER_LEFT);
-    clock_step(f->clock, 100 * MS);
+    clock_step(f->rig.clock, 100 * MS);
     assert_int_equal(receive(f), -1);
 }
 
@@ -101,7 +89,7 @@ static void mouse_streams_motion_with_y_growing_up(void **state)
     enable(f);
     move(f, 10, 20, 0, 0);
     EXPECT(f, 0x28, 10, (u8)-20);
-    clock_step(f->clock, 100 * MS);
+    clock_step(f->rig.clock, 100 * MS);
     move(f, -3, -4, 0, 0);
     EXPECT(f, 0x18, (u8)-3, 4);
 }
@@ -125,9 +113,9 @@ static void mouse_reports_at_the_sample_rate(void **state)
     EXPECT(f, 0x08, 1, 0);
     move(f, 2, 0, 0, 0);
     move(f, 3, 0, 0, 0);
-    clock_step(f->clock, 49 * MS);
+    clock_step(f->rig.clock, 49 * MS);
     assert_int_equal(receive(f), -1);
-    clock_step(f->clock, 1 * MS);
+    clock_step(f->rig.clock, 1 * MS);
     EXPECT(f, 0x08, 5, 0);
 }
 
@@ -137,13 +125,13 @@ static void mouse_keeps_what_does_not_fit_for_the_next_packet(void **state)
     enable(f);
     move(f, 300, -1000, 0, 0);
     EXPECT(f, 0x08, 255, 255);
-    clock_step(f->clock, 10 * MS);
+    clock_step(f->rig.clock, 10 * MS);
     EXPECT(f, 0x08, 45, 255);
-    clock_step(f->clock, 10 * MS);
+    clock_step(f->rig.clock, 10 * MS);
     EXPECT(f, 0x08, 0, 255);
-    clock_step(f->clock, 10 * MS);
+    clock_step(f->rig.clock, 10 * MS);
     EXPECT(f, 0x08, 0, 235);
-    clock_step(f->clock, 100 * MS);
+    clock_step(f->rig.clock, 100 * MS);
     assert_int_equal(receive(f), -1);
 }
 
@@ -161,13 +149,13 @@ static void mouse_does_not_pile_up_motion_that_is_not_read(void **state)
     enable(f);
     for (int i = 0; i < 100; i++) {
         move(f, 1, 0, 0, 0);
-        clock_step(f->clock, 10 * MS);
+        clock_step(f->rig.clock, 10 * MS);
     }
     assert_int_equal(receive(f), 0x08);
     assert_int_equal(receive(f), 1);
     assert_int_equal(receive(f), 0);
     assert_int_equal(receive(f), -1);
-    clock_step(f->clock, 10 * MS);
+    clock_step(f->rig.clock, 10 * MS);
     EXPECT(f, 0x08, 99, 0);
 }
 
@@ -184,7 +172,7 @@ static void mouse_knock_turns_the_wheel_on(void **state)
     enable(f);
     move(f, 1, -1, 1, 0);
     EXPECT(f, 0x08, 1, 1, 1);
-    clock_step(f->clock, 20 * MS);
+    clock_step(f->rig.clock, 20 * MS);
     move(f, 0, 0, -2, 0);
     EXPECT(f, 0x08, 0, 0, (u8)-2);
     send(f, 0xff);
@@ -210,7 +198,7 @@ static void mouse_remote_mode_reports_when_asked(void **state)
     enable(f);
     command(f, 0xf0);
     move(f, 7, 0, 0, POINTER_LEFT);
-    clock_step(f->clock, 100 * MS);
+    clock_step(f->rig.clock, 100 * MS);
     assert_int_equal(receive(f), -1);
     send(f, 0xeb);
     EXPECT(f, 0xfa, 0x09, 7, 0);
@@ -266,7 +254,7 @@ static void mouse_scaling_2_to_1_in_stream_mode(void **state)
     for (size_t i = 0; i < ARRAY_LEN(scaled); i++) {
         move(f, scaled[i][0], 0, 0, 0);
         EXPECT(f, 0x08, scaled[i][1], 0);
-        clock_step(f->clock, 20 * MS);
+        clock_step(f->rig.clock, 20 * MS);
     }
     move(f, 4, 0, 0, 0);
     while (receive(f) >= 0)
@@ -316,7 +304,7 @@ static void mouse_survives_hostile_input(void **state)
         switch (rand() % 4) {
         case 0: send(f, (u8)rand()); break;
         case 1: move(f, rand() - rand(), rand() - rand(), rand() - rand(), (unsigned)rand()); break;
-        case 2: clock_step(f->clock, rand() % 100 * MS); break;
+        case 2: clock_step(f->rig.clock, rand() % 100 * MS); break;
         default: receive(f); break;
         }
     }
@@ -324,7 +312,7 @@ static void mouse_survives_hostile_input(void **state)
     check_state_table(ps2mouse_device(f->mouse));
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

@@ -58,21 +58,17 @@ struct fixture {
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    rig_open(&f->rig);
+    struct fixture *f = rig_setup(state, sizeof *f);
     f->uart = uart16550_create(f->rig.bus, COM1, wire_line(&f->irq), f->rig.clock, &f->chr);
-    assert_non_null(f->uart);
-    *state = f;
+    rig_add(&f->rig, uart16550_device(f->uart));
     return 0;
 }
 
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    device_destroy(uart16550_device(f->uart));
-    assert_false(f->chr.has_sink);
-    assert_true(clock_next_deadline(f->rig.clock) == CLOCK_NEVER);
     rig_close(&f->rig);
+    assert_false(f->chr.has_sink);
     free(f);
     return 0;
 }

@@ -21,7 +21,7 @@ static struct vga_rig *rig_in_vbe(u16 width, u16 height, u16 bpp)
 {
     struct vga_rig *r = vga_rig_create(0);
     set_mode(r, &mode_13);
-    physmem_map_ram(r->pm, LFB, vga_vram_bytes(r->vga), vga_vram_offset(r->vga), -1, "lfb");
+    physmem_map_ram(r->rig.pm, LFB, vga_vram_bytes(r->vga), vga_vram_offset(r->vga), -1, "lfb");
     vbe_set(r, ENABLE, 0);
     vbe_set(r, XRES, width);
     vbe_set(r, YRES, height);
@@ -32,7 +32,7 @@ static struct vga_rig *rig_in_vbe(u16 width, u16 height, u16 bpp)
 
 static void lfb_write(struct vga_rig *r, u32 at, u32 value, unsigned size)
 {
-    physmem_io_write(r->pm, LFB + at, value, size);
+    physmem_io_write(r->rig.pm, LFB + at, value, size);
 }
 
 static void vbe_id_can_be_any_known_version(void **state)
@@ -52,9 +52,9 @@ static void vbe_data_answers_at_its_aligned_port_too(void **state)
 {
     (void)state;
     struct vga_rig *r = vga_rig_create(0);
-    io_bus_write(r->ports, 0x1ce, XRES, 2);
-    io_bus_write(r->ports, 0x1d0, 1280, 2);
-    assert_int_equal(io_bus_read(r->ports, 0x1d0, 2), 1280);
+    io_bus_write(r->rig.bus, 0x1ce, XRES, 2);
+    io_bus_write(r->rig.bus, 0x1d0, 1280, 2);
+    assert_int_equal(io_bus_read(r->rig.bus, 0x1d0, 2), 1280);
     assert_int_equal(vbe_get(r, XRES), 1280);
     vga_rig_destroy(r);
 }
@@ -132,10 +132,10 @@ static void vbe_bank_moves_the_window(void **state)
     set_seq(r, 2, 1); /* planes do not matter in linear modes */
     vbe_set(r, BANK, 3);
     poke(r, 0xa0010, 0x5a);
-    assert_int_equal(physmem_io_read(r->pm, LFB + 0x30010, 1), 0x5a);
+    assert_int_equal(physmem_io_read(r->rig.pm, LFB + 0x30010, 1), 0x5a);
     for (unsigned i = 0; i < 20000; i++)
         poke(r, 0xa0000 + i, (u8)i); /* by now it is mapped */
-    assert_int_equal(physmem_lookup(r->pm, 0xa0000).kind, PHYS_RAM);
+    assert_int_equal(physmem_lookup(r->rig.pm, 0xa0000).kind, PHYS_RAM);
     vbe_set(r, BANK, 4);
     assert_int_equal(peek(r, 0xa0010), 0);
     vbe_set(r, BANK, 3);
@@ -183,10 +183,10 @@ static void vbe_enable_clears_memory_unless_told_not_to(void **state)
     lfb_write(r, 0, 0xabcdef, 4);
     vbe_set(r, ENABLE, 0);
     vbe_set(r, ENABLE, ENABLED | NO_CLEAR);
-    assert_int_equal(physmem_io_read(r->pm, LFB, 4), 0xabcdef);
+    assert_int_equal(physmem_io_read(r->rig.pm, LFB, 4), 0xabcdef);
     vbe_set(r, ENABLE, 0);
     vbe_set(r, ENABLE, ENABLED);
-    assert_int_equal(physmem_io_read(r->pm, LFB, 4), 0);
+    assert_int_equal(physmem_io_read(r->rig.pm, LFB, 4), 0);
     vga_rig_destroy(r);
 }
 
@@ -231,7 +231,7 @@ static void vbe_looks_twice_at_a_page_that_was_written(void **state)
     lfb_write(r, 4096, 0x111111, 4);
     refresh(r);
     /* A CPU that had not heard of the mark yet: its write comes without a touch. */
-    store32(physmem_host(r->pm, vga_vram_offset(r->vga) + 4096), 0x222222);
+    store32(physmem_host(r->rig.pm, vga_vram_offset(r->vga) + 4096), 0x222222);
     refresh(r);
     assert_int_equal(pixel(r, 0, 1), 0x222222);
     vga_rig_destroy(r);
@@ -246,7 +246,7 @@ static void vbe_busy_page_is_shown_without_marking_it_each_time(void **state)
         lfb_write(r, 0, i, 4);
         refresh(r);
         assert_int_equal(pixel(r, 0, 0), i);
-        marked += *physmem_marks(r->pm, vga_vram_offset(r->vga)) & PAGE_CLEAN_VGA ? 1 : 0;
+        marked += *physmem_marks(r->rig.pm, vga_vram_offset(r->vga)) & PAGE_CLEAN_VGA ? 1 : 0;
     }
     assert_in_range(marked, 1, 40);
     for (unsigned i = 0; i < 20; i++)
@@ -259,7 +259,7 @@ static void vbe_busy_page_is_shown_without_marking_it_each_time(void **state)
 
 static struct pci_bus *bus_of(struct vga_rig *r)
 {
-    return pci_bus_create(&(struct pci_bus_config){.ports = r->ports, .physmem = r->pm});
+    return pci_bus_create(&(struct pci_bus_config){.ports = r->rig.bus, .physmem = r->rig.pm});
 }
 
 static void vga_pci_maps_frame_buffer_registers_and_rom(void **state)
@@ -280,16 +280,16 @@ static void vga_pci_maps_frame_buffer_registers_and_rom(void **state)
     pci_config_write(bus, 0, devfn, bar2, 0xfebf0000, 4);
     pci_config_write(bus, 0, devfn, PCI_ROM_ADDRESS, 0xfebe0001, 4);
     pci_config_write(bus, 0, devfn, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_IO, 2);
-    physmem_io_write(r->pm, LFB + 0x1000, 0x77, 1);
-    assert_int_equal(*physmem_host(r->pm, vga_vram_offset(r->vga) + 0x1000), 0x77);
-    assert_int_equal(physmem_io_read(r->pm, 0xfebe0000, 4), 0x000aaa55);
-    physmem_io_write(r->pm, 0xfebf0404, 0x0e04, 2); /* sequencer index and data at once */
-    assert_int_equal(physmem_io_read(r->pm, 0xfebf0405, 1), 0x0e);
-    physmem_io_write(r->pm, 0xfebf0502, 1024, 2);
+    physmem_io_write(r->rig.pm, LFB + 0x1000, 0x77, 1);
+    assert_int_equal(*physmem_host(r->rig.pm, vga_vram_offset(r->vga) + 0x1000), 0x77);
+    assert_int_equal(physmem_io_read(r->rig.pm, 0xfebe0000, 4), 0x000aaa55);
+    physmem_io_write(r->rig.pm, 0xfebf0404, 0x0e04, 2); /* sequencer index and data at once */
+    assert_int_equal(physmem_io_read(r->rig.pm, 0xfebf0405, 1), 0x0e);
+    physmem_io_write(r->rig.pm, 0xfebf0502, 1024, 2);
     assert_int_equal(vbe_get(r, XRES), 1024);
-    assert_int_equal(physmem_io_read(r->pm, 0xfebf0500, 2), 0xb0c5);
-    assert_int_equal(physmem_io_read(r->pm, 0xfebf0600, 4), 8);
-    assert_int_equal(physmem_io_read(r->pm, 0xfebf0604, 4), 0x1e1e1e1e);
+    assert_int_equal(physmem_io_read(r->rig.pm, 0xfebf0500, 2), 0xb0c5);
+    assert_int_equal(physmem_io_read(r->rig.pm, 0xfebf0600, 4), 8);
+    assert_int_equal(physmem_io_read(r->rig.pm, 0xfebf0604, 4), 0x1e1e1e1e);
     struct device d = vga_pci_device(p);
     d.ops->destroy(d.dev);
     pci_bus_destroy(bus);

@@ -60,8 +60,8 @@ static void vga_mode_13h_shows_writes_to_the_memory_behind_it(void **state)
     (void)state;
     struct vga_rig *r = rig_in(&mode_13);
     for (unsigned i = 0; i < 64000; i += 4)
-        physmem_io_write(r->pm, WINDOW + i, 0, 4);
-    assert_int_equal(physmem_lookup(r->pm, WINDOW).kind, PHYS_RAM);
+        physmem_io_write(r->rig.pm, WINDOW + i, 0, 4);
+    assert_int_equal(physmem_lookup(r->rig.pm, WINDOW).kind, PHYS_RAM);
     refresh(r);
     refresh(r);
     refresh(r);

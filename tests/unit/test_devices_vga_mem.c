@@ -162,7 +162,7 @@ static void vga_latches_hold_the_last_byte_read(void **state)
     struct vga_rig *r = rig_in(&mode_12);
     prepare(r, 0, 1, 2, 3, 4);
     prepare(r, 1, 5, 6, 7, 8);
-    physmem_io_read(r->pm, WINDOW, 2); /* low byte first */
+    physmem_io_read(r->rig.pm, WINDOW, 2); /* low byte first */
     for (u8 plane = 0; plane < 4; plane++) {
         set_gc(r, 4, plane);
         out8(r, 0x3d4, 0x22);
@@ -189,8 +189,8 @@ static void vga_odd_even_mode_interleaves_planes_0_and_1(void **state)
 {
     (void)state;
     struct vga_rig *r = rig_in(&mode_03);
-    physmem_io_write(r->pm, 0xb8000, 0x1f421f41, 4);
-    assert_int_equal(physmem_io_read(r->pm, 0xb8000, 4), 0x1f421f41);
+    physmem_io_write(r->rig.pm, 0xb8000, 0x1f421f41, 4);
+    assert_int_equal(physmem_io_read(r->rig.pm, 0xb8000, 4), 0x1f421f41);
     /* Every second byte of the plane is used. */
     set_seq(r, 4, 6);
     set_gc(r, 6, 4);
@@ -253,13 +253,13 @@ static void vga_chain_4_spreads_bytes_over_planes_at_every_fourth_offset(void **
     struct vga_rig *r = rig_in(&mode_13);
     for (u32 i = 0; i < 8; i++)
         poke(r, WINDOW + 0x1230 + i, (u8)(0x10 + i));
-    assert_int_equal(physmem_io_read(r->pm, WINDOW + 0x1230, 8), 0x1716151413121110);
+    assert_int_equal(physmem_io_read(r->rig.pm, WINDOW + 0x1230, 8), 0x1716151413121110);
     set_seq(r, 4, 6); /* unchained, the hardware's layout shows */
     assert_planes(r, 0x1230, 0x10, 0x11, 0x12, 0x13);
     assert_planes(r, 0x1231, 0, 0, 0, 0);
     assert_planes(r, 0x1234, 0x14, 0x15, 0x16, 0x17);
     set_seq(r, 4, 14);
-    assert_int_equal(physmem_io_read(r->pm, WINDOW + 0x1230, 8), 0x1716151413121110);
+    assert_int_equal(physmem_io_read(r->rig.pm, WINDOW + 0x1230, 8), 0x1716151413121110);
     vga_rig_destroy(r);
 }
 
@@ -268,8 +268,8 @@ static void vga_chain_4_obeys_map_mask_and_bit_mask(void **state)
     (void)state;
     struct vga_rig *r = rig_in(&mode_13);
     set_seq(r, 2, 0xd);
-    physmem_io_write(r->pm, WINDOW, 0x44332211, 4);
-    assert_int_equal(physmem_io_read(r->pm, WINDOW, 4), 0x44330011);
+    physmem_io_write(r->rig.pm, WINDOW, 0x44332211, 4);
+    assert_int_equal(physmem_io_read(r->rig.pm, WINDOW, 4), 0x44330011);
     set_seq(r, 2, 15);
     set_gc(r, 8, 0xf0);
     poke(r, WINDOW + 3, 0xff); /* the latches hold 44330011h */
@@ -279,7 +279,7 @@ static void vga_chain_4_obeys_map_mask_and_bit_mask(void **state)
 
 static enum phys_kind kind_at(const struct vga_rig *r, u64 pa)
 {
-    return physmem_lookup(r->pm, pa).kind;
+    return physmem_lookup(r->rig.pm, pa).kind;
 }
 
 static void vga_plain_window_becomes_memory_after_much_use_and_back(void **state)
@@ -325,15 +325,15 @@ static void vga_writes_through_the_window_reach_code_listeners(void **state)
     struct vga_rig *r = rig_in(&mode_12);
     unsigned heard = 0;
     struct phys_listener l = {.code_written = heard_code, .opaque = &heard};
-    physmem_listen(r->pm, &l);
-    physmem_mark(r->pm, vga_vram_offset(r->vga), PAGE_CODE);
+    physmem_listen(r->rig.pm, &l);
+    physmem_mark(r->rig.pm, vga_vram_offset(r->vga), PAGE_CODE);
     poke(r, WINDOW, 1);
     assert_int_equal(heard, 1);
     set_mode(r, &mode_13);
     unsigned before = heard;
     poke(r, WINDOW, 1);
     assert_int_equal(heard, before + 1);
-    physmem_unlisten(r->pm, &l);
+    physmem_unlisten(r->rig.pm, &l);
     vga_rig_destroy(r);
 }
 

@@ -145,9 +145,9 @@ static void vga_sleeps_until_enabled_at_3c3(void **state)
 static void to_line(struct vga_rig *r, u64 line_dots, u64 lines, u64 hz, u64 line)
 {
     u64 frame = line_dots * lines;
-    u64 now = mul_div((u64)clock_now(r->clock), hz, NS_PER_SEC) / frame;
+    u64 now = mul_div((u64)clock_now(r->rig.clock), hz, NS_PER_SEC) / frame;
     i64 target = (i64)mul_div((now + 1) * frame + line * line_dots + 1, NS_PER_SEC, hz) + 1;
-    clock_step(r->clock, target - clock_now(r->clock));
+    clock_step(r->rig.clock, target - clock_now(r->rig.clock));
 }
 
 static void vga_status_follows_the_beam_of_mode_13h(void **state)
@@ -158,7 +158,7 @@ static void vga_status_follows_the_beam_of_mode_13h(void **state)
     /* 100 characters of 8 dots, 449 lines, 25.175 MHz; display ends at 400, retrace is 412-413. */
     to_line(r, 800, 449, 25175000, 0);
     assert_int_equal(in8(r, 0x3da) & 9, 0);
-    clock_step(r->clock, 26000); /* 654 dots: right of the picture */
+    clock_step(r->rig.clock, 26000); /* 654 dots: right of the picture */
     assert_int_equal(in8(r, 0x3da) & 9, 1);
     to_line(r, 800, 449, 25175000, 399);
     assert_int_equal(in8(r, 0x3da) & 9, 0);
@@ -180,7 +180,7 @@ static unsigned retraces_in_a_second(struct vga_rig *r)
     unsigned count = 0;
     bool was = in8(r, 0x3da) & 8;
     for (unsigned i = 0; i < 100000; i++) {
-        clock_step(r->clock, 10000);
+        clock_step(r->rig.clock, 10000);
         bool is = in8(r, 0x3da) & 8;
         count += is && !was;
         was = is;
@@ -204,11 +204,11 @@ static void vga_retrace_interrupt_pends_until_cleared(void **state)
     (void)state;
     struct vga_rig *r = vga_rig_create(0);
     set_mode(r, &mode_13);
-    clock_step(r->clock, NS_PER_SEC / 20);
+    clock_step(r->rig.clock, NS_PER_SEC / 20);
     assert_int_equal(in8(r, 0x3c2) & 0x80, 0); /* held clear: bit 4 of CRTC 11h is 0 */
     set_crtc(r, 0x11, 0x9e);
     assert_int_equal(in8(r, 0x3c2) & 0x80, 0);
-    clock_step(r->clock, NS_PER_SEC / 60);
+    clock_step(r->rig.clock, NS_PER_SEC / 60);
     assert_int_equal(in8(r, 0x3c2) & 0x80, 0x80);
     set_crtc(r, 0x11, 0x8e);
     assert_int_equal(in8(r, 0x3c2) & 0x80, 0);

@@ -47,7 +47,7 @@ static struct vga_rig *rig_in(const struct vga_mode *mode)
 
 static void put(struct vga_rig *r, unsigned cell, u8 character, u8 attribute)
 {
-    physmem_io_write(r->pm, TEXT + cell * 2, (u32)attribute << 8 | character, 2);
+    physmem_io_write(r->rig.pm, TEXT + cell * 2, (u32)attribute << 8 | character, 2);
 }
 
 static u32 color(unsigned index)
@@ -162,11 +162,11 @@ static void vga_text_cursor_covers_its_rows_and_blinks(void **state)
         assert_pixel(r, x, 16 + 14, color(14));
     }
     assert_pixel(r, 9, 16 + 15, color(glyph(0, ' ', 15) >> 7 ? 14 : 1));
-    clock_step(r->clock, 17 * FRAME_NS);
+    clock_step(r->rig.clock, 17 * FRAME_NS);
     refresh(r);
     assert_int_equal(r->dirty.w, 9);
     assert_cell(r, 1, 1, ' ', 0x1e);
-    clock_step(r->clock, 16 * FRAME_NS);
+    clock_step(r->rig.clock, 16 * FRAME_NS);
     refresh(r);
     assert_pixel(r, 17, 16 + 13, color(14));
     set_crtc(r, 0x0a, 0x2d);
@@ -194,7 +194,7 @@ static void vga_text_attribute_bit_7_blinks_or_brightens(void **state)
     put(r, 0, 'Z', 0x9e);
     refresh(r);
     assert_cell(r, 0, 0, 'Z', 0x1e);
-    clock_step(r->clock, 33 * FRAME_NS);
+    clock_step(r->rig.clock, 33 * FRAME_NS);
     refresh(r);
     for (unsigned x = 0; x < 9; x++)
         assert_pixel(r, x, 4, color(1));

@@ -43,9 +43,9 @@ static int setup(void **state)
         fail_msg("%s", error);
     k->b = bench_open();
     k->dev = virtio_blk_create(&(struct virtio_blk_config){
-        .bus = k->b->bus, .devfn = BENCH_DEVFN, .block = k->block, .serial = "SN1"});
+        .bus = k->b->rig.pci, .devfn = BENCH_DEVFN, .block = k->block, .serial = "SN1"});
     assert_non_null(k->dev);
-    k->b->device = virtio_blk_device(k->dev);
+    rig_add(&k->b->rig, virtio_blk_device(k->dev));
     *state = k;
     return 0;
 }
@@ -177,16 +177,16 @@ static void virtio_blk_legacy_driver_is_served_through_ports(void **state)
     struct disk *k = *state;
     struct bench *b = k->b;
     driver_find(&k->d, b);
-    io_bus_write(b->ports, BENCH_PORTS + 18, 0, 1);
-    io_bus_write(b->ports, BENCH_PORTS + 18, 3, 1);
-    assert_int_equal(io_bus_read(b->ports, BENCH_PORTS + 20, 4), SECTORS);
-    io_bus_write(b->ports, BENCH_PORTS + 4, 0, 4);
-    io_bus_write(b->ports, BENCH_PORTS + 14, 0, 2);
-    u32 size = io_bus_read(b->ports, BENCH_PORTS + 12, 2);
+    io_bus_write(b->rig.bus, BENCH_PORTS + 18, 0, 1);
+    io_bus_write(b->rig.bus, BENCH_PORTS + 18, 3, 1);
+    assert_int_equal(io_bus_read(b->rig.bus, BENCH_PORTS + 20, 4), SECTORS);
+    io_bus_write(b->rig.bus, BENCH_PORTS + 4, 0, 4);
+    io_bus_write(b->rig.bus, BENCH_PORTS + 14, 0, 2);
+    u32 size = io_bus_read(b->rig.bus, BENCH_PORTS + 12, 2);
     assert_int_equal(size, 256);
-    io_bus_write(b->ports, BENCH_PORTS + 8, 0x80, 4); /* page number: 80000h */
-    assert_int_equal(io_bus_read(b->ports, BENCH_PORTS + 8, 4), 0x80);
-    io_bus_write(b->ports, BENCH_PORTS + 18, 7, 1);
+    io_bus_write(b->rig.bus, BENCH_PORTS + 8, 0x80, 4); /* page number: 80000h */
+    assert_int_equal(io_bus_read(b->rig.bus, BENCH_PORTS + 8, 4), 0x80);
+    io_bus_write(b->rig.bus, BENCH_PORTS + 18, 7, 1);
     struct buffer f[] = {{HEADER, 16, 0}, {PAYLOAD, SECTOR_BYTES, VQ_WRITE}, {STATUS, 1, VQ_WRITE}};
     header(k, IN, 9);
     for (unsigned i = 0; i < 3; i++)
@@ -194,11 +194,11 @@ static void virtio_blk_legacy_driver_is_served_through_ports(void **state)
     u8 *avail = bench_ram(b, 0x80000 + 16 * size);
     store16(avail + 4, 0);
     store16(avail + 2, 1);
-    io_bus_write(b->ports, BENCH_PORTS + 16, 0, 2);
+    io_bus_write(b->rig.bus, BENCH_PORTS + 16, 0, 2);
     assert_int_equal(load64(bench_ram(b, PAYLOAD)), 1009);
     assert_int_equal(load16(bench_ram(b, 0x80000 + 0x2000) + 2), 1);
     assert_true(bench_irq(b));
-    assert_int_equal(io_bus_read(b->ports, BENCH_PORTS + 19, 1), 1);
+    assert_int_equal(io_bus_read(b->rig.bus, BENCH_PORTS + 19, 1), 1);
     assert_false(bench_irq(b));
 }
 

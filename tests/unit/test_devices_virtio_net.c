@@ -23,10 +23,12 @@ static int setup(void **state)
 {
     struct card *c = calloc(1, sizeof *c);
     c->b = bench_open();
-    struct nic_board config = {
-        .bus = c->b->bus, .devfn = BENCH_DEVFN, .clock = c->b->clock, .netdev = c->b->netdev};
+    struct nic_board config = {.bus = c->b->rig.pci,
+                               .devfn = BENCH_DEVFN,
+                               .clock = c->b->rig.clock,
+                               .netdev = c->b->netdev};
     memcpy(config.mac, mac, sizeof mac);
-    c->b->device = virtio_net_device(virtio_net_create(&config));
+    rig_add(&c->b->rig, virtio_net_device(virtio_net_create(&config)));
     *state = c;
     return 0;
 }

@@ -6,14 +6,11 @@
 #ifndef ANELLO_TESTS_VGA_RIG_H
 #define ANELLO_TESTS_VGA_RIG_H
 
-#include <stdlib.h>
-
+#include "device_rig.h"
 #include "devices/vga.h"
 
 struct vga_rig {
-    struct physmem *pm;
-    struct io_bus *ports;
-    struct clock *clock;
+    struct rig rig;
     struct vga *vga;
     struct display_source display;
     const struct surface *picture;
@@ -73,17 +70,17 @@ static const struct vga_mode mode_x = { /* 320x240, 256 colors, unchained (Abras
 
 static inline void out8(struct vga_rig *r, u16 port, u8 value)
 {
-    io_bus_write(r->ports, port, value, 1);
+    io_bus_write(r->rig.bus, port, value, 1);
 }
 
 static inline u8 in8(struct vga_rig *r, u16 port)
 {
-    return (u8)io_bus_read(r->ports, port, 1);
+    return (u8)io_bus_read(r->rig.bus, port, 1);
 }
 
 static inline void out_indexed(struct vga_rig *r, u16 port, u8 index, u8 value)
 {
-    io_bus_write(r->ports, port, (u32)value << 8 | index, 2);
+    io_bus_write(r->rig.bus, port, (u32)value << 8 | index, 2);
 }
 
 static inline void set_seq(struct vga_rig *r, u8 index, u8 value)
@@ -151,24 +148,24 @@ static inline void set_mode(struct vga_rig *r, const struct vga_mode *m)
 
 static inline void poke(struct vga_rig *r, u32 pa, u8 value)
 {
-    physmem_io_write(r->pm, pa, value, 1);
+    physmem_io_write(r->rig.pm, pa, value, 1);
 }
 
 static inline u8 peek(struct vga_rig *r, u32 pa)
 {
-    return (u8)physmem_io_read(r->pm, pa, 1);
+    return (u8)physmem_io_read(r->rig.pm, pa, 1);
 }
 
 static inline void vbe_set(struct vga_rig *r, u16 index, u16 value)
 {
-    io_bus_write(r->ports, 0x1ce, index, 2);
-    io_bus_write(r->ports, 0x1cf, value, 2);
+    io_bus_write(r->rig.bus, 0x1ce, index, 2);
+    io_bus_write(r->rig.bus, 0x1cf, value, 2);
 }
 
 static inline u16 vbe_get(struct vga_rig *r, u16 index)
 {
-    io_bus_write(r->ports, 0x1ce, index, 2);
-    return (u16)io_bus_read(r->ports, 0x1cf, 2);
+    io_bus_write(r->rig.bus, 0x1ce, index, 2);
+    return (u16)io_bus_read(r->rig.bus, 0x1cf, 2);
 }
 
 static inline void refresh(struct vga_rig *r)
@@ -198,26 +195,21 @@ static inline u64 picture_hash(const struct vga_rig *r)
 static inline struct vga_rig *vga_rig_create(u32 vram_bytes)
 {
     struct vga_rig *r = calloc(1, sizeof *r);
-    if (!r)
-        abort();
-    r->pm = physmem_create(MIB(128), NULL);
-    r->ports = io_bus_create(NULL);
-    r->clock = clock_create_stepped();
-    r->vga = vga_create(&(struct vga_config){
-        .physmem = r->pm, .ports = r->ports, .clock = r->clock, .vram_bytes = vram_bytes});
-    if (!r->pm || !r->ports || !r->clock || !r->vga)
-        abort();
+    assert_non_null(r);
+    rig_open(&r->rig);
+    rig_add_memory(&r->rig, 0, MIB(128));
+    r->vga = vga_create(&(struct vga_config){.physmem = r->rig.pm,
+                                             .ports = r->rig.bus,
+                                             .clock = r->rig.clock,
+                                             .vram_bytes = vram_bytes});
+    rig_add(&r->rig, vga_device(r->vga));
     r->display = vga_display(r->vga);
     return r;
 }
 
 static inline void vga_rig_destroy(struct vga_rig *r)
 {
-    struct device d = vga_device(r->vga);
-    d.ops->destroy(d.dev);
-    clock_destroy(r->clock);
-    io_bus_destroy(r->ports);
-    physmem_destroy(r->pm);
+    rig_close(&r->rig);
     free(r);
 }
 

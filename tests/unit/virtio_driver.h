@@ -34,12 +34,12 @@ struct buffer {
 
 static inline u32 vrd(struct driver *d, u32 at, unsigned size)
 {
-    return (u32)physmem_io_read(d->b->pm, at, size);
+    return (u32)physmem_io_read(d->b->rig.pm, at, size);
 }
 
 static inline void vwr(struct driver *d, u32 at, u32 value, unsigned size)
 {
-    physmem_io_write(d->b->pm, at, value, size);
+    physmem_io_write(d->b->rig.pm, at, value, size);
 }
 
 static inline void driver_find(struct driver *d, struct bench *b)
