@@ -5,13 +5,6 @@
 
 %include "guest.inc"
 
-%macro HOOK_DB 0
-        mov eax, db_handler
-        mov [idt + 8], ax
-        shr eax, 16
-        mov [idt + 8 + 6], ax
-%endmacro
-
 ; Starts a note-taking run.
 %macro START 0
         mov dword [db_count], 0
@@ -42,7 +35,7 @@ DR7_WORD1  equ 0x00500408               ; two bytes, writes
 DR7_IO2    equ 0x02000420
 
 main:
-        HOOK_DB
+        HOOK 1, db_handler
 
         ; ---- single-step ----
         START
@@ -76,10 +69,7 @@ main:
         EQUAL "  then behind it", [db_eips + 8], .r1
 
         START                           ; INT n clears TF and does not trap itself
-        mov eax, int_handler
-        mov [idt + 0x50 * 8], ax
-        shr eax, 16
-        mov [idt + 0x50 * 8 + 6], ax
+        HOOK 0x50, int_handler
         STEP_ON
         int 0x50
 .i1:    nop

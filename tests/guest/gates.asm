@@ -548,12 +548,9 @@ deliveries:
         ret
 
 int_gate:
-        mov eax, int_record
-        mov [idt + 0x50 * 8], ax
+        HOOK 0x50, int_record
         mov word [idt + 0x50 * 8 + 2], CODE0
         mov byte [idt + 0x50 * 8 + 5], 0x8e
-        shr eax, 16
-        mov [idt + 0x50 * 8 + 6], ax
         ret
 
 ; ---- behind the gates: note CS, SS, ESP, flags and the top of the stack ----

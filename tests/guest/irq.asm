@@ -5,26 +5,11 @@
 
 %include "guest.inc"
 
-IRQ_BASE equ 0x30
 
 main:
-        mov eax, irq_handler
-        mov edi, idt + IRQ_BASE * 8
-        mov [edi], ax
-        shr eax, 16
-        mov [edi + 6], ax
-        mov dword [0xfee000f0], 0x1ff   ; where there is a local APIC: on, the 8259 at LINT0
-        mov dword [0xfee00350], 0x700
-        mov al, 0x11                    ; 8259: ICW1..4
-        out 0x20, al
-        mov al, IRQ_BASE
-        out 0x21, al
-        mov al, 4
-        out 0x21, al
-        mov al, 1
-        out 0x21, al
-        mov al, 0xfe                    ; only IRQ 0
-        out 0x21, al
+        HOOK IRQ_BASE, irq_handler
+        mov ax, 0xfffe                  ; only IRQ 0
+        call make_irqs
 
         ; ---- IF ----
         call arm                        ; one interrupt in 60 us

@@ -6,33 +6,12 @@
 
 %include "guest.inc"
 
-IRQ13   equ 0x3d
+IRQ13   equ IRQ_BASE + 13
 
 main:
-        mov eax, irq_handler
-        mov [idt + IRQ13 * 8], ax
-        shr eax, 16
-        mov [idt + IRQ13 * 8 + 6], ax
-        mov dword [0xfee000f0], 0x1ff   ; the local APIC lets the 8259 through
-        mov dword [0xfee00350], 0x700
-        mov al, 0x11
-        out 0x20, al
-        out 0xa0, al
-        mov al, 0x30
-        out 0x21, al
-        mov al, 0x38
-        out 0xa1, al
-        mov al, 4
-        out 0x21, al
-        mov al, 2
-        out 0xa1, al
-        mov al, 1
-        out 0x21, al
-        out 0xa1, al
-        mov al, 0xfb                    ; only the cascade
-        out 0x21, al
-        mov al, 0xdf                    ; only IRQ 13
-        out 0xa1, al
+        HOOK IRQ13, irq_handler
+        mov ax, 0xdffb                  ; only IRQ 13, by way of the cascade
+        call make_irqs
         mov dword [wrongs], 0
         mov dword [count], 0
         sti

@@ -382,10 +382,7 @@ writers:
         call edx
         EQUAL "by call", eax, .here
         ; by an interrupt frame
-        mov eax, .int
-        mov [idt + 0x50 * 8], ax
-        shr eax, 16
-        mov [idt + 0x50 * 8 + 6], ax
+        HOOK 0x50, .int
         WARM
         mov ebp, esp
         mov esp, IMM(CODE_AT) + 12

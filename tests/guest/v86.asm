@@ -269,10 +269,7 @@ frames:
         EQUAL "  flags with VM and RF", eax, 0x30000
         EQUAL "  cs", [exc_cs], IMAGE
         ; a handler that goes back into it
-        mov eax, .handler
-        mov [idt + 6 * 8], ax
-        shr eax, 16
-        mov [idt + 6 * 8 + 6], ax
+        HOOK 6, .handler
         HOT 40
         TRY
         V86 0
