@@ -270,6 +270,8 @@ bool excp_boundary(struct vcpu *v)
         return true;
     if ((v->mode & MODE_BREAK) && !v->halted && !(shadow & SHADOW_REP) && take_code_breakpoint(v))
         return true;
+    if ((v->mode & MODE_BREAK) && vcpu_virtual_intr_due(v))
+        cpu_raise_error(v, VEC_GP, 0);
     return flushed;
 }
 

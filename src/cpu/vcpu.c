@@ -283,11 +283,19 @@ static u32 mode_of_control(const struct vcpu *v)
     return mode;
 }
 
+bool vcpu_virtual_intr_due(const struct vcpu *v)
+{
+    const u64 both = FLAG_VIF | FLAG_VIP;
+    bool virtual_flags = v->cr4 & (v->rflags & FLAG_VM ? CR4_VME : CR4_PVI);
+    return (v->rflags & both) == both && v->cpl == 3 && virtual_flags;
+}
+
 static u32 mode_of_flags(const struct vcpu *v)
 {
     u32 mode = 0;
     mode |= v->rflags & FLAG_VM ? MODE_VM : 0;
     mode |= v->rflags & FLAG_TF ? MODE_TF : 0;
+    mode |= vcpu_virtual_intr_due(v) ? MODE_BREAK : 0;
     if ((v->rflags & FLAG_AC) && (v->cr0 & CR0_AM) && v->cpl == 3)
         mode |= MODE_AC;
     return mode;

@@ -264,7 +264,8 @@ enum mode_bits {                    /* the mode word: what translations and cach
                  MODE_OSFXSR = 1 << 16,
                  MODE_OSXSAVE = 1 << 17,
                  MODE_AVX = 1 << 18,   /* XCR0 enables SSE and AVX */
-                 MODE_BREAK = 1 << 19, /* some code or data breakpoint in DR7 is enabled */
+                 MODE_BREAK = 1 << 19, /* look before each instruction: some breakpoint in DR7 is
+                                          enabled, or vcpu_virtual_intr_due() */
                  MODE_UMIP = 1 << 20,
                  MODE_FLAT_CS = 1 << 21, /* CS base 0 (limit may be anything) */
                  MODE_FS4G = 1 << 22,    /* FS: usable writable data, limit 4G; base any */
@@ -427,6 +428,10 @@ void vcpu_startup(struct vcpu *v, u8 vector);
 
 /* Sends the start-up message, from any thread; the caller wakes the CPU. */
 void vcpu_send_sipi(struct vcpu *v, u8 vector);
+
+/* A virtual interrupt is pending and enabled for the program of virtual-8086 mode or of ring 3 that
+ * runs: #GP before its next instruction, at any IOPL (SDM 3B §20.3.2, §20.4). */
+bool vcpu_virtual_intr_due(const struct vcpu *v);
 
 /* Recomputes mode, views and the segments' quick limits from the registers. */
 void vcpu_mode_changed(struct vcpu *v);

@@ -531,6 +531,23 @@ virtual_if:
         push word R(.target)
         iret
         V86_CAUGHT "iret with VIP that sets IF", 13, 0
+        HOT 40
+        TRY
+        V86 VIF | VIP
+.pending: mov ax, 0x1234
+        V86_CAUGHT "entered with VIF and VIP", 13, 0
+        mov eax, [exc_eip]
+        sub eax, R(.pending)
+        or [wrongs], eax
+        mov eax, [exc_eflags]
+        and eax, VIF | VIP
+        xor eax, VIF | VIP
+        or [wrongs], eax
+        COOL
+        EQUAL "  before the first instruction each time", [wrongs], 0
+        TRY
+        V86 IOPL3 | VIF | VIP
+        V86_CAUGHT "  at IOPL 3 too", 13, 0
         TRY
         V86 0
         o32 iret
@@ -538,6 +555,9 @@ virtual_if:
         mov eax, cr4
         and eax, ~1
         mov cr4, eax
+        TRY
+        V86 VIF | VIP
+        V86_CAUGHT "without VME entered with VIF and VIP", NO_FAULT, 0
         ret
 
 ; ---- PVI: the virtual interrupt flag in ring 3 of protected mode ----
@@ -579,6 +599,11 @@ pvi:
         RING3_FLAGS 2 | VIP
         sti
         CAUGHT "sti with VIP", 13, 0
+        TRY
+        RING3_FLAGS 2 | VIF | VIP
+.pending: nop
+        CAUGHT "entered with VIF and VIP", 13, 0
+        EQUAL "  before the first instruction", [exc_eip], .pending
         TRY
         RING3_FLAGS 2 | VIF
         push dword 0x202
