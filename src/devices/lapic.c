@@ -265,6 +265,22 @@ static bool accept_fixed(struct lapic *a, u8 vector, bool level)
     return fresh;
 }
 
+static void reset_registers(struct lapic *a)
+{
+    a->tpr = a->ldr = a->esr = a->esr_collecting = a->icr_low = a->icr_high = 0;
+    a->initial = a->divide = 0;
+    a->dfr = DFR_FLAT;
+    a->svr = SVR_VECTOR;
+    memset(a->isr, 0, sizeof a->isr);
+    memset(a->irr, 0, sizeof a->irr);
+    memset(a->tmr, 0, sizeof a->tmr);
+    for (unsigned i = 0; i < LVT_COUNT; i++)
+        a->lvt[i] = LVT_MASKED;
+    a->tsc_deadline = 0;
+    a->extint = false;
+    timer_cancel(&a->timer);
+}
+
 static bool accept(struct lapic *a, const struct apic_message *m)
 {
     switch (m->delivery) {
@@ -278,7 +294,9 @@ static bool accept(struct lapic *a, const struct apic_message *m)
         if (a->hooks.nmi)
             a->hooks.nmi(a->hooks.opaque);
         return true;
-    case APIC_INIT:
+    case APIC_INIT: /* SDM 3A §10.4.7.3: the APIC itself is as after RESET, but for its ID */
+        reset_registers(a);
+        update_intr(a);
         if (a->hooks.init)
             a->hooks.init(a->hooks.opaque);
         return true;
@@ -764,28 +782,6 @@ void lapic_set_cr8(struct lapic *a, u64 cr8)
 }
 
 /* ---- life ---- */
-
-static void reset_registers(struct lapic *a)
-{
-    a->tpr = a->ldr = a->esr = a->esr_collecting = a->icr_low = a->icr_high = 0;
-    a->initial = a->divide = 0;
-    a->dfr = DFR_FLAT;
-    a->svr = SVR_VECTOR;
-    memset(a->isr, 0, sizeof a->isr);
-    memset(a->irr, 0, sizeof a->irr);
-    memset(a->tmr, 0, sizeof a->tmr);
-    for (unsigned i = 0; i < LVT_COUNT; i++)
-        a->lvt[i] = LVT_MASKED;
-    a->tsc_deadline = 0;
-    a->extint = false;
-    timer_cancel(&a->timer);
-}
-
-void lapic_init_signal(struct lapic *a)
-{
-    reset_registers(a);
-    update_intr(a);
-}
 
 static void lapic_reset(void *dev)
 {

@@ -61,8 +61,6 @@ struct lapic;
 struct lapic *lapic_create(struct apic_bus *bus, struct clock *clock, u32 id,
                            const struct lapic_hooks *hooks, struct log *log);
 struct device lapic_device(struct lapic *apic);
-/* INIT signal: as reset, but keeps the id and IA32_APIC_BASE. */
-void lapic_init_signal(struct lapic *apic);
 
 /* The MMIO page, `offset` 0..FFFh; size 1, 2, 4 (others are split by the caller). Registers are 32
  * bits at multiples of 16; anything else reads 0 and swallows writes. */

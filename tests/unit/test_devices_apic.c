@@ -232,6 +232,10 @@ static void lapic_ipis_reach_their_destinations(void **state)
     assert_int_equal(b->sipi, 0x90);
     assert_int_equal(b->nmis, 1);
     assert_int_equal(a->inits + a->nmis, 0);
+    assert_int_equal(rd(b, SVR), 0xff); /* INIT has reset it but for its ID */
+    assert_int_equal(rd(b, LVT_LINT0), 0x10000);
+    assert_int_equal(rd(b, ID), 1u << 24);
+    wr(b, SVR, ENABLE);
     wr(a, ICR, 0xc0000 | 0x50); /* all but self */
     assert_true(b->intr && !a->intr);
     assert_int_equal(lapic_ack(b->apic), 0x50);

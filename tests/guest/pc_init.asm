@@ -1,0 +1,255 @@
+; SPDX-License-Identifier: MIT
+;
+; INIT: it starts the CPU at the reset vector and resets its local APIC, but leaves caches, FPU,
+; vector registers, most MSRs, the I/O APIC and the rest of the board alone (SDM 3A table 9-1,
+; §10.4.7.3). It comes by an interprocessor interrupt of the CPU to itself, from ring 0, ring 3 and
+; with NMI held back, and by the I/O APIC when the 8254 has counted: into a loop that is hot, into
+; HLT with interrupts disabled, into a repeated string instruction, into real mode. What has happened
+; so far is told at 600h.
+
+%define ROUNDS 1
+%define HAVE_REAL_TESTS
+%include "guest.inc"
+
+STORY   equ 0x600                       ; magic, INITs so far, wrong ones, then notes of the last
+MAGIC   equ 0x54494e49
+TIMES_EACH equ 3
+IMAGE   equ BASE >> 4
+
+NOTES         equ STORY + 12
+NOTES_CR0     equ NOTES
+NOTES_CR4     equ NOTES + 4
+NOTES_DR7     equ NOTES + 8
+NOTES_EFLAGS  equ NOTES + 12
+NOTES_EDX     equ NOTES + 16
+NOTES_IDT     equ NOTES + 24            ; the limit lies 2 below
+NOTES_WHY     equ STORY + 0x40          ; the first note that was wrong, for who looks for it
+
+LAPIC         equ 0xfee00000
+LAPIC_SVR     equ LAPIC + 0xf0
+LAPIC_ICR     equ LAPIC + 0x300
+LAPIC_ICR_HIGH equ LAPIC + 0x310
+LAPIC_LINT0   equ LAPIC + 0x350
+LAPIC_ID      equ LAPIC + 0x20
+SEND_INIT equ 0x4500                    ; INIT, assert, to the physical ID in icr_high
+IOAPIC  equ 0xfec00000
+TIMER_PIN equ 0x10 + 2 * 2              ; its redirection entry: pin 2
+PIN_INIT  equ 0x500
+PIN_MASKED equ 0x10000
+OTHER_PIN equ 0x1a854                   ; a pin that is not used: masked, level, low, logical
+MSR_SYSENTER_CS equ 0x174
+
+; WRONG_UNLESS condition, note
+%macro WRONG_UNLESS 2
+        j%1 %%good
+        mov dword [NOTES_WHY], %2
+        jmp bad
+%%good:
+%endmacro
+
+main:
+        cmp dword [STORY], MAGIC
+        je .again
+        mov dword [STORY], MAGIC
+        mov dword [STORY + 4], 0
+        mov dword [STORY + 8], 0
+        mov dword [NOTES_WHY], 0
+        jmp next
+.again: inc dword [STORY + 4]
+        mov eax, [NOTES_CR0]
+        and eax, ~0x60000000            ; CD and NW stay
+        cmp eax, 0x10
+        WRONG_UNLESS e, 1
+        cmp dword [NOTES_CR4], 0
+        WRONG_UNLESS e, 2
+        cmp dword [NOTES_DR7], 0x400
+        WRONG_UNLESS e, 3
+        mov eax, [NOTES_EFLAGS]
+        and eax, ~0x8d5                 ; by the instructions since
+        cmp eax, 2
+        WRONG_UNLESS e, 4
+        mov eax, 1
+        cpuid
+        cmp [NOTES_EDX], eax            ; the signature
+        WRONG_UNLESS e, 5
+        cmp dword [NOTES_IDT], 0
+        WRONG_UNLESS e, 6
+        cmp word [NOTES_IDT - 2], 0xffff
+        WRONG_UNLESS e, 7
+        mov ecx, MSR_SYSENTER_CS
+        rdmsr
+        cmp eax, 0x1234
+        WRONG_UNLESS e, 8
+        cmp dword [LAPIC_SVR], 0xff     ; off, as after reset
+        WRONG_UNLESS e, 9
+        cmp dword [LAPIC_LINT0], 0x10000
+        WRONG_UNLESS e, 10
+        fnstsw ax                       ; the FPU is not initialised
+        and eax, 0x3800
+        cmp eax, 0x3800
+        WRONG_UNLESS e, 11
+        fistp dword [number]
+        cmp dword [number], 77
+        WRONG_UNLESS e, 12
+        mov eax, cr4
+        or eax, 0x200
+        mov cr4, eax
+        movd eax, xmm5
+        cmp eax, 0x5a5a1234
+        WRONG_UNLESS e, 13
+        mov dword [IOAPIC], TIMER_PIN + 2
+        cmp dword [IOAPIC + 0x10], OTHER_PIN
+        WRONG_UNLESS e, 14
+        jmp next
+bad:    inc dword [STORY + 8]
+
+; Leaves as little as possible as it was, then goes the next way.
+next:   mov dword [IOAPIC], TIMER_PIN
+        mov dword [IOAPIC + 0x10], PIN_MASKED
+        mov eax, [STORY + 4]
+        cmp eax, WAYS * TIMES_EACH
+        jae .done
+        xor edx, edx
+        mov ecx, WAYS
+        div ecx
+        mov ebx, edx
+        mov ecx, MSR_SYSENTER_CS
+        mov eax, 0x1234
+        xor edx, edx
+        wrmsr
+        mov dword [LAPIC_SVR], 0x1ff
+        mov dword [LAPIC_LINT0], 0x700
+        mov dword [IOAPIC], TIMER_PIN + 2
+        mov dword [IOAPIC + 0x10], OTHER_PIN
+        mov eax, cr4
+        or eax, 0x200
+        mov cr4, eax
+        fninit
+        mov dword [number], 77
+        fild dword [number]
+        mov eax, 0x5a5a1234
+        movd xmm5, eax
+        mov eax, 0x100000
+        mov cr3, eax
+        mov eax, 0x40f
+        mov dr7, eax
+        xor eax, eax
+        mov dr7, eax
+        std
+        stc
+        jmp [ways + ebx * 4]
+.done:  EQUAL "INITs", [STORY + 4], WAYS * TIMES_EACH
+        EQUAL "of them wrong", [STORY + 8], 0
+        EQUAL "  the last by note", [NOTES_WHY], 0
+        mov dword [STORY], 0
+        ret
+
+        align 4
+ways:   dd by_ipi, by_ipi_of_ring3, in_nmi, in_hot_loop, in_hot_loop_of_ring3, in_hlt, in_rep
+        dd in_real_mode
+WAYS    equ ($ - ways) / 4
+
+; ---- by the CPU itself ----
+
+send:   mov eax, [LAPIC_ID]
+        and eax, 0xff000000
+        mov [LAPIC_ICR_HIGH], eax
+        mov dword [LAPIC_ICR], SEND_INIT
+        ret
+
+by_ipi: call send
+        jmp wait_for_it
+by_ipi_of_ring3:
+        RING3
+        call send
+        jmp wait_for_it
+; Within the handler of an NMI, which holds back further ones, but not an INIT.
+in_nmi: HOOK 2, by_ipi
+        mov eax, [LAPIC_ID]
+        and eax, 0xff000000
+        mov [LAPIC_ICR_HIGH], eax
+        mov dword [LAPIC_ICR], 0x4400
+        jmp wait_for_it
+
+; ---- by the timer: a pin that sends INIT ----
+
+; In ECX 8254 clocks.
+arm:    mov dword [IOAPIC], TIMER_PIN + 1
+        mov eax, [LAPIC_ID]
+        and eax, 0xff000000
+        mov [IOAPIC + 0x10], eax
+        mov dword [IOAPIC], TIMER_PIN
+        mov dword [IOAPIC + 0x10], PIN_INIT
+        mov al, 0x30                    ; counter 0, mode 0: its output rises at the end
+        out 0x43, al
+        mov al, cl
+        out 0x40, al
+        mov al, ch
+        out 0x40, al
+        ret
+
+in_hot_loop:
+        mov ecx, 6000
+        call arm
+.loop:  add eax, 3
+        mov [number], eax
+        xor eax, ebx
+        jmp .loop
+in_hot_loop_of_ring3:
+        mov ecx, 6000
+        call arm
+        RING3
+        jmp in_hot_loop.loop
+in_hlt: mov ecx, 600
+        call arm
+wait_for_it:
+        hlt
+        jmp wait_for_it
+in_rep: mov ecx, 600
+        call arm
+.again: mov ecx, 0x100000
+        mov edi, 0x200000
+        cld
+        rep stosd
+        jmp .again
+in_real_mode:
+        mov ecx, 6000
+        call arm
+        lidt [real_idt]
+        jmp CODE16:R(.in16)
+        bits 16
+.in16:  mov eax, cr0
+        and al, ~1
+        mov cr0, eax
+        jmp IMAGE:R(.real)
+.real:  inc bx
+        jmp .real
+
+; ---- first of all after INIT; EDX is as the CPU left it ----
+
+real_tests:
+        pushfd
+        xor ax, ax
+        mov ds, ax
+        pop dword [NOTES_EFLAGS]
+        mov [NOTES_EDX], edx
+        mov eax, cr0
+        mov [NOTES_CR0], eax
+        mov eax, cr4
+        mov [NOTES_CR4], eax
+        mov eax, dr7
+        mov [NOTES_DR7], eax
+        sidt [NOTES_IDT - 2]
+        and dword [NOTES_IDT], 0xffffff
+        mov ax, cs
+        mov ds, ax
+        ret
+        bits 32
+
+        align 4096
+number: dd 0
+real_idt:
+        dw 0x3ff
+        dd 0
+
+        GUEST_END
