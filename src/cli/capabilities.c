@@ -21,7 +21,8 @@ int capabilities_command(int argc, char **argv)
     static const enum accel accels[] = {ACCEL_BT, ACCEL_INTERP, ACCEL_KVM, ACCEL_CHECK};
     static const char *const cpus[] = {"pentium", "pentium3", "core2", "host", "max", "286"};
     static const char *const machines[] = {"pc"};
-    static const char *const devices[] = {"e1000", "virtio-blk-pci", "virtio-net-pci",
+    static const char *const devices[] = {"ahci",           "ide-hd",         "ide-cd",
+                                          "e1000",          "virtio-blk-pci", "virtio-net-pci",
                                           "isa-debug-exit", "pc-testdev"};
     static const char *const formats[] = {"raw", "qcow2", "vmdk", "vdi"};
     static const char *const displays[] = {"sdl", "none"};

@@ -13,9 +13,9 @@ static const struct {
     unsigned first, count; /* places */
 } kinds[] = {
     {"ide", PLACE_IDE, MAX_DRIVES},
-    {"virtio", PLACE_VIRTIO, MAX_VIRTIO_DRIVES},
+    {"virtio", PLACE_CARD, MAX_CARD_DRIVES},
     {"floppy", PLACE_FLOPPY, MAX_FLOPPIES},
-    {"none", PLACE_VIRTIO, MAX_VIRTIO_DRIVES}, /* the only devices that take them */
+    {"none", PLACE_CARD, MAX_CARD_DRIVES}, /* until a -device takes them */
 };
 enum { KIND_IDE = 0, KIND_FLOPPY = 2, KIND_NONE = 3 };
 
@@ -125,8 +125,8 @@ static bool drive_property(struct ctx *ctx, struct drive_config *d, unsigned *ki
 /* The place for a drive; -1 with the reason written. */
 static int find_place(struct ctx *ctx, const struct drive_config *d, unsigned kind, long index)
 {
-    if (d->is_cd && kind != KIND_IDE) {
-        option_refuse(ctx, "CDs are IDE drives here: leave if=%s away", kinds[kind].name);
+    if (d->is_cd && kind != KIND_IDE && kind != KIND_NONE) {
+        option_refuse(ctx, "CDs are IDE or SATA drives: leave if=%s away", kinds[kind].name);
         return -1;
     }
     if (!d->path && !d->is_cd && kind != KIND_FLOPPY) {
@@ -168,22 +168,86 @@ bool option_drive(struct ctx *ctx, const char *v)
     return true;
 }
 
-/* -device virtio-blk-pci,drive=ID */
-bool option_disk_device(struct ctx *ctx, char *cursor)
+/* bus=ID.PORT of an AHCI controller */
+static bool parse_port(struct ctx *ctx, const char *value, int *port)
+{
+    const char *id = ctx->config->ahci_id;
+    size_t n = id ? strlen(id) : 0;
+    long number;
+    if (!id || strncmp(value, id, n) || value[n] != '.' || !parse_index(value + n + 1, &number) ||
+        number >= MAX_SATA_PORTS)
+        return option_refuse(ctx,
+                             "there is no bus '%s': an AHCI controller's are ID.0 to ID.%d, behind "
+                             "its -device ahci,id=ID",
+                             value, MAX_SATA_PORTS - 1);
+    *port = (int)number;
+    return true;
+}
+
+/* -device virtio-blk-pci|ide-hd|ide-cd,drive=ID */
+static bool disk_device(struct ctx *ctx, const char *name, struct disk_config disk, char *cursor)
 {
     struct machine_config *c = ctx->config;
     char *key, *value, *drive = NULL;
+    disk.port = ANY_PORT;
     while (option_next_pair(&cursor, &key, &value)) {
-        if (!strcmp(key, "drive") && value)
+        if (!strcmp(key, "drive") && value) {
             drive = value;
-        else if (strcmp(key, "id"))
-            return option_refuse(ctx, "virtio-blk-pci has no property '%s': drive is known", key);
+        } else if (disk.model == DISK_SATA && !strcmp(key, "bus") && value) {
+            if (!parse_port(ctx, value, &disk.port))
+                return false;
+        } else if (strcmp(key, "id")) {
+            return option_refuse(ctx, "%s has no property '%s': drive%s and id are known", name,
+                                 key, disk.model == DISK_SATA ? ", bus" : "");
+        }
     }
     if (!drive)
-        return option_refuse(ctx,
-                             "virtio-blk-pci needs drive=ID, of a -drive if=none,id=ID,file=…");
-    if (c->disk_device_count == MAX_VIRTIO_DRIVES)
-        return option_refuse(ctx, "at most %d virtio disks", MAX_VIRTIO_DRIVES);
-    config_set(&c->disk_devices[c->disk_device_count++], drive);
+        return option_refuse(ctx, "%s needs drive=ID, of a -drive if=none,id=ID,file=…", name);
+    if (c->disk_count == MAX_CARD_DRIVES)
+        return option_refuse(ctx, "at most %d disks by -device", MAX_CARD_DRIVES);
+    config_set(&disk.drive, drive);
+    c->disks[c->disk_count++] = disk;
     return true;
+}
+
+static bool controller(struct ctx *ctx, const char *name, char *cursor)
+{
+    char *key, *value;
+    if (ctx->config->ahci)
+        return option_refuse(ctx, "one AHCI controller is there already");
+    ctx->config->ahci = true;
+    while (option_next_pair(&cursor, &key, &value)) {
+        if (strcmp(key, "id") || !value)
+            return option_refuse(ctx, "%s has no property '%s': id is known", name, key);
+        config_set(&ctx->config->ahci_id, value);
+    }
+    return true;
+}
+
+static const struct {
+    const char *name;
+    struct disk_config disk;
+} disk_devices[] = {
+    {"virtio-blk-pci", {.model = DISK_VIRTIO}},
+    {"virtio-blk", {.model = DISK_VIRTIO}},
+    {"ide-hd", {.model = DISK_SATA}},
+    {"ide-cd", {.model = DISK_SATA, .is_cd = true}},
+};
+
+bool option_is_disk_device(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(disk_devices); i++) {
+        if (!strcmp(disk_devices[i].name, name))
+            return true;
+    }
+    return !strcmp(name, "ahci") || !strcmp(name, "ich9-ahci");
+}
+
+bool option_disk_device(struct ctx *ctx, const char *name, char *cursor)
+{
+    for (size_t i = 0; i < ARRAY_LEN(disk_devices); i++) {
+        if (!strcmp(disk_devices[i].name, name))
+            return disk_device(ctx, name, disk_devices[i].disk, cursor);
+    }
+    return controller(ctx, name, cursor);
 }

@@ -47,7 +47,8 @@ bool option_cdrom(struct ctx *ctx, const char *value);
 bool option_fda(struct ctx *ctx, const char *value);
 bool option_fdb(struct ctx *ctx, const char *value);
 bool option_drive(struct ctx *ctx, const char *value);
-bool option_disk_device(struct ctx *ctx, char *properties);
+bool option_is_disk_device(const char *name);
+bool option_disk_device(struct ctx *ctx, const char *name, char *properties);
 
 /* net_options.c: the setters of -netdev, -nic and -net, and of cards given by -device. */
 bool option_netdev(struct ctx *ctx, const char *value);

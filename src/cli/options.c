@@ -333,6 +333,12 @@ static bool device_debug_exit(struct ctx *ctx, char *cursor)
 void options_print_devices(FILE *out)
 {
     fputs(
+        "name \"ahci\", bus PCI, desc \"SATA controller of the ICH9, six ports: id=\"\n"
+        "name \"ide-hd\", bus SATA, desc \"disk: drive=ID, bus=ID.PORT\"\n"
+        "name \"ide-cd\", bus SATA, desc \"CD drive: drive=ID, bus=ID.PORT\"\n"
+        "name \"virtio-blk-pci\", bus PCI, desc \"virtio disk: drive=ID\"\n"
+        "name \"virtio-net-pci\", bus PCI, desc \"virtio network card: netdev=ID, mac=, "
+        "romfile=\"\n"
         "name \"e1000\", bus PCI, desc \"Intel 82540EM network card: netdev=ID, mac=, romfile=\"\n"
         "name \"isa-debug-exit\", bus ISA, desc \"ends the process: iobase=PORT, iosize=BYTES\"\n"
         "name \"pc-testdev\", bus ISA, desc \"interrupt lines and ports for kvm-unit-tests\"\n",
@@ -349,8 +355,8 @@ static bool set_device(struct ctx *ctx, const char *v)
         ok = device_debug_exit(ctx, cursor);
     else if (!strcmp(key, "pc-testdev") || !strcmp(key, "testdev"))
         ok = ctx->config->testdev = true;
-    else if (!strcmp(key, "virtio-blk-pci") || !strcmp(key, "virtio-blk"))
-        ok = option_disk_device(ctx, cursor);
+    else if (option_is_disk_device(key))
+        ok = option_disk_device(ctx, key, cursor);
     else if (option_is_card(key))
         ok = option_card(ctx, key, cursor);
     else

@@ -610,6 +610,14 @@ static void identify(struct ide_drive *d)
     answer_sector(d);
 }
 
+static void read_log(struct ide_drive *d)
+{
+    if (ata_log(d, d->buffer))
+        answer_sector(d);
+    else
+        abort_command(d);
+}
+
 static void smart(struct ide_drive *d)
 {
     switch (ata_smart(d, d->buffer)) {
@@ -630,6 +638,7 @@ static const struct ata_command commands[256] = {
     [0x25]          = {media, ATA_MEDIA | ATA_EXT | ATA_DMA},
     [0x27]          = {native_max, ATA_EXT},
     [0x29]          = {media, ATA_MEDIA | ATA_EXT | ATA_MULTIPLE},
+    [0x2f]          = {read_log, 0},
     [0x30 ... 0x31] = {media, ATA_MEDIA | ATA_WRITE},
     [0x34]          = {media, ATA_MEDIA | ATA_WRITE | ATA_EXT},
     [0x35]          = {media, ATA_MEDIA | ATA_WRITE | ATA_EXT | ATA_DMA},

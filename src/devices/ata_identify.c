@@ -34,6 +34,8 @@ enum identify_word {
     ID_PIO_MODES = 64,
     ID_CYCLE_TIMES = 65, /* four words */
     ID_ADDITIONAL = 69,
+    ID_QUEUE_DEPTH = 75, /* less one */
+    ID_SATA = 76,
     ID_MAJOR_VERSION = 80,
     ID_SUPPORTED_1 = 82,
     ID_SUPPORTED_2 = 83,
@@ -67,7 +69,11 @@ enum identify_word {
 #define SUP2_FLUSH          (1u << 12)
 #define SUP2_FLUSH_EXT      (1u << 13)
 #define SUP3_SMART_ERRORS   (1u << 0)
+#define SUP3_LOGS           (1u << 5)
 #define SUP3_FUA            (1u << 6)
+#define SATA_GEN1           (1u << 1)
+#define SATA_GEN2           (1u << 2)
+#define SATA_QUEUE          (1u << 8)
 #define RESET_CABLE_80      (1u << 13)
 #define RESET_DEVICE_0      0x0001
 #define TRIM_SUPPORTED      (1u << 0)
@@ -106,7 +112,8 @@ static void put_transfers(const struct ide_drive *d, u8 *to)
     for (unsigned i = 0; i < 4; i++)
         put(to, ID_CYCLE_TIMES + i, CYCLE_120NS);
     put(to, ID_ULTRA_DMA, ide_mode_word(d, IDE_ULTRA_MODES, MODE_ULTRA));
-    put(to, ID_RESET_RESULT, WORD_VALID | RESET_CABLE_80 | RESET_DEVICE_0);
+    if (!d->sata) /* a serial link has neither cable nor device 1: all zero */
+        put(to, ID_RESET_RESULT, WORD_VALID | RESET_CABLE_80 | RESET_DEVICE_0);
 }
 
 static void put_features(const struct ide_drive *d, u8 *to)
@@ -119,8 +126,13 @@ static void put_features(const struct ide_drive *d, u8 *to)
             (d->read_ahead ? SUP1_READ_AHEAD : 0));
     put(to, ID_SUPPORTED_2, WORD_VALID | SUP2_LBA48 | SUP2_FLUSH | SUP2_FLUSH_EXT);
     put(to, ID_ENABLED_2, SUP2_LBA48 | SUP2_FLUSH | SUP2_FLUSH_EXT);
-    put(to, ID_SUPPORTED_3, WORD_VALID | SUP3_SMART_ERRORS | SUP3_FUA);
-    put(to, ID_ENABLED_3, WORD_VALID | SUP3_SMART_ERRORS | SUP3_FUA);
+    unsigned third = WORD_VALID | SUP3_SMART_ERRORS | SUP3_FUA | (d->sata ? SUP3_LOGS : 0);
+    put(to, ID_SUPPORTED_3, third);
+    put(to, ID_ENABLED_3, third);
+    if (d->sata) {
+        put(to, ID_QUEUE_DEPTH, IDE_QUEUE_DEPTH - 1);
+        put(to, ID_SATA, SATA_GEN1 | SATA_GEN2 | SATA_QUEUE);
+    }
     put(to, ID_ADDITIONAL, TRIM_DETERMINISTIC);
     put(to, ID_TRIM_BLOCKS, 1);
     put(to, ID_TRIM, TRIM_SUPPORTED);
@@ -149,6 +161,29 @@ void ata_identify_data(const struct ide_drive *d, u8 *to)
     put_checksum(to);
 }
 
+/* ---- logs ---- */
+
+enum { LOG_DIRECTORY = 0x00, LOG_QUEUE_ERROR = 0x10 };
+
+/* READ LOG EXT (8.34): the directory, and what the last queued command failed with. */
+bool ata_log(const struct ide_drive *d, u8 *to)
+{
+    u8 log = d->regs[IDE_LBA_LOW];
+    bool first_page = !d->regs[IDE_LBA_MID] && !d->previous[IDE_LBA_MID];
+    bool one = d->regs[IDE_COUNT] == 1 && !d->previous[IDE_COUNT];
+    if (!d->sata || !first_page || !one || (log != LOG_DIRECTORY && log != LOG_QUEUE_ERROR))
+        return false;
+    memset(to, 0, SECTOR_BYTES);
+    if (log == LOG_DIRECTORY) {
+        put(to, 0, 1); /* version */
+        put(to, LOG_QUEUE_ERROR, 1);
+    } else {
+        memcpy(to, d->queue_error, IDE_QUEUE_ERROR_BYTES);
+        put_checksum(to);
+    }
+    return true;
+}
+
 /* ---- SMART ---- */
 
 enum smart_subcommand {
@@ -175,7 +210,6 @@ enum smart_subcommand {
 #define ATTRIBUTE_PREFAILURE  0x0033
 #define ATTRIBUTE_INFORMATION 0x0032
 #define ATTRIBUTE_BEST        100
-#define LOG_DIRECTORY         0
 #define LOG_SUMMARY_ERRORS    1
 #define NS_PER_HOUR           (3600 * NS_PER_SEC)
 

@@ -31,6 +31,10 @@
 #define IDE_MULTIPLE_MAX 16 /* sectors a block of READ/WRITE MULTIPLE */
 #define ATAPI_PACKET_LEN 12
 
+/* What the log of the last queued command that failed begins with (SATA 2.6, 13.7.2). */
+#define IDE_QUEUE_ERROR_BYTES 14
+#define IDE_QUEUE_DEPTH       32
+
 /* Command block registers, by offset; what a read and a write of 1 and 7 mean differs. */
 enum ide_register {
     IDE_DATA = 0,
@@ -118,6 +122,7 @@ struct ide_drive {
     struct ide_io *io;    /* in flight */
     struct ide_io *spare; /* for the next one */
     char serial[IDE_SERIAL_CHARS + 1];
+    bool sata; /* behind a serial link, with a queue of commands (ahci_ncq.c) */
 
     /* Everything below is what a snapshot holds. */
     u8 regs[IDE_REGISTERS];     /* as last written */
@@ -138,6 +143,7 @@ struct ide_drive {
     u8 transfer_mode;         /* as SET FEATURES gave it */
     bool write_cache, read_ahead, smart;
     u8 power; /* as CHECK POWER MODE reports it */
+    u8 queue_error[IDE_QUEUE_ERROR_BYTES];
     struct ide_cd cd;
     u8 buffer[IDE_BUFFER_BYTES];
 };
@@ -183,6 +189,15 @@ u32 ide_channel_read(struct ide_channel *ch, u16 reg, unsigned size);
 void ide_channel_write(struct ide_channel *ch, u16 reg, u32 value, unsigned size);
 u8 ide_channel_read_alternate(const struct ide_channel *ch);
 void ide_channel_write_control(struct ide_channel *ch, u8 value);
+
+/* The way of a serial link: a whole task file at once for drive 0, whose PIO data then move a block
+ * at a time. ide_pio_block() gives the block at hand, ide_pio_moved() is told that it was moved. */
+void ide_channel_command(struct ide_channel *ch, const u8 regs[IDE_REGISTERS],
+                         const u8 previous[IDE_REGISTERS]);
+u8 *ide_pio_block(struct ide_drive *d, u32 *bytes);
+void ide_pio_moved(struct ide_drive *d);
+/* Lets go of the command that the drive works on, without an end. */
+void ide_abandon(struct ide_drive *d);
 
 /* For the command sets: */
 void ide_raise(struct ide_drive *d);
@@ -237,6 +252,9 @@ u32 ata_cylinders(const struct ide_drive *d, u32 heads, u32 track_sectors);
 #define ATA_TRACK_SECTORS 63
 
 void ata_identify_data(const struct ide_drive *d, u8 *to);
+
+/* The sector that READ LOG EXT asks for; false: there is no such log. */
+bool ata_log(const struct ide_drive *d, u8 *to);
 
 enum ata_smart_result { ATA_SMART_ABORT, ATA_SMART_DONE, ATA_SMART_DATA };
 

@@ -203,13 +203,18 @@ void ide_io_submit(struct ide_drive *d, struct ide_io *io, enum block_op op, u64
     send(io, bytes);
 }
 
-/* Forgets the request in flight. What was asked for is waited for, so that it cannot overtake
- * later writes; only what waits for space on the host stays behind. */
-static void abandon_io(struct ide_drive *d)
+static void forget_io(struct ide_drive *d)
 {
     if (d->io)
         d->io->drive = NULL;
     d->io = NULL;
+}
+
+/* Forgets the request in flight. What was asked for is waited for, so that it cannot overtake
+ * later writes; only what waits for space on the host stays behind. */
+static void abandon_io(struct ide_drive *d)
+{
+    forget_io(d);
     if (d->block)
         block_drain(d->block);
 }
@@ -241,6 +246,7 @@ static void power_on_defaults(struct ide_drive *d)
     memset(d->regs, 0, sizeof d->regs);
     memset(d->previous, 0, sizeof d->previous);
     memset(&d->cd, 0, sizeof d->cd);
+    memset(d->queue_error, 0, sizeof d->queue_error);
     d->heads = d->track_sectors = 0;
     d->multiple = 0;
     d->transfer_mode = 0;
@@ -408,6 +414,45 @@ static void write_register(struct ide_channel *ch, u16 reg, u8 value)
     }
 }
 
+/* ---- drives behind a serial link ---- */
+
+void ide_channel_command(struct ide_channel *ch, const u8 regs[IDE_REGISTERS],
+                         const u8 previous[IDE_REGISTERS])
+{
+    struct ide_drive *d = &ch->drives[0];
+    if (!present(d) || !takes_writes(d))
+        return;
+    memcpy(d->regs, regs, IDE_REGISTERS);
+    memcpy(d->previous, previous, IDE_REGISTERS);
+    d->regs[IDE_DEVICE] &= (u8)~DEVICE_UNIT_1; /* there is no other */
+    write_command(ch, d->regs[IDE_COMMAND]);
+}
+
+u8 *ide_pio_block(struct ide_drive *d, u32 *bytes)
+{
+    *bytes = d->data_end - d->data_at;
+    return d->buffer + d->data_at;
+}
+
+void ide_pio_moved(struct ide_drive *d)
+{
+    d->data_at = d->data_end;
+    pio_done(d);
+}
+
+void ide_abandon(struct ide_drive *d)
+{
+    abandon_io(d);
+    d->irq = false;
+    d->phase = IDE_IDLE;
+    d->status = STATUS_DRDY | STATUS_DSC;
+    d->data_at = d->data_end = d->data_filled = 0;
+    d->sectors = 0;
+    update_line(d->channel);
+}
+
+/* ---- accesses ---- */
+
 u32 ide_channel_read(struct ide_channel *ch, u16 reg, unsigned size)
 {
     if (reg == IDE_DATA)
@@ -480,10 +525,11 @@ void ide_channel_attach(struct ide_channel *ch, unsigned unit, enum ide_kind kin
     reset_drive(d);
 }
 
+/* The images may be closed already. */
 void ide_channel_fini(struct ide_channel *ch)
 {
     for (unsigned i = 0; i < ARRAY_LEN(ch->drives); i++) {
-        abandon_io(&ch->drives[i]);
+        forget_io(&ch->drives[i]);
         free(ch->drives[i].spare);
         ch->drives[i].spare = NULL;
     }

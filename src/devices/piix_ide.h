@@ -24,7 +24,7 @@ struct piix_ide *piix_ide_create(const struct piix_ide_config *config);
 struct device piix_ide_device(struct piix_ide *ide);
 
 /* Fits a drive before the machine starts. channel 0..1, unit 0 (master) or 1. The block device
- * stays the caller's and outlives the controller. A CD drive may be empty. */
+ * stays the caller's, who closes it after the machine's last step. A CD drive may be empty. */
 void piix_ide_attach_disk(struct piix_ide *ide, unsigned channel, unsigned unit,
                           struct block *block);
 void piix_ide_attach_cdrom(struct piix_ide *ide, unsigned channel, unsigned unit,

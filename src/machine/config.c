@@ -36,15 +36,15 @@ void config_free_drive(struct drive_config *d)
 
 void config_free(struct machine_config *c)
 {
-    char *strings[] = {c->cpu,        c->board,   c->kernel,   c->initrd,     c->append,
-                       c->boot_order, c->bios,    c->debugcon, c->monitor,    c->rtc_base,
-                       c->name,       c->pidfile, c->trace,    c->trace_file, c->stats};
+    char *strings[] = {c->cpu,   c->board,      c->kernel,  c->initrd,   c->append, c->boot_order,
+                       c->bios,  c->debugcon,   c->monitor, c->rtc_base, c->name,   c->pidfile,
+                       c->trace, c->trace_file, c->stats,   c->ahci_id};
     for (size_t i = 0; i < ARRAY_LEN(strings); i++)
         free(strings[i]);
     for (unsigned i = 0; i < MAX_PLACES; i++)
         config_free_drive(&c->drives[i]);
-    for (unsigned i = 0; i < MAX_VIRTIO_DRIVES; i++)
-        free(c->disk_devices[i]);
+    for (unsigned i = 0; i < MAX_CARD_DRIVES; i++)
+        free(c->disks[i].drive);
     for (unsigned i = 0; i < MAX_NICS; i++) {
         free(c->netdevs[i].id);
         slirp_config_free(&c->netdevs[i].user);

@@ -11,18 +11,19 @@
 
 enum accel { ACCEL_BT, ACCEL_INTERP, ACCEL_KVM, ACCEL_CHECK };
 
-#define MAX_DRIVES        4 /* IDE */
-#define MAX_VIRTIO_DRIVES 4
-#define MAX_FLOPPIES      2
-#define MAX_SERIALS       4
-#define MAX_INJECTIONS    32
-#define MAX_NICS          4
+#define MAX_DRIVES      4 /* IDE */
+#define MAX_SATA_PORTS  6
+#define MAX_CARD_DRIVES 8 /* virtio, AHCI */
+#define MAX_FLOPPIES    2
+#define MAX_SERIALS     4
+#define MAX_INJECTIONS  32
+#define MAX_NICS        4
 
-/* Where drives are: hda to hdd, the virtio disks, the floppies. */
+/* Where drives are: hda to hdd, those of cards, the floppies. */
 enum drive_place {
     PLACE_IDE = 0,
-    PLACE_VIRTIO = PLACE_IDE + MAX_DRIVES,
-    PLACE_FLOPPY = PLACE_VIRTIO + MAX_VIRTIO_DRIVES,
+    PLACE_CARD = PLACE_IDE + MAX_DRIVES,
+    PLACE_FLOPPY = PLACE_CARD + MAX_CARD_DRIVES,
     MAX_PLACES = PLACE_FLOPPY + MAX_FLOPPIES
 };
 
@@ -33,6 +34,18 @@ struct drive_config {
     char *id;     /* NULL: none */
     bool present, is_cd, is_floppy, read_only, snapshot;
     bool needs_device; /* if=none: there only if a -device names it */
+};
+
+/* -device for a drive that was given with if=none. */
+enum disk_model { DISK_VIRTIO, DISK_SATA };
+
+#define ANY_PORT (-1)
+
+struct disk_config {
+    enum disk_model model;
+    char *drive; /* its id */
+    bool is_cd;
+    int port; /* of the AHCI controller, or ANY_PORT: the first free one */
 };
 
 struct netdev_config {
@@ -66,8 +79,10 @@ struct machine_config {
     char *board; /* "pc" */
     char *kernel, *initrd, *append;
     struct drive_config drives[MAX_PLACES];
-    char *disk_devices[MAX_VIRTIO_DRIVES]; /* ids of drives that -device virtio-blk-pci names */
-    unsigned disk_device_count;
+    struct disk_config disks[MAX_CARD_DRIVES];
+    unsigned disk_count;
+    bool ahci; /* a controller is there */
+    char *ahci_id;
     struct netdev_config netdevs[MAX_NICS];
     unsigned netdev_count;
     struct nic_config nics[MAX_NICS];

@@ -13,6 +13,7 @@
 #include "bus/ports.h"
 #include "cpu/vcpu.h"
 #include "devices/acpi_pm.h"
+#include "devices/ahci.h"
 #include "devices/fw_cfg.h"
 #include "devices/i440fx.h"
 #include "devices/i8042.h"
@@ -74,6 +75,8 @@ struct machine {
     struct pci_bus *pci;
     struct piix3 *piix3;
     struct piix_ide *ide;
+    struct ahci *ahci;  /* NULL: none */
+    unsigned sata_used; /* its ports that have a drive */
     struct i82077 *floppy;
     struct block *drives[MAX_PLACES];
     struct netdev *netdevs[MAX_NICS]; /* as in the config */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The board's disks: IDE channels, virtio disks, floppy drives, and the images behind them.
+ * The board's disks: IDE channels, AHCI ports, virtio disks, floppy drives, and the images behind
+ * them.
  */
+#include <assert.h>
 #include <stdio.h>
 
 #include "devices/virtio_blk.h"
@@ -84,41 +86,46 @@ static bool build_ide(struct machine *m, char *error, size_t n)
     return true;
 }
 
-/* ---- virtio ---- */
+/* ---- drives of cards ---- */
 
-/* Every drive that was named by a device exists; returns whether this one was named. */
-static bool is_named(const struct machine_config *c, const struct drive_config *d)
+/* The drive that a -device names, as a place; MAX_PLACES where there is none. */
+static unsigned named_drive(const struct machine_config *c, const struct disk_config *disk)
 {
-    for (unsigned i = 0; d->id && i < c->disk_device_count; i++) {
-        if (!strcmp(c->disk_devices[i], d->id))
-            return true;
+    for (unsigned i = PLACE_CARD; i < PLACE_CARD + MAX_CARD_DRIVES; i++) {
+        const struct drive_config *d = &c->drives[i];
+        if (d->needs_device && d->id && !strcmp(d->id, disk->drive))
+            return i;
     }
-    return false;
+    return MAX_PLACES;
 }
 
-static bool check_names(const struct machine_config *c, char *error, size_t n)
+/* That of a -device; it must be there, and be what the device takes. */
+static bool open_named(struct machine *m, const struct disk_config *disk, unsigned *place,
+                       char *error, size_t n)
 {
-    for (unsigned i = 0; i < c->disk_device_count; i++) {
-        bool found = false;
-        for (unsigned p = PLACE_VIRTIO; p < PLACE_VIRTIO + MAX_VIRTIO_DRIVES; p++) {
-            const struct drive_config *d = &c->drives[p];
-            found |= d->needs_device && d->id && !strcmp(d->id, c->disk_devices[i]);
-        }
-        if (!found) {
-            snprintf(error, n, "there is no drive '%s': add -drive if=none,id=%s,file=…",
-                     c->disk_devices[i], c->disk_devices[i]);
-            return false;
-        }
+    *place = named_drive(m->config, disk);
+    if (*place == MAX_PLACES) {
+        snprintf(error, n, "there is no drive '%s': add -drive if=none,id=%s,file=…", disk->drive,
+                 disk->drive);
+        return false;
     }
-    return true;
+    if (m->drives[*place]) {
+        snprintf(error, n, "drive '%s' has a device already", disk->drive);
+        return false;
+    }
+    if (m->config->drives[*place].is_cd != disk->is_cd) {
+        snprintf(error, n, "drive '%s' is %s: use -device %s", disk->drive,
+                 disk->is_cd ? "a disk" : "a CD",
+                 disk->is_cd ? "ide-hd, or -drive media=cdrom" : "ide-cd");
+        return false;
+    }
+    return open_drive(m, *place, error, n);
 }
 
 static bool build_virtio_disk(struct machine *m, unsigned place, char *error, size_t n)
 {
     char serial[16];
-    if (!open_drive(m, place, error, n))
-        return false;
-    snprintf(serial, sizeof serial, "ANV%05u", place - PLACE_VIRTIO + 1);
+    snprintf(serial, sizeof serial, "ANV%05u", place - PLACE_CARD + 1);
     struct virtio_blk_config config = {.bus = m->pci,
                                        .devfn = PCI_DEVFN(m->next_slot++, 0),
                                        .log = m->log,
@@ -132,14 +139,66 @@ static bool build_virtio_disk(struct machine *m, unsigned place, char *error, si
     return disk != NULL;
 }
 
-static bool build_virtio(struct machine *m, char *error, size_t n)
+/* ---- AHCI ---- */
+
+static_assert(MAX_SATA_PORTS == AHCI_PORTS, "the command line counts ports");
+
+static bool build_ahci(struct machine *m, char *error, size_t n)
 {
-    if (!check_names(m->config, error, n))
+    if (!m->config->ahci)
+        return true;
+    struct ahci_config config = {
+        .bus = m->pci, .devfn = PCI_DEVFN(m->next_slot++, 0), .clock = m->clock, .log = m->log};
+    m->ahci = ahci_create(&config);
+    if (m->ahci)
+        machine_add_device(m, ahci_device(m->ahci));
+    else
+        snprintf(error, n, "cannot create the AHCI controller");
+    return m->ahci != NULL;
+}
+
+static bool attach_sata(struct machine *m, const struct disk_config *disk, unsigned place,
+                        char *error, size_t n)
+{
+    if (!m->ahci) {
+        snprintf(error, n, "%s needs a controller: add -device ahci",
+                 disk->is_cd ? "ide-cd" : "ide-hd");
         return false;
-    for (unsigned i = PLACE_VIRTIO; i < PLACE_VIRTIO + MAX_VIRTIO_DRIVES; i++) {
+    }
+    unsigned port = 0;
+    while (disk->port == ANY_PORT && port < AHCI_PORTS && (m->sata_used >> port & 1))
+        port++;
+    if (disk->port != ANY_PORT)
+        port = (unsigned)disk->port;
+    if (port >= AHCI_PORTS || (m->sata_used >> port & 1)) {
+        snprintf(error, n, "the AHCI controller has no free port for drive '%s'", disk->drive);
+        return false;
+    }
+    m->sata_used |= 1u << port;
+    if (disk->is_cd)
+        ahci_attach_cdrom(m->ahci, port, m->drives[place]);
+    else
+        ahci_attach_disk(m->ahci, port, m->drives[place]);
+    return true;
+}
+
+/* -device, in its order, then the drives of if=virtio. */
+static bool build_cards(struct machine *m, char *error, size_t n)
+{
+    if (!build_ahci(m, error, n))
+        return false;
+    for (unsigned i = 0; i < m->config->disk_count; i++) {
+        const struct disk_config *disk = &m->config->disks[i];
+        unsigned place;
+        if (!open_named(m, disk, &place, error, n) ||
+            !(disk->model == DISK_SATA ? attach_sata(m, disk, place, error, n)
+                                       : build_virtio_disk(m, place, error, n)))
+            return false;
+    }
+    for (unsigned i = PLACE_CARD; i < PLACE_CARD + MAX_CARD_DRIVES; i++) {
         const struct drive_config *d = &m->config->drives[i];
-        bool wanted = d->present && (!d->needs_device || is_named(m->config, d));
-        if (wanted && !build_virtio_disk(m, i, error, n))
+        if (d->present && !d->needs_device &&
+            !(open_drive(m, i, error, n) && build_virtio_disk(m, i, error, n)))
             return false;
     }
     return true;
@@ -175,5 +234,5 @@ static bool build_floppy(struct machine *m, char *error, size_t n)
 
 bool pc_build_disks(struct machine *m, char *error, size_t n)
 {
-    return build_ide(m, error, n) && build_virtio(m, error, n) && build_floppy(m, error, n);
+    return build_ide(m, error, n) && build_cards(m, error, n) && build_floppy(m, error, n);
 }

@@ -353,19 +353,65 @@ def linux_686_reads_and_writes_its_virtio_disk(context):
                            "drivers/block/virtio_blk")
 
 
+SCSI_DISK = ["crypto/crct10dif_common", "lib/crc-t10dif", "lib/crc64", "lib/crc64-rocksoft",
+             "drivers/scsi/scsi_common", "drivers/scsi/scsi_mod", "block/t10-pi",
+             "drivers/scsi/sd_mod"]
+AHCI = [*SCSI_DISK, "drivers/ata/libata", "drivers/ata/libahci", "drivers/ata/ahci"]
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_reads_and_writes_its_sata_disk(context):
+    guest_reads_and_writes(context, "if=none,id=disk", "sda", 8 << 20, 24, *AHCI,
+                           card=["-device", "ahci,id=sata", "-device", "ide-hd,drive=disk,bus=sata.3"])
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_reads_a_cd_in_its_sata_drive(context):
+    content = os.urandom(3 << 20)
+    modules = [*AHCI, "drivers/cdrom/cdrom", "drivers/scsi/sr_mod"]
+    with tempfile.NamedTemporaryFile(prefix="anello-cd-") as cd:
+        cd.write(content)
+        cd.flush()
+        with linux(context, "kernel-686", "-drive",
+                   f"file={cd.name},format=raw,if=none,id=cd,media=cdrom,readonly=on",
+                   "-device", "ahci,id=sata", "-device", "ide-cd,drive=cd,bus=sata.0",
+                   append="console=ttyS0",
+                   added=module_files(context, "kernel-686", modules)) as guest:
+            at = load_modules(guest, shell(guest), modules)
+            command(guest, at, "md5sum /dev/sr0", hashlib.md5(content).hexdigest(), 120)
+
+
+@boot_test("grub-rescue")
+def grub_boots_from_a_sata_disk(context):
+    disk = context.file("grub-rescue", "grub-rescue-cdrom.iso")
+    with context.boot("-m", "64M", "-device", "ahci,id=sata", "-drive",
+                      f"file={disk},format=raw,if=none,id=disk,snapshot=on",
+                      "-device", "ide-hd,drive=disk,bus=sata.0") as guest:
+        grub_prompt_lists_devices(guest, r"\(hd0\)")
+
+
+@boot_test("grub-rescue")
+def grub_boots_from_a_cd_in_a_sata_drive(context):
+    cd = context.file("grub-rescue", "grub-rescue-cdrom.iso")
+    with context.boot("-m", "64M", "-device", "ahci,id=sata", "-drive",
+                      f"file={cd},format=raw,if=none,id=cd,media=cdrom,readonly=on",
+                      "-device", "ide-cd,drive=cd,bus=sata.1", "-boot", "d") as guest:
+        grub_prompt_lists_devices(guest, r"\(cd0?\)|\(cd\)")
+
+
 @boot_test("kernel-686", "busybox-i386")
 def linux_686_reads_and_writes_its_floppy(context):
     guest_reads_and_writes(context, "if=floppy", "fd0", 1440 << 10, 2, "drivers/block/floppy")
 
 
-def guest_reads_and_writes(context, drive, device, size, count, *modules):
+def guest_reads_and_writes(context, drive, device, size, count, *modules, card=()):
     """Compares all of a disk, then writes COUNT blocks of 64 KiB of it; nothing else may change."""
     content = os.urandom(size)
     with tempfile.NamedTemporaryFile(prefix="anello-disk-") as disk:
         disk.write(content)
         disk.flush()
         with linux(context, "kernel-686", "-drive", f"file={disk.name},format=raw,{drive}",
-                   append="console=ttyS0",
+                   *card, append="console=ttyS0",
                    added=module_files(context, "kernel-686", modules)) as guest:
             at = load_modules(guest, shell(guest), modules)
             at = command(guest, at, f"md5sum /dev/{device}", hashlib.md5(content).hexdigest(), 120)
