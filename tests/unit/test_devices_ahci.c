@@ -82,12 +82,12 @@ static struct block *make_block(struct board *k, u64 bytes, bool cd, struct file
 
 static u32 hba(struct board *k, u32 reg)
 {
-    return (u32)physmem_io_read(k->b->pm, BENCH_MEMORY + reg, 4);
+    return (u32)physmem_io_read(k->b->rig.pm, BENCH_MEMORY + reg, 4);
 }
 
 static void set_hba(struct board *k, u32 reg, u32 value)
 {
-    physmem_io_write(k->b->pm, BENCH_MEMORY + reg, value, 4);
+    physmem_io_write(k->b->rig.pm, BENCH_MEMORY + reg, value, 4);
 }
 
 static u32 port(struct board *k, unsigned n, u32 reg)
@@ -115,10 +115,10 @@ static int setup_with(void **state, bool asynchronous)
 {
     struct board *k = calloc(1, sizeof *k);
     k->b = bench_open();
-    k->loop = asynchronous ? loop_create(k->b->clock) : NULL;
-    k->ahci = ahci_create(
-        &(struct ahci_config){.bus = k->b->bus, .devfn = BENCH_DEVFN, .clock = k->b->clock});
-    k->b->device = ahci_device(k->ahci);
+    k->loop = asynchronous ? loop_create(k->b->rig.clock) : NULL;
+    k->ahci = ahci_create(&(struct ahci_config){
+        .bus = k->b->rig.pci, .devfn = BENCH_DEVFN, .clock = k->b->rig.clock});
+    rig_add(&k->b->rig, ahci_device(k->ahci));
     k->disk = make_block(k, (u64)DISK_SECTORS * SECTOR_BYTES, false, &k->disk_file);
     k->cd = make_block(k, (u64)CD_SECTORS * 2048, true, &k->cd_file);
     ahci_attach_disk(k->ahci, DISK_PORT, k->disk);
@@ -146,9 +146,7 @@ static int teardown(void **state)
     struct board *k = *state;
     block_close(k->disk);
     block_close(k->cd);
-    struct device *d = &k->b->device;
-    d->ops->destroy(d->dev);
-    d->ops = NULL;
+    rig_destroy_devices(&k->b->rig);
     if (k->loop)
         loop_destroy(k->loop);
     bench_close(k->b);
