@@ -32,9 +32,7 @@ static const u8 *go_to_rip(struct vcpu *v)
 {
     if (UNLIKELY(bt_events(v) || excp_stepping(v) || v->halted || !bt_mode(v->mode)))
         return NULL;
-    struct windows *ws = bt_of(v)->windows;
-    if (v->cpl == 3 && ws && windows_due(ws))
-        window_refresh(v);
+    bt_settle(v);
     tcode_update_key(v);
     return tcode_lookup(v);
 }
@@ -47,6 +45,7 @@ static const u8 *go_to_next(struct vcpu *v, const struct tcode *t, const struct 
     if (UNLIKELY(t->dead || bt_events(v) || !fpu_as_before(v, t)))
         return leave(v, (u32)next);
     if (ci->fn == uop_exec_mode) {
+        bt_settle(v);
         if (UNLIKELY(v->mode != b->mode || excp_stepping(v) || !code_page_is(v, b->la, b->page))) {
             v->rip = (u32)next;
             return go_to_rip(v);
@@ -95,8 +94,10 @@ const u8 *callout_slow(struct vcpu *v, const u8 *back)
 }
 
 /* Traps of an instruction for other reasons than a page that was not in the window yet, after which
- * its access is checked. */
-#define MISSES_MOST 24
+ * its access is checked. The kernel's are on what its window will never have: user pages, devices.
+ */
+#define MISSES_MOST        24
+#define MISSES_MOST_KERNEL 3
 
 /* Instruction n of t gains nothing by the window: its block is translated again, and t left at the
  * next boundary. */
@@ -117,14 +118,14 @@ const u8 *callout_trap(struct vcpu *v, const u8 *where)
     struct tcode *t = tcode_at(bt, where);
     unsigned n = tcode_insn_at(t, where);
     u64 address = bt->trap_address;
-    bool in_window = address && bt->windows && window_has(bt->windows, address);
+    bool in_window = address && bt->windows && windows_has(bt->windows, address);
     bt->stats.traps++;
     bt->trap_address = 0;
-    if (in_window && ++t->misses[n] > MISSES_MOST)
+    if (in_window && ++t->misses[n] > (v->cpl == 3 ? MISSES_MOST : MISSES_MOST_KERNEL))
         give_up_window(v, t, n);
     const struct cached_insn *ci = &t->b->insn[n];
     execute(v, ci);
-    if (in_window && window_fill(v, address))
+    if (in_window && windows_fill(bt->windows, address))
         t->misses[n]--;
     return go_on(v, t, ci);
 }

@@ -9,7 +9,7 @@
 #include "bt/bt.h"
 #include "bt/codemem.h"
 #include "bt/hostreg.h"
-#include "bt/window.h"
+#include "bt/windows.h"
 #include "cpu/code_cache.h"
 
 struct bt;
@@ -152,6 +152,14 @@ static inline bool bt_mode(u32 mode)
 struct tcode *translate(struct vcpu *v, struct block *b);
 
 /* ---- run.c ---- */
+
+/* Before translated code is looked for. */
+static inline void bt_settle(struct vcpu *v)
+{
+    struct windows *ws = bt_of(v)->windows;
+    if (ws)
+        windows_settle(ws);
+}
 
 /* Runs translated code from t on. Returns where an unlinked exit was taken, or NULL; v->rip is
  * right. */

@@ -229,8 +229,7 @@ static void link_exit(struct vcpu *v, const u8 *back)
 static void run_block(struct vcpu *v)
 {
     struct bt *bt = bt_of(v);
-    if (v->cpl == 3 && bt->windows && windows_due(bt->windows))
-        window_refresh(v);
+    bt_settle(v);
     bt->stats.misses++;
     struct tcode *known = bt->interpret ? NULL : tcode_recall(v);
     struct block *b = known ? known->b : cache_find(v, 0);
@@ -241,8 +240,6 @@ static void run_block(struct vcpu *v)
     bool interpret = bt->interpret;
     bt->interpret = false;
     struct tcode *t = b && !interpret ? code_for(v, b) : NULL;
-    if (t && v->cpl == 3 && bt->windows && windows_due(bt->windows))
-        return; /* finding it has taken a page from the window: that comes first */
     if (!t) {
         interp_blocks(v, b, 0);
     } else if (UNLIKELY(bt->check != NULL)) {

@@ -1,416 +1,426 @@
 /* SPDX-License-Identifier: MIT */
 #include "bt/window.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
-#include <x86intrin.h>
 
-#include "bt/internal.h"
+#include "bt/codemem.h"
 #include "cpu/fpu.h"
 #include "cpu/paging.h"
 
-#define WINDOW_BYTES (GIB(4) + MIB(1)) /* what the last byte's access reaches beyond 4 GiB too */
-#define WINDOWS      6
-#define SPACES       64
-#define PAGES_MOST   16384 /* in all windows: each is a mapping, of 65,530 that Linux allows */
-#define RUN_MOST     16    /* pages filled ahead of a sequential access */
-#define LINEAR_PAGES (1u << 20)
-#define HWCAP2_FSGS  (1 << 1)
+#define LINEAR_PAGES  (1u << 20)
+#define FRAMES        (1u << 26) /* pages of the memfd that `frame` has room for: 256 GiB */
+#define SMALL_MOST    8192       /* in one window: each is a mapping, of 65,530 that Linux allows */
+#define LARGE_MOST    2048       /* all of 4 GiB in pages of 2 MiB */
+#define RUN_MOST      16         /* pages filled ahead of a sequential access */
+#define SLOT_LARGE    (1u << 31)
+#define EXIT_INTERNAL 70 /* the monitor itself failed */
 
-/* In TSC cycles: when an address space is worth a window, and what a page in and out of it costs.
- */
-#define PROMOTE_AFTER 8000000
-#define PROMOTE_NEVER ((u64)1 << 40)
-#define COST_OF_PAGE  15000
-
-struct wpage {
+struct window_page {
     u32 la;
-    bool writable;
+    u32 size;
+    u32 next; /* small: the next one in the list of its frame, as in `frame` */
+    bool writable, global;
     u64 offset; /* in the memfd */
     struct paging_refs refs;
 };
 
-struct window {
-    u8 *base;
-    u32 *slot; /* by linear page: index in page[] plus 1, 0 none */
-    struct wpage *page;
-    unsigned count;
-    u32 last_la; /* filled last, and how far ahead */
-    unsigned run;
-    u64 used;   /* for the eviction of the one not used for longest */
-    u32 format; /* CR0 and CR4 bits that give paging entries their meaning */
-    bool taken;
-};
+/* ---- the host's mappings ---- */
 
-/* What is known of an address space. */
-struct space {
-    u64 cr3;
-    u64 cycles;    /* that it has run for since it is known, or since its window was taken away */
-    u64 threshold; /* of cycles, for a window */
-    u64 cost;      /* of its window's changes */
-    struct window *w;
-};
-
-struct windows {
-    struct vcpu *v;
-    struct window window[WINDOWS];
-    struct space space[SPACES];
-    struct space *now;
-    u64 since; /* TSC when `now` began to run or was charged */
-    bool stale;
-    u64 gs; /* GS base as set */
-    u64 clock;
-    unsigned pages;
-    struct window_stats stats;
-};
-
-static struct windows *of(const struct vcpu *v)
+static bool protect(struct window *w, u64 la, u64 size, bool writable)
 {
-    return bt_of(v)->windows;
+    fpu_put_away(w->v);
+    return mprotect(w->base + la, size, PROT_READ | (writable ? PROT_WRITE : 0)) == 0;
 }
 
-const struct window_stats *windows_stats(const struct windows *ws)
-{
-    return &ws->stats;
-}
-
-/* ---- mapping ---- */
-
-static void set_gs(struct windows *ws, u64 base)
-{
-    if (ws->gs != base)
-        __asm__ volatile("wrgsbase %0" : : "r"(base));
-    ws->gs = base;
-}
-
-void windows_bind(struct windows *ws)
-{
-    u64 base = ws->gs;
-    __asm__ volatile("wrgsbase %0" : : "r"(base));
-}
-
-static bool map_page(struct windows *ws, const struct window *w, const struct wpage *p)
+static bool map(struct window *w, const struct window_page *p)
 {
     int prot = PROT_READ | (p->writable ? PROT_WRITE : 0);
-    fpu_put_away(ws->v);
-    return mmap(w->base + p->la, PAGE_BYTES, prot, MAP_SHARED | MAP_FIXED | MAP_POPULATE,
-                physmem_fd(ws->v->pm), (off_t)p->offset) != MAP_FAILED;
+    int flags = MAP_SHARED | MAP_FIXED | (p->size == PAGE_BYTES ? MAP_POPULATE : 0);
+    fpu_put_away(w->v);
+    return mmap(w->base + p->la, p->size, prot, flags, physmem_fd(w->v->pm), (off_t)p->offset) !=
+           MAP_FAILED;
 }
 
-static void unmap_range(struct window *w, u64 from, u64 size)
+/* A page that the guest has taken away must not stay visible: if the host refuses, all is over. */
+static void unmap(struct window *w, u64 la, u64 size)
 {
-    if (mmap(w->base + from, size, PROT_NONE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-        abort(); /* a page that the guest has taken away stays visible: nothing may go on */
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+    fpu_put_away(w->v);
+    if (mmap(w->base + la, size, PROT_NONE, flags, -1, 0) != MAP_FAILED)
+        return;
+    perror("anello: the host does not take a page out of a window");
+    exit(EXIT_INTERNAL);
 }
 
-/* Takes page i out of the books; the last one takes its place. */
-static void forget_page(struct windows *ws, struct window *w, unsigned i)
+/* ---- the books ---- */
+
+static u32 *frame_of(struct window *w, u64 offset)
 {
-    w->slot[w->page[i].la >> PAGE_SHIFT] = 0;
-    w->page[i] = w->page[--w->count];
-    if (i < w->count)
-        w->slot[w->page[i].la >> PAGE_SHIFT] = i + 1;
-    ws->pages--;
+    return &w->frame[offset >> PAGE_SHIFT];
 }
 
-static void empty_window(struct windows *ws, struct window *w)
+static void enter_small(struct window *w, unsigned i)
 {
-    fpu_put_away(ws->v);
-    while (w->count)
-        forget_page(ws, w, w->count - 1);
-    unmap_range(w, 0, WINDOW_BYTES);
+    struct window_page *p = &w->small[i];
+    u32 *frame = frame_of(w, p->offset);
+    w->slot[p->la >> PAGE_SHIFT] = i + 1;
+    p->next = *frame;
+    *frame = i + 1;
+    w->locals += !p->global;
+}
+
+static void leave_small(struct window *w, unsigned i)
+{
+    const struct window_page *p = &w->small[i];
+    u32 *at = frame_of(w, p->offset);
+    while (*at != i + 1)
+        at = &w->small[*at - 1].next;
+    *at = p->next;
+    w->slot[p->la >> PAGE_SHIFT] = 0;
+    w->locals -= !p->global;
+}
+
+/* The last one takes its place. */
+static void forget_small(struct window *w, unsigned i)
+{
+    unsigned last = w->smalls - 1;
+    leave_small(w, i);
+    if (i != last) {
+        leave_small(w, last);
+        w->small[i] = w->small[last];
+        enter_small(w, i);
+    }
+    w->smalls--;
+}
+
+static void set_slots(struct window *w, const struct window_page *p, u32 slot)
+{
+    for (u32 n = 0; n < p->size >> PAGE_SHIFT; n++) {
+        u32 page = (p->la >> PAGE_SHIFT) + n;
+        w->slot[page] = slot;
+        w->shut[page / 64] &= ~bit64(page % 64);
+    }
+}
+
+static void forget_large(struct window *w, unsigned i)
+{
+    unsigned last = --w->larges;
+    w->locals -= !w->large[i].global;
+    set_slots(w, &w->large[i], 0);
+    if (i == last)
+        return;
+    w->large[i] = w->large[last];
+    for (u32 n = 0; n < w->large[i].size >> PAGE_SHIFT; n++)
+        w->slot[(w->large[i].la >> PAGE_SHIFT) + n] = SLOT_LARGE | (i + 1);
+}
+
+/* What the entries' meaning hangs on. */
+static u32 paging_format(const struct vcpu *v)
+{
+    return (u32)(v->cr0 & CR0_PG) >> 8 | (u32)(v->cr4 & (CR4_PAE | CR4_PSE | CR4_PGE)) |
+           (v->efer & EFER_NXE ? 1 : 0);
+}
+
+static bool surroundings_same(const struct window *w)
+{
+    const struct vcpu *v = w->v;
+    return w->format == paging_format(v) && w->changes == physmem_fast(v->pm)->changes &&
+           w->a20_mask == v->a20_mask;
+}
+
+static void note_surroundings(struct window *w)
+{
+    w->format = paging_format(w->v);
+    w->changes = physmem_fast(w->v->pm)->changes;
+    w->a20_mask = w->v->a20_mask;
+}
+
+void window_empty(struct window *w)
+{
+    if (w->smalls || w->larges)
+        unmap(w, 0, WINDOW_BYTES);
+    while (w->smalls)
+        forget_small(w, w->smalls - 1);
+    while (w->larges)
+        forget_large(w, w->larges - 1);
+    note_surroundings(w);
+    w->doubted = false;
+}
+
+/* ---- marks ---- */
+
+static bool marked(const struct window *w, u64 offset)
+{
+    return *physmem_marks(w->v->pm, offset) != 0;
+}
+
+static void shut_in_large(struct window *w, const struct window_page *p, u64 offset)
+{
+    u64 la = p->la + (offset - p->offset);
+    u32 page = (u32)(la >> PAGE_SHIFT);
+    if (!p->writable || (w->shut[page / 64] >> page % 64 & 1))
+        return;
+    if (!protect(w, la, PAGE_BYTES, false))
+        unmap(w, la, PAGE_BYTES); /* it is shut all the more */
+    w->shut[page / 64] |= bit64(page % 64);
+}
+
+void window_shut(struct window *w, u64 offset)
+{
+    if (offset >> PAGE_SHIFT >= FRAMES)
+        return;
+    for (u32 i = *frame_of(w, offset); i; i = w->small[i - 1].next) {
+        struct window_page *p = &w->small[i - 1];
+        if (p->writable && !protect(w, p->la, PAGE_BYTES, false))
+            unmap(w, p->la, PAGE_BYTES);
+        p->writable = false;
+    }
+    for (unsigned i = 0; i < w->larges; i++) {
+        if (offset - w->large[i].offset < w->large[i].size)
+            shut_in_large(w, &w->large[i], offset & ~PAGE_OFFSET_MASK);
+    }
+}
+
+/* Marks that were made unheard: by another thread. */
+static void shut_marked(struct window *w)
+{
+    for (unsigned i = 0; i < w->smalls; i++) {
+        if (w->small[i].writable && marked(w, w->small[i].offset))
+            window_shut(w, w->small[i].offset);
+    }
+    for (unsigned i = 0; i < w->larges; i++) {
+        const struct window_page *p = &w->large[i];
+        for (u64 at = 0; at < p->size; at += PAGE_BYTES) {
+            if (marked(w, p->offset + at))
+                shut_in_large(w, p, p->offset + at);
+        }
+    }
 }
 
 /* ---- validation ---- */
 
-static u32 paging_format(const struct vcpu *v)
+static void drop_small(struct window *w, unsigned i)
 {
-    return (u32)(v->cr0 & CR0_PG) >> 8 | (u32)(v->cr4 & (CR4_PAE | CR4_PSE)) |
-           (v->efer & EFER_NXE ? 1 : 0);
+    unmap(w, w->small[i].la, PAGE_BYTES);
+    forget_small(w, i);
 }
 
-/* Whether the page may stay as it is; takes write permission from it where only that has gone. */
-static bool still_right(struct windows *ws, struct window *w, struct wpage *p)
-{
-    struct vcpu *v = ws->v;
-    if (!paging_refs_same(v, &p->refs))
-        return false;
-    struct phys_page now = physmem_lookup(v->pm, p->refs.pa);
-    if ((now.kind != PHYS_RAM && now.kind != PHYS_ROM) || now.offset != p->offset)
-        return false;
-    if (p->writable && *physmem_marks(v->pm, p->offset)) {
-        fpu_put_away(v);
-        p->writable = false;
-        return mprotect(w->base + p->la, PAGE_BYTES, PROT_READ) == 0;
-    }
-    return true;
-}
-
-/* Returns how many pages had to go. */
-static unsigned validate(struct windows *ws, struct window *w)
+/* From the last page on: forgetting moves later ones. */
+static unsigned validate_smalls(struct window *w, bool globals)
 {
     unsigned gone = 0;
-    ws->stats.validations++;
-    if (w->format != paging_format(ws->v)) {
-        gone = w->count;
-        empty_window(ws, w);
-        w->format = paging_format(ws->v);
-        return gone;
-    }
-    for (unsigned i = w->count; i-- > 0;) {
-        if (still_right(ws, w, &w->page[i]))
+    for (unsigned i = w->smalls; i-- > 0;) {
+        const struct window_page *p = &w->small[i];
+        if ((p->global && !globals) || paging_refs_same(w->v, &p->refs))
             continue;
-        fpu_put_away(ws->v);
-        unmap_range(w, w->page[i].la, PAGE_BYTES);
-        forget_page(ws, w, i);
+        drop_small(w, i);
         gone++;
     }
     return gone;
 }
 
-/* ---- address spaces ---- */
-
-/* Those of CR3 that name the top table. PAE's is 32 bytes long: there may be many in a page. */
-static u64 address_bits(const struct vcpu *v)
+static unsigned validate_larges(struct window *w, bool globals)
 {
-    return v->cr4 & CR4_PAE ? 0xffffffe0u : 0xfffff000u;
-}
-
-static struct space *space_of(struct windows *ws, u64 cr3)
-{
-    struct space *s = &ws->space[(cr3 >> 5 ^ cr3 >> PAGE_SHIFT ^ cr3 >> 18) % SPACES];
-    if (s->cr3 != cr3 || !s->threshold) {
-        if (s->w)
-            s->w->taken = false;
-        *s = (struct space){.cr3 = cr3, .threshold = PROMOTE_AFTER};
+    unsigned gone = 0;
+    for (unsigned i = w->larges; i-- > 0;) {
+        const struct window_page *p = &w->large[i];
+        if ((p->global && !globals) || paging_refs_same(w->v, &p->refs))
+            continue;
+        unmap(w, p->la, p->size);
+        forget_large(w, i);
+        gone++;
     }
-    return s;
+    return gone;
 }
 
-static void charge(struct windows *ws)
+unsigned window_validate(struct window *w)
 {
-    u64 tsc = __rdtsc();
-    if (ws->now)
-        ws->now->cycles += tsc - ws->since;
-    ws->since = tsc;
-}
-
-static struct window *take_window(struct windows *ws)
-{
-    struct window *w = &ws->window[0];
-    for (unsigned i = 0; i < WINDOWS && w->taken; i++) {
-        if (!ws->window[i].taken || ws->window[i].used < w->used)
-            w = &ws->window[i];
+    unsigned gone = 0;
+    if (!surroundings_same(w)) {
+        gone = w->smalls + w->larges;
+        window_empty(w);
+        return gone;
     }
-    if (w->taken) {
-        for (unsigned i = 0; i < SPACES; i++) {
-            if (ws->space[i].w == w)
-                ws->space[i].w = NULL;
-        }
-        ws->stats.evictions++;
+    bool globals = w->user || w->doubted;
+    if (globals || w->locals)
+        gone = validate_smalls(w, globals) + validate_larges(w, globals);
+    if (w->doubted)
+        shut_marked(w);
+    w->doubted = false;
+    return gone;
+}
+
+unsigned window_validate_page(struct window *w, u32 la)
+{
+    u32 slot = w->slot[la >> PAGE_SHIFT];
+    if (!slot)
+        return 0;
+    if (slot & SLOT_LARGE) {
+        w->doubted = true;
+        return window_validate(w);
     }
-    if (w->count)
-        empty_window(ws, w);
-    w->taken = true;
-    w->format = paging_format(ws->v);
-    ws->stats.promotions++;
-    return w;
-}
-
-static void promote(struct windows *ws, struct space *s)
-{
-    s->w = take_window(ws);
-    s->cycles = s->cost = 0;
-}
-
-/* The window costs more than it gains: the guest changes this address space all the time, or it
- * belongs to another process by now. */
-static void demote(struct windows *ws, struct space *s)
-{
-    empty_window(ws, s->w);
-    s->w->taken = false;
-    s->w = NULL;
-    s->cycles = 0;
-    if (s->threshold < PROMOTE_NEVER)
-        s->threshold *= 4;
-    ws->stats.demotions++;
-}
-
-static bool too_dear(const struct space *s)
-{
-    return s->cost > PROMOTE_AFTER && s->cost > s->cycles / 4;
-}
-
-bool windows_due(const struct windows *ws)
-{
-    const struct space *s = ws->now;
-    if (ws->stale || !s)
-        return true;
-    return !s->w && s->cycles + (__rdtsc() - ws->since) > s->threshold;
-}
-
-void window_refresh(struct vcpu *v)
-{
-    struct windows *ws = of(v);
-    u32 extra = 0;
-    charge(ws);
-    struct space *s = ws->now = space_of(ws, v->cr3 & address_bits(v));
-    if (!s->w && s->cycles > s->threshold) {
-        if (v->cr0 & CR0_PG)
-            promote(ws, s);
-        else
-            s->cycles = 0; /* no paging entries to validate pages by */
-    }
-    if (s->w) {
-        s->cost += validate(ws, s->w) * (u64)COST_OF_PAGE;
-        s->w->used = ++ws->clock;
-        if (too_dear(s))
-            demote(ws, s);
-    }
-    if (s->w) {
-        set_gs(ws, (u64)(uintptr_t)s->w->base);
-        extra = MODE_WINDOW;
-    }
-    ws->stale = false;
-    if (v->user_mode != extra) {
-        v->user_mode = extra;
-        vcpu_mode_changed(v);
-    }
-}
-
-static void map_changed(struct vcpu *v)
-{
-    of(v)->stale = true;
+    if (paging_refs_same(w->v, &w->small[slot - 1].refs))
+        return 0;
+    drop_small(w, slot - 1);
+    return 1;
 }
 
 /* ---- filling ---- */
 
-bool window_has(const struct windows *ws, u64 at)
+/* Where la leads, if this window's code has been there: A is set. */
+static bool walk_to(struct window *w, u32 la, struct walk *walk)
 {
-    return ws->gs && at - ws->gs < WINDOW_BYTES;
+    u32 error;
+    unsigned view = w->user ? TLB_USER : TLB_KERNEL;
+    return paging_walk(w->v, la, ACCESS_READ, view, true, walk, &error) && walk->accessed &&
+           walk->user == w->user;
 }
 
-/* Adds or changes the page for what the guest's page tables say now. */
-static bool fill_page(struct windows *ws, struct window *w, u32 la, u64 offset, bool writable)
+static bool fill_small(struct window *w, u32 la, const struct walk *walk)
 {
-    unsigned i = w->slot[la >> PAGE_SHIFT];
-    struct wpage p = {.la = la, .offset = offset, .writable = writable};
-    if (!paging_refs(ws->v, la, &p.refs))
+    struct vcpu *v = w->v;
+    struct phys_page page = physmem_lookup(v->pm, walk->pa);
+    if ((page.kind != PHYS_RAM && page.kind != PHYS_ROM) || page.offset >> PAGE_SHIFT >= FRAMES)
         return false;
-    if (!i && ws->pages >= PAGES_MOST)
+    struct window_page p = {.la = la, .size = PAGE_BYTES, .offset = page.offset};
+    p.global = walk->global;
+    p.writable = page.kind == PHYS_RAM && walk->writable && walk->dirty &&
+                 !marked(w, page.offset) && !v->journal;
+    u32 slot = w->slot[la >> PAGE_SHIFT];
+    if (slot) {
+        const struct window_page *old = &w->small[slot - 1];
+        if (old->offset == p.offset && old->writable == p.writable)
+            return false; /* it was there: something else is wrong with the access */
+        forget_small(w, slot - 1);
+    }
+    if (w->smalls == SMALL_MOST)
         return false;
-    if (!map_page(ws, w, &p)) {
-        if (i) {
-            unmap_range(w, la, PAGE_BYTES);
-            forget_page(ws, w, i - 1);
-        }
+    if (!paging_refs(v, la, &p.refs) || !map(w, &p)) {
+        unmap(w, la, PAGE_BYTES);
         return false;
     }
-    if (!i) {
-        i = ++w->count;
-        w->slot[la >> PAGE_SHIFT] = i;
-        ws->pages++;
-        ws->stats.pages++;
-    }
-    w->page[i - 1] = p;
+    w->small[w->smalls++] = p;
+    enter_small(w, w->smalls - 1);
     return true;
 }
 
-/* A page that nobody has trapped on yet: only as far as its A and D bits are set already. */
-static bool fill_ahead(struct windows *ws, struct window *w, u32 la)
+/* Whether a large page is RAM from end to end, and free to be mapped as one. */
+static bool whole(const struct window *w, u32 la, u64 pa, u64 size, u64 *offset)
 {
-    struct vcpu *v = ws->v;
-    struct walk walk;
-    u32 error;
-    if (w->slot[la >> PAGE_SHIFT] ||
-        !paging_walk(v, la, ACCESS_READ, TLB_USER, true, &walk, &error) || !walk.accessed)
-        return false;
-    struct phys_page page = physmem_lookup(v->pm, walk.pa);
-    if (page.kind != PHYS_RAM)
-        return false;
-    bool writable =
-        walk.writable && walk.dirty && !*physmem_marks(v->pm, page.offset) && !v->journal;
-    return fill_page(ws, w, la, page.offset, writable);
+    for (u64 at = 0; at < size; at += PAGE_BYTES) {
+        struct phys_page page = physmem_lookup(w->v->pm, pa + at);
+        if (page.kind != PHYS_RAM || w->slot[(la + at) >> PAGE_SHIFT])
+            return false;
+        if (!at)
+            *offset = page.offset;
+        else if (page.offset != *offset + at)
+            return false;
+    }
+    return true;
 }
 
-/* Pages that are accessed in order come in runs of growing length. */
-static void run_ahead(struct windows *ws, struct space *s, u32 la)
+static bool fill_large(struct window *w, u32 la, const struct walk *walk)
 {
-    struct window *w = s->w;
+    struct vcpu *v = w->v;
+    u64 size = walk->page_size, within = la & (size - 1);
+    struct window_page p = {.la = (u32)(la - within), .size = (u32)size, .global = walk->global};
+    if (size == PAGE_BYTES || size > MIB(4) || w->larges == LARGE_MOST ||
+        !whole(w, p.la, (walk->pa & ~PAGE_OFFSET_MASK) - within, size, &p.offset))
+        return false;
+    p.writable = walk->writable && walk->dirty && !v->journal;
+    if (!paging_refs(v, la, &p.refs) || !map(w, &p))
+        return false;
+    w->large[w->larges++] = p;
+    w->locals += !p.global;
+    set_slots(w, &p, SLOT_LARGE | w->larges);
+    for (u64 at = 0; at < size; at += PAGE_BYTES) {
+        if (marked(w, p.offset + at))
+            shut_in_large(w, &p, p.offset + at);
+    }
+    return true;
+}
+
+/* A page within a large one that has trapped: it may be written again, or for the first time. */
+static bool open_in_large(struct window *w, u32 la, const struct walk *walk)
+{
+    unsigned i = (w->slot[la >> PAGE_SHIFT] & ~SLOT_LARGE) - 1;
+    const struct window_page *p = &w->large[i];
+    u32 page = la >> PAGE_SHIFT;
+    if (!p->writable) {
+        if (!walk->writable || !walk->dirty || w->v->journal)
+            return false;
+        unmap(w, p->la, p->size); /* the guest has set D: all of it anew */
+        forget_large(w, i);
+        return fill_large(w, la, walk);
+    }
+    if (!(w->shut[page / 64] >> page % 64 & 1) || marked(w, p->offset + (la - p->la)) ||
+        !protect(w, la, PAGE_BYTES, true))
+        return false;
+    w->shut[page / 64] &= ~bit64(page % 64);
+    return true;
+}
+
+/* Pages that are accessed in order come in runs of growing length: as far as nobody has to trap on
+ * them to set A or D. */
+static unsigned run_ahead(struct window *w, u32 la)
+{
+    struct walk walk;
+    unsigned n = 0;
     bool sequential = la == w->last_la + PAGE_BYTES;
     w->run = sequential ? (w->run < RUN_MOST / 2 ? w->run * 2 + 1 : RUN_MOST) : 0;
     w->last_la = la;
-    for (unsigned n = 0; n < w->run; n++) {
-        if (w->last_la >= UINT32_MAX - 2 * PAGE_BYTES ||
-            !fill_ahead(ws, w, w->last_la + (u32)PAGE_BYTES))
+    for (; n < w->run && w->last_la < UINT32_MAX - 2 * PAGE_BYTES; n++) {
+        u32 next = w->last_la + (u32)PAGE_BYTES;
+        if (w->slot[next >> PAGE_SHIFT] || !walk_to(w, next, &walk) || !fill_small(w, next, &walk))
             break;
-        w->last_la += (u32)PAGE_BYTES;
+        w->last_la = next;
     }
+    return n;
 }
 
-bool window_fill(struct vcpu *v, u64 at)
+unsigned window_fill(struct window *w, u32 la)
 {
-    struct windows *ws = of(v);
-    struct space *s = ws->now;
-    u64 la = (at - ws->gs) & ~PAGE_OFFSET_MASK;
-    if (!s || !s->w || ws->stale || la > UINT32_MAX || v->cpl != 3)
-        return false;
-    const struct tlb_entry *e = tlb_entry(v, la, TLB_USER);
-    if (e->read != la)
-        return false;
-    bool writable = e->write == la;
-    unsigned i = s->w->slot[la >> PAGE_SHIFT];
-    if (i && s->w->page[i - 1].writable == writable && s->w->page[i - 1].offset == e->offset)
-        return false; /* it was there: something else is wrong with the access */
-    ws->stats.fills++;
-    s->cost += COST_OF_PAGE;
-    if (!fill_page(ws, s->w, (u32)la, e->offset, writable))
-        return false;
-    run_ahead(ws, s, (u32)la);
-    return true;
+    struct walk walk;
+    la &= ~(u32)PAGE_OFFSET_MASK;
+    if (!surroundings_same(w) || !walk_to(w, la, &walk))
+        return 0;
+    if (w->slot[la >> PAGE_SHIFT] & SLOT_LARGE)
+        return open_in_large(w, la, &walk);
+    if (!w->slot[la >> PAGE_SHIFT] && fill_large(w, la, &walk))
+        return 1;
+    return fill_small(w, la, &walk) ? 1 + run_ahead(w, la) : 0;
 }
 
 /* ---- life ---- */
 
-struct windows *windows_create(struct vcpu *v)
+bool window_create(struct window *w, struct vcpu *v, bool user)
 {
-    if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGS))
-        return NULL;
-    struct windows *ws = calloc(1, sizeof *ws);
-    if (!ws)
-        return NULL;
-    ws->v = v;
-    ws->stale = true;
-    for (unsigned i = 0; i < WINDOWS; i++) {
-        struct window *w = &ws->window[i];
-        w->base = codemem_reserve(WINDOW_BYTES, PROT_NONE);
-        w->slot = codemem_reserve(sizeof *w->slot * LINEAR_PAGES, PROT_READ | PROT_WRITE);
-        w->page = codemem_reserve(sizeof *w->page * PAGES_MOST, PROT_READ | PROT_WRITE);
-        if (!w->base || !w->slot || !w->page) {
-            windows_destroy(ws);
-            return NULL;
-        }
-    }
-    v->map_changed = map_changed;
-    return ws;
+    const int prot = PROT_READ | PROT_WRITE;
+    *w = (struct window){.v = v, .user = user};
+    w->base = codemem_reserve(WINDOW_BYTES, PROT_NONE);
+    w->slot = codemem_reserve(sizeof *w->slot * LINEAR_PAGES, prot);
+    w->shut = codemem_reserve(LINEAR_PAGES / 8, prot);
+    w->frame = codemem_reserve(sizeof *w->frame * FRAMES, prot);
+    w->small = codemem_reserve(sizeof *w->small * SMALL_MOST, prot);
+    w->large = codemem_reserve(sizeof *w->large * LARGE_MOST, prot);
+    return w->base && w->slot && w->shut && w->frame && w->small && w->large;
 }
 
-void windows_destroy(struct windows *ws)
+static void release(void *p, size_t size)
 {
-    if (!ws)
-        return;
-    ws->v->map_changed = NULL;
-    ws->v->user_mode = 0;
-    for (unsigned i = 0; i < WINDOWS; i++) {
-        struct window *w = &ws->window[i];
-        if (w->base)
-            munmap(w->base, WINDOW_BYTES);
-        if (w->slot)
-            munmap(w->slot, sizeof *w->slot * LINEAR_PAGES);
-        if (w->page)
-            munmap(w->page, sizeof *w->page * PAGES_MOST);
-    }
-    free(ws);
+    if (p)
+        munmap(p, size);
+}
+
+void window_destroy(struct window *w)
+{
+    release(w->base, WINDOW_BYTES);
+    release(w->slot, sizeof *w->slot * LINEAR_PAGES);
+    release(w->shut, LINEAR_PAGES / 8);
+    release(w->frame, sizeof *w->frame * FRAMES);
+    release(w->small, sizeof *w->small * SMALL_MOST);
+    release(w->large, sizeof *w->large * LARGE_MOST);
+    *w = (struct window){.base = NULL};
 }

@@ -172,6 +172,7 @@ static void rebuild(struct physmem *pm, u64 pa, u64 size)
     for (u64 i = first; i <= last; i++)
         rebuild_leaf(pm, i, scratch);
     free(scratch);
+    __atomic_fetch_add(&pm->fast.changes, 1, __ATOMIC_RELEASE);
     for (struct phys_listener *l = pm->listeners; l; l = l->next) {
         if (l->remapped)
             l->remapped(l->opaque, pa, size);

@@ -147,6 +147,7 @@ void physmem_each_run(struct physmem *pm,
 struct physmem_fast {
     u8 *base;  /* host address of offset 0 */
     u8 *marks; /* one byte a page of the memfd */
+    u32 changes; /* of the map, counted: atomic */
 };
 static inline const struct physmem_fast *physmem_fast(const struct physmem *pm)
 {

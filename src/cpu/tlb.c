@@ -45,10 +45,10 @@ static void flush_word(struct vcpu *v, unsigned view, unsigned w, u64 bits)
         clear_entry(&v->tlb[view][w * 64 + (unsigned)__builtin_ctzll(bits)]);
 }
 
-static void tell_translator(struct vcpu *v)
+static void tell_translator(struct vcpu *v, enum map_change what, u64 where)
 {
     if (v->map_changed)
-        v->map_changed(v);
+        v->map_changed(v, what, where);
 }
 
 static void forget_seen(struct code_seen *seen)
@@ -99,7 +99,7 @@ void tlb_flush(struct vcpu *v)
 {
     step_epoch(v, 0);
     step_epoch(v, 1);
-    tell_translator(v);
+    tell_translator(v, MAP_ALL, 0);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)
             flush_word(v, view, w, v->tlb_used[view][w]);
@@ -112,7 +112,7 @@ void tlb_flush_nonglobal(struct vcpu *v)
     step_epoch(v, 0);
     if (v->local_code)
         step_epoch(v, 1);
-    tell_translator(v);
+    tell_translator(v, MAP_SPACE, 0);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)
             flush_word(v, view, w, v->tlb_used[view][w] & ~v->tlb_global[view][w]);
@@ -126,7 +126,7 @@ void tlb_flush_page(struct vcpu *v, u64 la)
         return;
     }
     unsigned index = (la >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
-    tell_translator(v);
+    tell_translator(v, MAP_LINEAR, la);
     for (unsigned other = 0; other < 2; other++) {
         if (v->code_seen[other].bit[code_page(la) / 64] >> code_page(la) % 64 & 1)
             step_epoch(v, other);
@@ -140,7 +140,7 @@ void tlb_flush_page(struct vcpu *v, u64 la)
 void tlb_protect(struct vcpu *v, u64 offset)
 {
     offset &= ~PAGE_OFFSET_MASK;
-    tell_translator(v);
+    tell_translator(v, MAP_MARKED, offset);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++) {
             for (u64 bits = v->tlb_used[view][w]; bits; bits &= bits - 1) {

@@ -316,5 +316,5 @@ void vcpu_mode_changed(struct vcpu *v)
     else
         v->view = smap && !(v->rflags & FLAG_AC) ? TLB_KERNEL_SMAP : TLB_KERNEL;
     v->mode |= v->view == TLB_KERNEL_SMAP ? MODE_SMAP : 0;
-    v->mode |= v->cpl == 3 ? v->user_mode : 0;
+    v->mode |= v->window_mode[v->cpl == 3];
 }

@@ -184,6 +184,14 @@ struct tlb_entry {
 };
 _Static_assert(sizeof(struct tlb_entry) == 64, "an entry is a cache line");
 
+/* What the TLB has lost or restricted. */
+enum map_change {
+    MAP_ALL,    /* anything: the physical map, the format of paging entries, marks of pages */
+    MAP_SPACE,  /* all that is not global */
+    MAP_LINEAR, /* the page at this linear address */
+    MAP_MARKED, /* permission to write the page at this offset of the memfd */
+};
+
 /* Which view: what user code may touch, what the kernel may touch, and what the kernel may touch
  * with SMAP forbidding user pages. */
 enum tlb_view { TLB_USER, TLB_KERNEL, TLB_KERNEL_SMAP, TLB_VIEWS };
@@ -348,9 +356,9 @@ struct vcpu {
         struct vcpu *v); /* another thread set an event while `inside`. @asyncsignalsafe */
     void (*journal)(struct vcpu *v, u64 offset); /* NULL, or told of a page before it is written;
                                                     then no write is direct */
-    u32 user_mode;                               /* mode bits that the translator adds at CPL 3 */
-    void (*map_changed)(struct vcpu *v); /* NULL, or told that the TLB has lost or restricted
-                                            entries */
+    u32 window_mode[2]; /* mode bits that the translator adds, [1] at CPL 3 */
+    /* NULL, or told that the TLB has lost or restricted entries. On the CPU's own thread. */
+    void (*map_changed)(struct vcpu *v, enum map_change what, u64 where);
     u32 map_epoch[2]; /* of code at CPL 3, and of all other: steps when a linear address that code
                          was run from may lead elsewhere */
     bool local_code;  /* code outside CPL 3 was run from a page that is not global */

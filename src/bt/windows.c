@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+#include "bt/windows.h"
+
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <x86intrin.h>
+
+#include "bt/internal.h"
+
+#define WINDOWS     6 /* of user code */
+#define SPACES      64
+#define HWCAP2_FSGS (1 << 1)
+
+/* In TSC cycles: when an address space is worth a window, and what a page in or out of it costs. */
+#define PROMOTE_AFTER 8000000
+#define PROMOTE_NEVER ((u64)1 << 40)
+#define COST_OF_PAGE  15000
+
+/* What is known of an address space, or of the kernel. */
+struct space {
+    u64 cr3;
+    u64 cycles;    /* that it has run for since it is known, or since its window was taken away */
+    u64 threshold; /* of cycles, for a window */
+    u64 cost;      /* of its window's changes */
+    struct window *w;
+};
+
+struct windows {
+    struct vcpu *v;
+    struct window window[WINDOWS], kernel_window;
+    struct space *owner[WINDOWS];
+    u64 used[WINDOWS]; /* for the eviction of the one not used for longest */
+    struct space space[SPACES], kernel;
+    struct space *now; /* of user code */
+    u64 since;         /* TSC when `now` began to run or was charged */
+    /* The TLB has changed since the window was looked at; [1]: user code's. */
+    bool stale[2];
+    u8 settled; /* 1 or 2: nothing to do at CPL 0..2, or at CPL 3 */
+    u64 gs;     /* GS base as set */
+    u64 clock, promote_after;
+    struct window_stats stats;
+};
+
+const struct window_stats *windows_stats(const struct windows *ws)
+{
+    return &ws->stats;
+}
+
+static void set_gs(struct windows *ws, const struct window *w)
+{
+    u64 base = (u64)(uintptr_t)w->base;
+    if (ws->gs != base)
+        __asm__ volatile("wrgsbase %0" : : "r"(base));
+    ws->gs = base;
+}
+
+void windows_bind(struct windows *ws)
+{
+    __asm__ volatile("wrgsbase %0" : : "r"(ws->gs));
+}
+
+bool windows_has(const struct windows *ws, u64 at)
+{
+    return ws->gs && at - ws->gs < WINDOW_BYTES;
+}
+
+/* ---- address spaces ---- */
+
+/* Bits of CR3 that name the top table. PAE's is 32 bytes long: there may be many in a page. */
+static u64 address_bits(const struct vcpu *v)
+{
+    return v->cr4 & CR4_PAE ? 0xffffffe0u : 0xfffff000u;
+}
+
+static void disown(struct windows *ws, struct space *s)
+{
+    if (s->w)
+        ws->owner[s->w - ws->window] = NULL;
+    s->w = NULL;
+}
+
+static struct space *space_of(struct windows *ws, u64 cr3)
+{
+    struct space *s = &ws->space[(cr3 >> 5 ^ cr3 >> PAGE_SHIFT ^ cr3 >> 18) % SPACES];
+    if (s->cr3 != cr3 || !s->threshold) {
+        disown(ws, s);
+        *s = (struct space){.cr3 = cr3, .threshold = ws->promote_after};
+    }
+    return s;
+}
+
+static void charge(struct windows *ws)
+{
+    u64 tsc = __rdtsc(), cycles = tsc - ws->since;
+    if (ws->now)
+        ws->now->cycles += cycles;
+    ws->kernel.cycles += cycles;
+    ws->since = tsc;
+}
+
+/* A free window, or the one not used for longest. */
+static struct window *take_window(struct windows *ws)
+{
+    unsigned best = 0;
+    for (unsigned i = 0; i < WINDOWS && ws->owner[best]; i++) {
+        if (!ws->owner[i] || ws->used[i] < ws->used[best])
+            best = i;
+    }
+    if (ws->owner[best]) {
+        disown(ws, ws->owner[best]);
+        ws->stats.evictions++;
+    }
+    window_empty(&ws->window[best]);
+    return &ws->window[best];
+}
+
+static void promote(struct windows *ws, struct space *s)
+{
+    if (s == &ws->kernel) {
+        s->w = &ws->kernel_window;
+        window_empty(s->w);
+    } else {
+        s->w = take_window(ws);
+        ws->owner[s->w - ws->window] = s;
+    }
+    s->cycles = s->cost = 0;
+    ws->stats.promotions++;
+}
+
+/* The window costs more than it gains: the guest changes this address space all the time, or it
+ * belongs to another process by now. */
+static void demote(struct windows *ws, struct space *s)
+{
+    window_empty(s->w);
+    if (s == &ws->kernel)
+        s->w = NULL;
+    else
+        disown(ws, s);
+    s->cycles = 0;
+    if (s->threshold < PROMOTE_NEVER)
+        s->threshold = s->threshold * 4 + 1;
+    ws->stats.demotions++;
+}
+
+static bool too_dear(const struct windows *ws, const struct space *s)
+{
+    return s->cost > PROMOTE_AFTER && s->cost > ws->promote_after && s->cost > s->cycles / 4;
+}
+
+/* ---- settling ---- */
+
+static void validate(struct windows *ws, struct space *s)
+{
+    ws->stats.validations++;
+    s->cost += window_validate(s->w) * (u64)COST_OF_PAGE;
+    if (too_dear(ws, s))
+        demote(ws, s);
+}
+
+static void consider(struct windows *ws, struct space *s)
+{
+    charge(ws);
+    if (s->cycles <= s->threshold)
+        return;
+    if (ws->v->cr0 & CR0_PG)
+        promote(ws, s);
+    else
+        s->cycles = 0; /* no paging entries to validate pages by */
+}
+
+static struct space *current_space(struct windows *ws, bool user)
+{
+    if (!user)
+        return &ws->kernel;
+    if (ws->stale[1] || !ws->now) {
+        charge(ws);
+        ws->now = space_of(ws, ws->v->cr3 & address_bits(ws->v));
+    }
+    return ws->now;
+}
+
+void windows_settle(struct windows *ws)
+{
+    struct vcpu *v = ws->v;
+    bool user = v->cpl == 3;
+    if (LIKELY(ws->settled == 1 + user))
+        return;
+    struct space *s = current_space(ws, user);
+    if (s->w && ws->stale[user])
+        validate(ws, s);
+    else if (!s->w)
+        consider(ws, s);
+    ws->stale[user] = false;
+    ws->settled = s->w ? (u8)(1 + user) : 0; /* without one it is considered time and again */
+    if (s->w) {
+        set_gs(ws, s->w);
+        if (user)
+            ws->used[s->w - ws->window] = ++ws->clock;
+    }
+    u32 extra = s->w && (v->cr0 & CR0_PG) ? MODE_WINDOW : 0;
+    if (v->window_mode[user] != extra) {
+        v->window_mode[user] = extra;
+        vcpu_mode_changed(v);
+    }
+}
+
+/* One page: at once. */
+static void page_changed(struct space *s, u64 la)
+{
+    if (s && s->w && la <= UINT32_MAX)
+        s->cost += window_validate_page(s->w, (u32)la) * (u64)COST_OF_PAGE;
+}
+
+static void map_changed(struct vcpu *v, enum map_change what, u64 where)
+{
+    struct windows *ws = bt_of(v)->windows;
+    switch (what) {
+    case MAP_LINEAR:
+        page_changed(ws->now, where);
+        page_changed(&ws->kernel, where);
+        break;
+    case MAP_MARKED:
+        for (unsigned i = 0; i < WINDOWS; i++) {
+            if (ws->owner[i])
+                window_shut(&ws->window[i], where);
+        }
+        if (ws->kernel.w)
+            window_shut(ws->kernel.w, where);
+        break;
+    default:
+        for (unsigned i = 0; i < WINDOWS; i++)
+            ws->window[i].doubted |= what == MAP_ALL;
+        ws->kernel_window.doubted |= what == MAP_ALL;
+        ws->stale[0] = ws->stale[1] = true;
+        ws->settled = 0;
+    }
+}
+
+bool windows_fill(struct windows *ws, u64 at)
+{
+    bool user = ws->v->cpl == 3;
+    struct space *s = user ? ws->now : &ws->kernel;
+    u64 la = at - ws->gs;
+    if (!s || !s->w || ws->settled != 1 + user || la > UINT32_MAX ||
+        ws->gs != (u64)(uintptr_t)s->w->base)
+        return false;
+    unsigned pages = window_fill(s->w, (u32)la);
+    ws->stats.fills++;
+    ws->stats.pages += pages;
+    s->cost += COST_OF_PAGE;
+    return pages;
+}
+
+void windows_promote_after(struct windows *ws, u64 cycles)
+{
+    ws->promote_after = ws->kernel.threshold = cycles;
+}
+
+/* ---- life ---- */
+
+struct windows *windows_create(struct vcpu *v)
+{
+    if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGS))
+        return NULL;
+    struct windows *ws = calloc(1, sizeof *ws);
+    if (!ws)
+        return NULL;
+    ws->v = v;
+    ws->stale[0] = ws->stale[1] = true;
+    ws->since = __rdtsc();
+    windows_promote_after(ws, PROMOTE_AFTER);
+    bool ok = window_create(&ws->kernel_window, v, false);
+    for (unsigned i = 0; i < WINDOWS; i++)
+        ok &= window_create(&ws->window[i], v, true);
+    if (!ok) {
+        windows_destroy(ws);
+        return NULL;
+    }
+    v->map_changed = map_changed;
+    return ws;
+}
+
+void windows_destroy(struct windows *ws)
+{
+    if (!ws)
+        return;
+    ws->v->map_changed = NULL;
+    ws->v->window_mode[0] = ws->v->window_mode[1] = 0;
+    window_destroy(&ws->kernel_window);
+    for (unsigned i = 0; i < WINDOWS; i++)
+        window_destroy(&ws->window[i]);
+    free(ws);
+}
