@@ -142,18 +142,6 @@ static void op_cmc(struct vcpu *v, const struct insn *in)
     v->oszapc ^= OSZAPC_CF;
 }
 
-static void op_cld(struct vcpu *v, const struct insn *in)
-{
-    (void)in;
-    v->rflags &= ~(u64)FLAG_DF;
-}
-
-static void op_std(struct vcpu *v, const struct insn *in)
-{
-    (void)in;
-    v->rflags |= FLAG_DF;
-}
-
 /* Not in the manual: AL = CF ? FFh : 0. */
 static void op_salc(struct vcpu *v, const struct insn *in)
 {
@@ -184,8 +172,6 @@ exec_fn op_move_select(const struct insn *in)
     case OP_CLC: return op_clc;
     case OP_STC: return op_stc;
     case OP_CMC: return op_cmc;
-    case OP_CLD: return op_cld;
-    case OP_STD: return op_std;
     case OP_SALC: return op_salc;
     default: return NULL;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Instructions on the system flags: CLI, STI, PUSHF, POPF, CLAC, STAC; and HLT.
+ * Instructions on the system flags: CLI, STI, CLD, STD, PUSHF, POPF, CLAC, STAC; and HLT.
  *
  * With CR4.VME (virtual-8086 mode) or CR4.PVI (ring 3) a program that may not touch IF works on
  * VIF instead, and faults where an interrupt is waiting for it (VIP): SDM 3B §20.3, §20.4.
@@ -50,6 +50,26 @@ static void op_sti(struct vcpu *v, const struct insn *in)
     case IF_IS_FORBIDDEN: cpu_raise_error(v, VEC_GP, 0);
     }
     sys_done(v, in);
+}
+
+/* The direction is part of the mode. */
+static void set_df(struct vcpu *v, const struct insn *in, bool on)
+{
+    bool was = v->rflags & FLAG_DF;
+    v->rflags = on ? v->rflags | FLAG_DF : v->rflags & ~(u64)FLAG_DF;
+    if (was != on)
+        vcpu_mode_changed(v);
+    sys_done(v, in);
+}
+
+static void op_cld(struct vcpu *v, const struct insn *in)
+{
+    set_df(v, in, false);
+}
+
+static void op_std(struct vcpu *v, const struct insn *in)
+{
+    set_df(v, in, true);
 }
 
 /* ---- PUSHF, POPF ---- */
@@ -140,6 +160,8 @@ exec_fn op_sysflag_select(const struct insn *in)
     switch (in->op) {
     case OP_CLI: return op_cli;
     case OP_STI: return op_sti;
+    case OP_CLD: return op_cld;
+    case OP_STD: return op_std;
     case OP_PUSHF: return op_pushf;
     case OP_POPF: return op_popf;
     case OP_CLAC: return op_clac;

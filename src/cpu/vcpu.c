@@ -209,16 +209,24 @@ void vcpu_send_sipi(struct vcpu *v, u8 vector)
 
 #define NO_LIMIT ((u64)1 << 63)
 
+/* All that set_quick_limits() looks at, never 0. */
+static u64 limits_made_from(const struct segment *s, bool protected)
+{
+    return s->limit | (u64)s->attr << 32 | (u64)s->unusable << 48 | (u64)protected << 49 |
+           (u64)1 << 63;
+}
+
 /* Offsets that need no look at the descriptor: see struct segment. An access that wraps around at
  * the end of a 4 GiB segment is none beyond its limit. */
-static void set_quick_limits(struct vcpu *v, struct segment *s)
+static void set_quick_limits(struct segment *s, bool protected)
 {
     u64 end = s->limit == UINT32_MAX ? NO_LIMIT : (u64)s->limit + 1;
     bool code = s->attr & SEG_CODE;
+    s->end_of = limits_made_from(s, protected);
     s->end[0] = s->end[1] = 0;
     if (s->unusable || (!code && (s->attr & SEG_EXPAND_DOWN)))
         return;
-    if (!vcpu_protected(v)) { /* types are not checked */
+    if (!protected) { /* types are not checked */
         s->end[0] = s->end[1] = end;
         return;
     }
@@ -265,7 +273,7 @@ static u32 mode_of_segments(const struct vcpu *v)
     return mode;
 }
 
-static u32 mode_of_control(const struct vcpu *v)
+static u32 compute_mode_of_control(const struct vcpu *v)
 {
     u32 mode = 0;
     mode |= v->cr0 & CR0_PE ? MODE_PE : 0;
@@ -290,9 +298,25 @@ bool vcpu_virtual_intr_due(const struct vcpu *v)
     return (v->rflags & both) == both && v->cpl == 3 && virtual_flags;
 }
 
+/* They change seldom, flags and segments all the time. */
+static u32 mode_of_control(struct vcpu *v)
+{
+    if (UNLIKELY(v->control.cr0 != v->cr0 || v->control.cr4 != v->cr4 ||
+                 v->control.efer != v->efer || v->control.xcr0 != v->xcr0 ||
+                 v->control.dr7 != v->dr[7])) {
+        v->control.mode = compute_mode_of_control(v);
+        v->control.cr0 = v->cr0;
+        v->control.cr4 = v->cr4;
+        v->control.efer = v->efer;
+        v->control.xcr0 = v->xcr0;
+        v->control.dr7 = v->dr[7];
+    }
+    return v->control.mode;
+}
+
 static u32 mode_of_flags(const struct vcpu *v)
 {
-    u32 mode = 0;
+    u32 mode = v->rflags & FLAG_DF ? MODE_DF : 0;
     mode |= v->rflags & FLAG_VM ? MODE_VM : 0;
     mode |= v->rflags & FLAG_TF ? MODE_TF : 0;
     mode |= vcpu_virtual_intr_due(v) ? MODE_BREAK : 0;
@@ -303,10 +327,13 @@ static u32 mode_of_flags(const struct vcpu *v)
 
 void vcpu_mode_changed(struct vcpu *v)
 {
-    /* set_quick_limits() wants to know whether descriptor types count. */
+    /* vcpu_protected() looks at it: set_quick_limits() wants to know whether descriptor types count. */
     v->mode = mode_of_control(v) | mode_of_flags(v) | v->cpl;
-    for (unsigned s = 0; s < SEG_COUNT; s++)
-        set_quick_limits(v, &v->seg[s]);
+    bool protected = vcpu_protected(v);
+    for (unsigned s = 0; s < SEG_COUNT; s++) {
+        if (v->seg[s].end_of != limits_made_from(&v->seg[s], protected))
+            set_quick_limits(&v->seg[s], protected);
+    }
     v->mode |= mode_of_segments(v);
 
     bool smap = v->cr4 & CR4_SMAP;

@@ -157,6 +157,7 @@ struct segment {
     bool unusable; /* a null selector was loaded: any access faults (outside 64-bit mode) */
     u64 end[2];    /* [write]: accesses that end at or below this offset are allowed without further
                       checks; 0 when none are. Made by vcpu_mode_changed() */
+    u64 end_of;    /* what `end` was made from */
 };
 
 struct table_reg {
@@ -279,7 +280,8 @@ enum mode_bits {                    /* the mode word: what translations and cach
                  MODE_FS4G = 1 << 22,    /* FS: usable writable data, limit 4G; base any */
                  MODE_GS4G = 1 << 23,    /* GS, likewise */
                  MODE_SMAP = 1 << 24,    /* user pages are forbidden to explicit accesses */
-                 MODE_WINDOW = 1 << 25,  /* CPL 3 with a window (src/bt/window.h) */
+                 MODE_WINDOW = 1 << 25,  /* a window is in use (src/bt/windows.h) */
+                 MODE_DF = 1 << 26,
 };
 
 #define RECENT_EVENTS   16
@@ -300,6 +302,10 @@ struct vcpu {
     u64 rflags; /* without OSZAPC: use cpu/flags.h */
     u16 oszapc; /* the arithmetic flags as the host's LAHF and SETO give them: cpu/flags.h */
     u32 mode;   /* enum mode_bits; vcpu_mode_changed() computes it */
+    struct {    /* the part of it that control registers decide, and what they were */
+        u32 mode;
+        u64 cr0, cr4, efer, xcr0, dr7;
+    } control;
     u32 events; /* enum vcpu_event, atomic */
     u8 cpl;
     u8 view;     /* enum tlb_view of explicit accesses; vcpu_mode_changed() */
