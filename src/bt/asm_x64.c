@@ -22,19 +22,20 @@ enum opcode_bytes {
     OPC_ADDR32 = 0x67,
     OPC_MOV_R_IMM = 0xb8,
     OPC_GROUP1_IMM32 = 0x81,
-    OPC_GROUP1_IMM8 = 0x83,
+    OPC_GROUP2_IMM8 = 0xc1,
     OPC_MOV_RM_IMM = 0xc7,
-    OPC_GROUP3_BYTE = 0xf6,
     OPC_JMP = 0xe9,
     OPC_CALL = 0xe8,
     OPC_JRCXZ = 0xe3,
     OPC_JCC8 = 0x70,
     OPC_JCC32 = 0x80, /* after 0F */
     OPC_VEX3 = 0xc4,
+    OPC_PEXT = 0xf5,
     OPC_SHRX = 0xf7,
     OPC_RORX = 0xf0,
     OPC_GROUP3 = 0xf7,
 };
+enum group2 { G2_SHL = 4, G2_SHR };
 enum group3 { G3_NOT = 2 };
 
 void asm_init(struct asm_buf *a, u8 *at, size_t size, i64 delta)
@@ -168,6 +169,24 @@ void asm_mov_imm64(struct asm_buf *a, unsigned reg, u64 imm)
     asm_u64(a, imm);
 }
 
+void asm_alu_imm(struct asm_buf *a, enum x64_alu alu, unsigned reg, u32 imm)
+{
+    asm_rr(a, OPC_GROUP1_IMM32, alu, reg);
+    asm_u32(a, imm);
+}
+
+void asm_shl_imm(struct asm_buf *a, unsigned reg, u8 count)
+{
+    asm_rr(a, OPC_GROUP2_IMM8, G2_SHL, reg);
+    asm_byte(a, count);
+}
+
+void asm_shr_imm(struct asm_buf *a, unsigned reg, u8 count)
+{
+    asm_rr(a, OPC_GROUP2_IMM8, G2_SHR, reg);
+    asm_byte(a, count);
+}
+
 void asm_mov_mem_imm32(struct asm_buf *a, struct x64_mem m, u32 imm)
 {
     asm_rm(a, OPC_MOV_RM_IMM, 0, m);
@@ -221,6 +240,16 @@ void asm_rorx(struct asm_buf *a, unsigned dst, unsigned src, u8 count)
 {
     asm_vex_rr(a, (struct x64_vex){OPC_RORX, 3, 3, false, false}, dst, 0, src);
     asm_byte(a, count);
+}
+
+void asm_pext(struct asm_buf *a, unsigned dst, unsigned src, unsigned mask)
+{
+    asm_vex_rr(a, (struct x64_vex){OPC_PEXT, 2, 2, false, false}, dst, src, mask);
+}
+
+void asm_pdep(struct asm_buf *a, unsigned dst, unsigned src, unsigned mask)
+{
+    asm_vex_rr(a, (struct x64_vex){OPC_PEXT, 2, 3, false, false}, dst, src, mask);
 }
 
 void asm_not(struct asm_buf *a, unsigned reg)

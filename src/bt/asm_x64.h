@@ -69,6 +69,8 @@ enum x64_op {
 /* The /digit of group 5. */
 enum x64_group5 { XG5_CALL = 2, XG5_JMP = 4 };
 
+/* The /digit of group 1. */
+enum x64_alu { XG_ADD, XG_OR, XG_ADC, XG_SBB, XG_AND, XG_SUB, XG_XOR, XG_CMP };
 /* Conditions, as Jcc encodes them. */
 enum x64_cc {
     XCC_O,
@@ -135,6 +137,11 @@ void asm_rm(struct asm_buf *a, u32 op, unsigned reg, struct x64_mem m);
 /* mov r32, imm32 (zero-extends); mov r64, imm64. */
 void asm_mov_imm32(struct asm_buf *a, unsigned reg, u32 imm);
 void asm_mov_imm64(struct asm_buf *a, unsigned reg, u64 imm);
+/* ALU r32, imm32 */
+void asm_alu_imm(struct asm_buf *a, enum x64_alu alu, unsigned reg, u32 imm);
+/* shl, shr r32, count */
+void asm_shl_imm(struct asm_buf *a, unsigned reg, u8 count);
+void asm_shr_imm(struct asm_buf *a, unsigned reg, u8 count);
 /* mov dword [m], imm32 */
 void asm_mov_mem_imm32(struct asm_buf *a, struct x64_mem m, u32 imm);
 /* The parts of a VEX prefix that are no registers. */
@@ -151,6 +158,9 @@ void asm_vex_rm(struct asm_buf *a, struct x64_vex vex, unsigned reg, unsigned vv
 
 /* rorx dst32, src32, count: no flags (BMI2) */
 void asm_rorx(struct asm_buf *a, unsigned dst, unsigned src, u8 count);
+/* pext, pdep dst32, src32, mask32: no flags (BMI2) */
+void asm_pext(struct asm_buf *a, unsigned dst, unsigned src, unsigned mask);
+void asm_pdep(struct asm_buf *a, unsigned dst, unsigned src, unsigned mask);
 /* not r32: no flags */
 void asm_not(struct asm_buf *a, unsigned reg);
 /* shrx, shlx dst32, src32, count32: no flags (BMI2) */

@@ -86,25 +86,32 @@ static struct tjump *jump_slot_of(const struct vcpu *v, u32 rip)
     return &((struct tjump *)v->jumps)[rip & (JUMPS - 1)];
 }
 
-void tcode_update_key(struct vcpu *v)
+static void start_keys_again(struct vcpu *v)
+{
+    struct bt *bt = bt_of(v);
+    fpu_put_away(v);
+    memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
+    memset(bt->key, 0, sizeof bt->key);
+    bt->last_key = 0;
+}
+
+static u64 key_of(struct vcpu *v, u32 mode)
 {
     struct bt *bt = bt_of(v);
     u32 epoch = v->map_epoch[v->cpl != 3];
-    struct tkey *k = bt->key;
-    while (k < bt->key + TKEYS && k->mode != v->mode)
-        k++;
-    if (UNLIKELY(k == bt->key + TKEYS))
-        k = &bt->key[bt->next_key++ % TKEYS];
-    if (k->mode != v->mode || k->epoch != epoch || !k->key) {
-        if (bt->last_key == UINT32_MAX) { /* the numbers start again */
-            fpu_put_away(v);
-            memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
-            memset(bt->key, 0, sizeof bt->key);
-            bt->last_key = 0;
-        }
-        *k = (struct tkey){v->mode, epoch, ++bt->last_key};
-    }
-    v->code_key = (u64)k->key << 32;
+    struct tkey *k = &bt->key[mode * 0x9e3779b1u >> (32 - TKEY_BITS)];
+    if (UNLIKELY(k->mode != mode || k->epoch != epoch || !k->key))
+        *k = (struct tkey){mode, epoch, ++bt->last_key};
+    return (u64)k->key << 32;
+}
+
+void tcode_update_key(struct vcpu *v)
+{
+    if (UNLIKELY(bt_of(v)->last_key >= UINT32_MAX - 2))
+        start_keys_again(v);
+    v->code_key = key_of(v, v->mode);
+    if (v->cpl != 3 && (v->cr4 & CR4_SMAP))
+        v->code_key_smap = key_of(v, v->mode ^ MODE_SMAP);
 }
 
 void tcode_remember(struct vcpu *v, struct tcode *t)

@@ -54,7 +54,7 @@ struct tkey {
     u32 mode, epoch;
     u32 key;
 };
-#define TKEYS 16
+#define TKEY_BITS 7
 
 #define ACCESS_SIZES 7 /* 1, 2, 4, 8, 10, 16, 32 */
 
@@ -66,6 +66,9 @@ struct thunks {
     const u8 *jump;          /* R8 is the guest address: through the table of jumps */
     const u8 *callout, *fpu; /* called with R8 = an instruction's place in the arena */
     const u8 *trap;          /* R9 = where the host trapped */
+    const u8 *slow;          /* called: the instruction, by the interpreter's function */
+    /* Called, and go to `slow` where there is more to be done than usual: thunk_sys.c. */
+    const u8 *cli, *sti, *pushf, *popf, *rdtsc, *rdtsc_user, *stac, *clac;
     /* R8 from linear to host address, by view and write */
     const u8 *access[TLB_VIEWS][2][ACCESS_SIZES];
     const u8 *jump_end, *end; /* of their code */
@@ -84,9 +87,8 @@ struct bt {
     unsigned count;
     u8 *arena; /* of tcodes */
     size_t arena_used;
-    struct tkey key[TKEYS];
+    struct tkey key[1 << TKEY_BITS];
     u32 last_key;
-    unsigned next_key;       /* of `key`, to be replaced */
     bool interpret;          /* the next block is for the interpreter */
     u64 trap_address;        /* what translated code was accessing when the host trapped, or 0 */
     struct windows *windows; /* or NULL */
@@ -113,6 +115,8 @@ static inline bool bt_events(struct vcpu *v)
 
 /* Writes all thunks to the start of code memory. */
 void thunks_make(struct bt *bt);
+/* Those of thunk_sys.c, at a. */
+void thunks_make_sys(struct asm_buf *a, struct thunks *t);
 /* 0 .. ACCESS_SIZES - 1. */
 unsigned thunk_size_index(unsigned size);
 

@@ -224,11 +224,12 @@ void thunks_make(struct bt *bt)
     make_exits(&a, t);
     make_jump(&a, t);
     make_doors(&a, t);
-    const u8 *slow = make_door(&a, t, (const void *)callout_slow);
+    t->slow = make_door(&a, t, (const void *)callout_slow);
+    thunks_make_sys(&a, t);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned write = 0; write < 2; write++) {
             for (unsigned i = 0; i < ACCESS_SIZES; i++)
-                t->access[view][write][i] = make_access(&a, write, access_size[i], view, slow);
+                t->access[view][write][i] = make_access(&a, write, access_size[i], view, t->slow);
         }
     }
     t->end = asm_here(&a);

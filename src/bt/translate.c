@@ -26,7 +26,7 @@ static bool put_native(struct xl *x, const struct cached_insn *ci)
     if (ci->faults)
         return false;
     switch (op_row(in)->cls) {
-    case CLASS_PLAIN: return xl_int(x, in);
+    case CLASS_PLAIN: return in->op == OP_CLD ? xl_sys(x, ci) : xl_int(x, in);
     case CLASS_CARE: return xl_int(x, in);
     case CLASS_STACK: return xl_stack(x, in);
     case CLASS_BRANCH: return xl_flow(x, ci);
@@ -34,7 +34,8 @@ static bool put_native(struct xl *x, const struct cached_insn *ci)
     case CLASS_MMX:
     case CLASS_SSE:
     case CLASS_AVX: return xl_fpu(x, ci);
-    default: return false;
+    case CLASS_STRING: return xl_string(x, in);
+    default: return xl_sys(x, ci);
     }
 }
 
@@ -43,6 +44,12 @@ static unsigned view_of(u32 mode)
     if ((mode & MODE_CPL) == 3)
         return TLB_USER;
     return mode & MODE_SMAP ? TLB_KERNEL_SMAP : TLB_KERNEL;
+}
+
+void xl_set_mode(struct xl *x, u32 mode)
+{
+    x->mode = mode;
+    x->view = view_of(mode);
 }
 
 static bool has_room(const struct bt *bt)
@@ -84,7 +91,8 @@ struct tcode *translate(struct vcpu *v, struct block *b)
     if (!has_room(bt))
         return NULL;
     u8 *at = bt->mem.write + bt->used;
-    struct xl x = {.bt = bt, .v = v, .b = b, .view = view_of(b->mode)};
+    struct xl x = {.bt = bt, .v = v, .b = b};
+    xl_set_mode(&x, b->mode);
     asm_init(&x.a, at, MOST_CODE, bt->mem.exec - bt->mem.write);
     x.t = new_tcode(bt, b, asm_here(&x.a));
     u64 callouts = bt->stats.callout_insns;

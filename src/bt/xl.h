@@ -16,7 +16,8 @@ struct xl {
     struct block *b;
     struct tcode *t;
     struct asm_buf a;
-    unsigned view; /* enum tlb_view of the block's accesses */
+    u32 mode;      /* of the instruction in hand: STAC and CLAC change it within a block */
+    unsigned view; /* enum tlb_view of its accesses */
     unsigned n;    /* the instruction in hand */
     bool direct;   /* this instruction's accesses go through the window */
     bool fpu_checked;
@@ -51,8 +52,12 @@ void xl_put_la(struct xl *x, const struct insn *in);
 /* What the host accesses instead of the memory operand, after code that makes it accessible where
  * need be. Scratch registers change. */
 struct x64_mem xl_mem(struct xl *x, const struct insn *in, unsigned size, bool write);
-/* The same for 4 bytes on the stack, at a register and an offset. */
-struct x64_mem xl_stack_mem(struct xl *x, unsigned gpr, i32 offset, bool write);
+/* The same on the stack, at a register and an offset. */
+struct x64_mem xl_stack_mem(struct xl *x, unsigned gpr, i32 offset, unsigned size, bool write);
+/* And at a register in a segment. */
+struct x64_mem xl_string_mem(struct xl *x, unsigned seg, unsigned gpr, unsigned size, bool write);
+/* The segment is flat, or has a base and no limit. */
+bool xl_seg_ok(const struct xl *x, unsigned seg);
 
 /* ---- xl_int.c, xl_fpu.c, xl_flow.c ---- */
 
@@ -60,6 +65,11 @@ bool xl_int(struct xl *x, const struct insn *in);
 bool xl_stack(struct xl *x, const struct insn *in);
 bool xl_fpu(struct xl *x, const struct cached_insn *ci);
 bool xl_flow(struct xl *x, const struct cached_insn *ci);
+bool xl_sys(struct xl *x, const struct cached_insn *ci);
+bool xl_string(struct xl *x, const struct insn *in);
+
+/* translate.c: the instructions from here on run in this mode. */
+void xl_set_mode(struct xl *x, u32 mode);
 
 /* Leaves the translation for a known target. */
 void xl_exit_jmp(struct xl *x, u32 target);

@@ -10,6 +10,12 @@ static bool same_page(const struct xl *x, u32 target)
     return !((target ^ (u32)x->b->la) & ~(u32)PAGE_OFFSET_MASK);
 }
 
+/* Links lead to where the mode is that of this block. */
+static bool can_link(const struct xl *x, u32 target)
+{
+    return same_page(x, target) && x->mode == x->b->mode;
+}
+
 static void put_lookup(struct xl *x, u32 target)
 {
     asm_mov_imm32(&x->a, HR_T0, target);
@@ -24,7 +30,7 @@ static void note_exit(struct xl *x, u8 *field, u32 target)
 
 void xl_exit_jmp(struct xl *x, u32 target)
 {
-    if (same_page(x, target))
+    if (can_link(x, target))
         note_exit(x, asm_jmp(&x->a, NULL), target);
     else
         put_lookup(x, target);
@@ -41,7 +47,7 @@ void xl_finish_exits(struct xl *x)
     for (unsigned i = 0; i < x->exits; i++) {
         u32 target = x->exit[i].target;
         asm_rel32_here(&x->a, x->exit[i].field);
-        if (!same_page(x, target)) {
+        if (!can_link(x, target)) {
             put_lookup(x, target);
             continue;
         }
@@ -58,7 +64,7 @@ void xl_finish_exits(struct xl *x)
 
 static void put_push_return(struct xl *x, u32 next)
 {
-    asm_mov_mem_imm32(&x->a, xl_stack_mem(x, REG_SP, -4, true), next);
+    asm_mov_mem_imm32(&x->a, xl_stack_mem(x, REG_SP, -4, 4, true), next);
     asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, -4));
 }
 
@@ -107,7 +113,7 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
 static bool put_ret(struct xl *x, const struct insn *in)
 {
     i32 extra = in->imm_len ? (i32)(in->imm & 0xffff) : 0;
-    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, false));
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
     asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, 4 + extra));
     asm_jmp(&x->a, x->bt->thunk.jump);
     return true;

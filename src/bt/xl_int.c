@@ -410,13 +410,13 @@ static bool put_push(struct xl *x, const struct insn *in)
 {
     const struct operand *o = &in->operand[0];
     if (o->kind == OPD_GPR) {
-        asm_rm(&x->a, XO_MOV_STORE, host_gpr(o->reg), xl_stack_mem(x, REG_SP, -4, true));
+        asm_rm(&x->a, XO_MOV_STORE, host_gpr(o->reg), xl_stack_mem(x, REG_SP, -4, 4, true));
     } else if (o->kind == OPD_IMM) {
-        asm_mov_mem_imm32(&x->a, xl_stack_mem(x, REG_SP, -4, true), (u32)in->imm);
+        asm_mov_mem_imm32(&x->a, xl_stack_mem(x, REG_SP, -4, 4, true), (u32)in->imm);
     } else if (o->kind == OPD_MEM && xl_mem_ok(x, in)) {
         asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_mem(x, in, 4, false));
         asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
-        struct x64_mem top = xl_stack_mem(x, REG_SP, -4, true);
+        struct x64_mem top = xl_stack_mem(x, REG_SP, -4, 4, true);
         asm_rm(&x->a, XO_MOV_LOAD, HR_T1, VCPU(jump_to));
         asm_rm(&x->a, XO_MOV_STORE, HR_T1, top);
     } else {
@@ -431,7 +431,7 @@ static bool put_pop(struct xl *x, const struct insn *in)
     const struct operand *o = &in->operand[0];
     if (o->kind != OPD_GPR)
         return false;
-    asm_rm(&x->a, XO_MOV_LOAD, host_gpr(o->reg), xl_stack_mem(x, REG_SP, 0, false));
+    asm_rm(&x->a, XO_MOV_LOAD, host_gpr(o->reg), xl_stack_mem(x, REG_SP, 0, 4, false));
     if (o->reg != REG_SP)
         put_adjust(x, 4);
     return true;
@@ -439,7 +439,7 @@ static bool put_pop(struct xl *x, const struct insn *in)
 
 static bool put_leave(struct xl *x)
 {
-    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_BP, 0, false));
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_BP, 0, 4, false));
     asm_rm(&x->a, XO_LEA, HR_SP, x64_at(X64_RBP, 4));
     asm_rr(&x->a, XO_MOV_LOAD, X64_RBP, HR_T0);
     return true;

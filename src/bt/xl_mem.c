@@ -4,11 +4,9 @@
  */
 #include "bt/xl.h"
 
-bool xl_mem_ok(const struct xl *x, const struct insn *in)
+bool xl_seg_ok(const struct xl *x, unsigned seg)
 {
-    if (in->adsize != 4)
-        return false;
-    switch (in->seg) {
+    switch (seg) {
     case SEG_ES:
     case SEG_SS:
     case SEG_DS: return true;
@@ -16,6 +14,11 @@ bool xl_mem_ok(const struct xl *x, const struct insn *in)
     case SEG_GS: return x->b->mode & MODE_GS4G;
     default: return false; /* CS: readable or not is not in the mode */
     }
+}
+
+bool xl_mem_ok(const struct xl *x, const struct insn *in)
+{
+    return in->adsize == 4 && xl_seg_ok(x, in->seg);
 }
 
 /* The effective address as the host would compute it, in 64 bits. */
@@ -41,15 +44,21 @@ void xl_put_ea(struct xl *x, const struct insn *in)
         asm_rm(&x->a, XO_LEA, HR_T0, m);
 }
 
-void xl_put_la(struct xl *x, const struct insn *in)
+/* HR_T0 from effective to linear address. */
+static void put_base(struct xl *x, unsigned seg)
 {
-    xl_put_ea(x, in);
-    if (in->seg < SEG_FS)
+    if (seg < SEG_FS)
         return;
-    i32 base = (i32)(offsetof(struct vcpu, seg) + in->seg * sizeof(struct segment) +
+    i32 base = (i32)(offsetof(struct vcpu, seg) + seg * sizeof(struct segment) +
                      offsetof(struct segment, base));
     asm_rm(&x->a, XO_MOV_LOAD, HR_T1, x64_at(HR_VCPU, base));
     asm_rm(&x->a, XO_LEA, HR_T0, x64_indexed(HR_T0, HR_T1, 1, 0));
+}
+
+void xl_put_la(struct xl *x, const struct insn *in)
+{
+    xl_put_ea(x, in);
+    put_base(x, in->seg);
 }
 
 /* HR_T0: from linear to host address. */
@@ -75,7 +84,17 @@ struct x64_mem xl_mem(struct xl *x, const struct insn *in, unsigned size, bool w
     return x->direct ? in_window(x64_at(HR_T0, 0)) : put_access(x, size, write);
 }
 
-struct x64_mem xl_stack_mem(struct xl *x, unsigned gpr, i32 offset, bool write)
+struct x64_mem xl_string_mem(struct xl *x, unsigned seg, unsigned gpr, unsigned size, bool write)
+{
+    struct x64_mem m = x64_at(host_gpr(gpr), 0);
+    if (x->direct && seg < SEG_FS)
+        return in_window(m);
+    asm_rr(&x->a, XO_MOV_LOAD, HR_T0, m.base);
+    put_base(x, seg);
+    return x->direct ? in_window(x64_at(HR_T0, 0)) : put_access(x, size, write);
+}
+
+struct x64_mem xl_stack_mem(struct xl *x, unsigned gpr, i32 offset, unsigned size, bool write)
 {
     struct x64_mem m = x64_at(host_gpr(gpr), offset);
     if (x->direct)
@@ -84,5 +103,5 @@ struct x64_mem xl_stack_mem(struct xl *x, unsigned gpr, i32 offset, bool write)
         asm_rm(&x->a, XO_LEA, HR_T0, m);
     else
         asm_rr(&x->a, XO_MOV_LOAD, HR_T0, m.base);
-    return put_access(x, 4, write);
+    return put_access(x, size, write);
 }

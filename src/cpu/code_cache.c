@@ -363,6 +363,24 @@ struct meaning {
 
 static const struct meaning invalid = {raise_ud, uop_exec, true};
 
+/* Of the system instructions that end a run of code by the table, those that mostly leave the mode
+ * as it is: uop_exec_mode() looks. */
+static bool may_go_on(const struct insn *in)
+{
+    switch (in->op) {
+    case OP_CLI:
+    case OP_STI:
+    case OP_CLAC:
+    case OP_STAC:
+    case OP_POPF:
+    case OP_MOV_SEG:
+    case OP_POP_SEG:
+    case OP_IN:
+    case OP_OUT: return true;
+    default: return false;
+    }
+}
+
 static struct meaning meaning(struct vcpu *v, struct insn *in)
 {
     const struct op_row *row = op_row(in);
@@ -373,6 +391,7 @@ static struct meaning meaning(struct vcpu *v, struct insn *in)
     if (exec)
         return (struct meaning){exec, ends ? uop_exec_end : uop_exec, ends};
     exec = op_sys_select(in);
+    ends &= !may_go_on(in);
     if (exec)
         return (struct meaning){exec, ends ? uop_exec_end : uop_exec_mode, ends};
     exec = op_fpu_select(v, in);

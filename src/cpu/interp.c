@@ -51,14 +51,16 @@ const struct uop *uop_exec_at(struct vcpu *v, const struct uop *u)
     UOP_NEXT(v, u);
 }
 
-/* The mode that the next uops were made for may be over, or the page they came from elsewhere. */
+/* The mode that the next uops were made for may be over, the page they came from elsewhere, or an
+ * interrupt due that was held back so far. */
 const struct uop *uop_exec_mode(struct vcpu *v, const struct uop *u)
 {
     const struct block *b = uop_block(u);
     v->at = u;
     v->rip = uop_rip(v, u);
     u->ci->exec(v, &u->ci->in);
-    if (LIKELY(v->mode == b->mode && !excp_stepping(v) && code_page_is(v, b->la, b->page)))
+    if (LIKELY(v->mode == b->mode && !excp_stepping(v) && !vcpu_events(v) &&
+               code_page_is(v, b->la, b->page)))
         UOP_NEXT(v, u);
     v->budget -= u->at + 1;
     return uop_interrupt(v, u + 1);

@@ -212,7 +212,7 @@ void vcpu_send_sipi(struct vcpu *v, u8 vector)
 /* All that set_quick_limits() looks at, never 0. */
 static u64 limits_made_from(const struct segment *s, bool protected)
 {
-    return s->limit | (u64)s->attr << 32 | (u64)s->unusable << 48 | (u64)protected << 49 |
+    return s->limit | (u64)s->attr << 32 | (u64)s->unusable << 48 | (u64) protected << 49 |
            (u64)1 << 63;
 }
 
@@ -327,7 +327,8 @@ static u32 mode_of_flags(const struct vcpu *v)
 
 void vcpu_mode_changed(struct vcpu *v)
 {
-    /* vcpu_protected() looks at it: set_quick_limits() wants to know whether descriptor types count. */
+    /* vcpu_protected() looks at it: set_quick_limits() wants to know whether descriptor types
+     * count. */
     v->mode = mode_of_control(v) | mode_of_flags(v) | v->cpl;
     bool protected = vcpu_protected(v);
     for (unsigned s = 0; s < SEG_COUNT; s++) {

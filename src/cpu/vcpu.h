@@ -353,11 +353,12 @@ struct vcpu {
     u16 fpu_cs, fpu_ds;
 
     /* What translated code (src/bt) reads and what it is told. */
-    u64 code_key;   /* bits 63..32: names the mapping of code that `jumps` is looked up with */
-    void *jumps;    /* the translator's table of indirect jumps */
-    u32 event_mask; /* the events that translated code is left for; see bt/internal.h */
-    u32 jump_to;    /* target of an indirect call while its return address is pushed */
-    bool inside;    /* translated code is running: events must knock */
+    u64 code_key;      /* bits 63..32: names the mapping of code that `jumps` is looked up with */
+    u64 code_key_smap; /* the same for the mode that differs from v->mode in MODE_SMAP */
+    void *jumps;       /* the translator's table of indirect jumps */
+    u32 event_mask;    /* the events that translated code is left for; see bt/internal.h */
+    u32 jump_to;       /* target of an indirect call while its return address is pushed */
+    bool inside;       /* translated code is running: events must knock */
     void (*knock)(
         struct vcpu *v); /* another thread set an event while `inside`. @asyncsignalsafe */
     void (*journal)(struct vcpu *v, u64 offset); /* NULL, or told of a page before it is written;

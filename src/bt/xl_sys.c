@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Sensitive instructions whose usual case is a few host instructions: the system flags, reading
+ * segment registers, the time stamp counter. See thunk_sys.c.
+ */
+#include "bt/xl.h"
+
+static void put_thunk(struct xl *x, const u8 *thunk)
+{
+    asm_call(&x->a, thunk);
+}
+
+static struct x64_mem selector(unsigned seg)
+{
+    return x64_at(HR_VCPU, (i32)(offsetof(struct vcpu, seg) + seg * sizeof(struct segment) +
+                                 offsetof(struct segment, sel)));
+}
+
+static void put_adjust(struct xl *x, i32 by)
+{
+    asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, by));
+}
+
+static bool put_pushf(struct xl *x, const struct insn *in)
+{
+    if (in->opsize != 4)
+        return false;
+    struct x64_mem top = xl_stack_mem(x, REG_SP, -4, 4, true);
+    put_thunk(x, x->bt->thunk.pushf);
+    asm_rm(&x->a, XO_MOV_STORE, HR_T2, top);
+    put_adjust(x, -4);
+    return true;
+}
+
+static bool put_popf(struct xl *x, const struct insn *in)
+{
+    if (in->opsize != 4 || (x->mode & MODE_CPL))
+        return false;
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
+    put_thunk(x, x->bt->thunk.popf);
+    put_adjust(x, 4);
+    return true;
+}
+
+/* 16 bits are written, whatever the size. */
+static bool put_push_seg(struct xl *x, const struct insn *in)
+{
+    if (in->opsize != 4)
+        return false;
+    struct x64_mem top = xl_stack_mem(x, REG_SP, -4, 2, true);
+    asm_rm(&x->a, XO_MOVZX16, HR_T1, selector(in->operand[0].reg));
+    asm_rm(&x->a, XO_MOV_STORE | X64_66, HR_T1, top);
+    put_adjust(x, -4);
+    return true;
+}
+
+static bool put_mov_from_seg(struct xl *x, const struct insn *in)
+{
+    const struct operand *to = &in->operand[0];
+    if (in->operand[1].kind != OPD_SEG)
+        return false;
+    struct x64_mem sel = selector(in->operand[1].reg);
+    if (to->kind == OPD_GPR) {
+        u32 op = in->opsize == 2 ? XO_MOV_LOAD | X64_66 : XO_MOVZX16;
+        asm_rm(&x->a, op, host_gpr(to->reg), sel);
+        return true;
+    }
+    if (!xl_mem_ok(x, in))
+        return false;
+    struct x64_mem m = xl_mem(x, in, 2, true);
+    asm_rm(&x->a, XO_MOVZX16, HR_T1, sel);
+    asm_rm(&x->a, XO_MOV_STORE | X64_66, HR_T1, m);
+    return true;
+}
+
+/* The instruction after STI is executed before an event is taken: it has to be in this block. */
+static bool put_sti(struct xl *x)
+{
+    if ((x->mode & MODE_CPL) || x->n + 1u == x->b->insns)
+        return false;
+    put_thunk(x, x->bt->thunk.sti);
+    return true;
+}
+
+static bool put_rdtsc(struct xl *x, const struct insn *in)
+{
+    bool user = x->mode & MODE_CPL;
+    put_thunk(x, user ? x->bt->thunk.rdtsc_user : x->bt->thunk.rdtsc);
+    if (in->op == OP_RDTSCP)
+        asm_rm(&x->a, XO_MOV_LOAD, X64_RCX, VCPU(tsc_aux));
+    return true;
+}
+
+/* What follows in the block is translated for the mode that this makes; exits of the block know it.
+ * Where the mode does not tell whether it changes the instruction is left to C. */
+static bool put_ac(struct xl *x, bool on)
+{
+    bool smap = x->mode & MODE_SMAP;
+    if ((x->mode & MODE_CPL) || (on && !smap) || (!on && !smap && !(x->b->mode & MODE_SMAP)))
+        return false;
+    if (on != smap)
+        return true; /* CLAC with AC clear */
+    put_thunk(x, on ? x->bt->thunk.stac : x->bt->thunk.clac);
+    xl_set_mode(x, x->mode ^ MODE_SMAP);
+    return true;
+}
+
+bool xl_sys(struct xl *x, const struct cached_insn *ci)
+{
+    const struct insn *in = &ci->in;
+    switch (in->op) {
+    case OP_CLI:
+        if (x->mode & MODE_CPL)
+            return false;
+        put_thunk(x, x->bt->thunk.cli);
+        return true;
+    case OP_STI: return put_sti(x);
+    case OP_CLD: return !(x->mode & MODE_DF);
+    case OP_STAC: return put_ac(x, true);
+    case OP_CLAC: return put_ac(x, false);
+    case OP_PUSHF: return put_pushf(x, in);
+    case OP_POPF: return put_popf(x, in);
+    case OP_PUSH_SEG: return put_push_seg(x, in);
+    case OP_MOV_SEG: return put_mov_from_seg(x, in);
+    case OP_RDTSC:
+    case OP_RDTSCP: return put_rdtsc(x, in);
+    default: return false;
+    }
+}
