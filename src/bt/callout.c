@@ -94,20 +94,28 @@ const u8 *callout_slow(struct vcpu *v, const u8 *back)
 }
 
 /* Traps of an instruction for other reasons than a page that was not in the window yet, after which
- * its access is checked. The kernel's are on what its window will never have: user pages, devices.
- */
+ * it is translated otherwise. The kernel's are on what its window will never have: user pages,
+ * devices. */
 #define MISSES_MOST        24
 #define MISSES_MOST_KERNEL 3
+#define ERRORS_MOST        3 /* divide errors and the like */
 
-/* Instruction n of t gains nothing by the window: its block is translated again, and t left at the
+/* Instruction n of t does not do well as it is: its block is translated again, and t left at the
  * next boundary. */
-static void give_up_window(struct vcpu *v, struct tcode *t, unsigned n)
+static void adapt(struct vcpu *v, struct tcode *t, unsigned n, u64 *how)
 {
     if (t->dead)
         return;
-    t->b->checked |= bit64(n);
+    *how |= bit64(n);
     tcode_killed(v, t->b);
     bt_of(v)->stats.adapted++;
+}
+
+static void count_trap(struct vcpu *v, struct tcode *t, unsigned n, bool in_window)
+{
+    u8 most = !in_window ? ERRORS_MOST : v->cpl == 3 ? MISSES_MOST : MISSES_MOST_KERNEL;
+    if (++t->misses[n] > most)
+        adapt(v, t, n, in_window ? &t->b->checked : &t->b->left_to_c);
 }
 
 /* The host trapped on the guest's own instruction: a page that is not in the window, divide error,
@@ -119,11 +127,10 @@ const u8 *callout_trap(struct vcpu *v, const u8 *where)
     unsigned n = tcode_insn_at(t, where);
     u64 address = bt->trap_address;
     bool in_window = address && bt->windows && windows_has(bt->windows, address);
+    const struct cached_insn *ci = &t->b->insn[n];
     bt->stats.traps++;
     bt->trap_address = 0;
-    if (in_window && ++t->misses[n] > (v->cpl == 3 ? MISSES_MOST : MISSES_MOST_KERNEL))
-        give_up_window(v, t, n);
-    const struct cached_insn *ci = &t->b->insn[n];
+    count_trap(v, t, n, in_window);
     execute(v, ci);
     if (in_window && windows_fill(bt->windows, address))
         t->misses[n]--;

@@ -76,7 +76,7 @@ static void put_insns(struct xl *x)
         x->t->at[n] = (u16)(asm_here(&x->a) - x->t->entry);
         x->n = n;
         x->direct = (b->mode & MODE_WINDOW) && !(b->checked >> n & 1);
-        if (!put_native(x, ci))
+        if ((b->left_to_c >> n & 1) || !put_native(x, ci))
             put_callout(x, ci);
     }
     x->t->at[b->insns] = (u16)(asm_here(&x->a) - x->t->entry);

@@ -14,6 +14,7 @@
 #define SMALL_MOST    8192       /* in one window: each is a mapping, of 65,530 that Linux allows */
 #define LARGE_MOST    2048       /* all of 4 GiB in pages of 2 MiB */
 #define RUN_MOST      16         /* pages filled ahead of a sequential access */
+#define CHURN_MOST    4          /* times that a page is taken away, after which it stays out */
 #define SLOT_LARGE    (1u << 31)
 #define EXIT_INTERNAL 70 /* the monitor itself failed */
 
@@ -145,6 +146,7 @@ void window_empty(struct window *w)
         forget_small(w, w->smalls - 1);
     while (w->larges)
         forget_large(w, w->larges - 1);
+    madvise(w->churn, LINEAR_PAGES, MADV_DONTNEED); /* all 0 */
     note_surroundings(w);
     w->doubted = false;
 }
@@ -203,6 +205,8 @@ static void shut_marked(struct window *w)
 
 static void drop_small(struct window *w, unsigned i)
 {
+    u8 *churn = &w->churn[w->small[i].la >> PAGE_SHIFT];
+    *churn += *churn < CHURN_MOST;
     unmap(w, w->small[i].la, PAGE_BYTES);
     forget_small(w, i);
 }
@@ -210,10 +214,11 @@ static void drop_small(struct window *w, unsigned i)
 /* From the last page on: forgetting moves later ones. */
 static unsigned validate_smalls(struct window *w, bool globals)
 {
+    const u8 *directory = paging_directory(w->v);
     unsigned gone = 0;
     for (unsigned i = w->smalls; i-- > 0;) {
         const struct window_page *p = &w->small[i];
-        if ((p->global && !globals) || paging_refs_same(w->v, &p->refs))
+        if ((p->global && !globals) || paging_refs_same(w->v, &p->refs, directory))
             continue;
         drop_small(w, i);
         gone++;
@@ -223,10 +228,11 @@ static unsigned validate_smalls(struct window *w, bool globals)
 
 static unsigned validate_larges(struct window *w, bool globals)
 {
+    const u8 *directory = paging_directory(w->v);
     unsigned gone = 0;
     for (unsigned i = w->larges; i-- > 0;) {
         const struct window_page *p = &w->large[i];
-        if ((p->global && !globals) || paging_refs_same(w->v, &p->refs))
+        if ((p->global && !globals) || paging_refs_same(w->v, &p->refs, directory))
             continue;
         unmap(w, p->la, p->size);
         forget_large(w, i);
@@ -261,7 +267,7 @@ unsigned window_validate_page(struct window *w, u32 la)
         w->doubted = true;
         return window_validate(w);
     }
-    if (paging_refs_same(w->v, &w->small[slot - 1].refs))
+    if (paging_refs_same(w->v, &w->small[slot - 1].refs, paging_directory(w->v)))
         return 0;
     drop_small(w, slot - 1);
     return 1;
@@ -295,7 +301,7 @@ static bool fill_small(struct window *w, u32 la, const struct walk *walk)
             return false; /* it was there: something else is wrong with the access */
         forget_small(w, slot - 1);
     }
-    if (w->smalls == SMALL_MOST)
+    if (w->smalls == SMALL_MOST || w->churn[la >> PAGE_SHIFT] == CHURN_MOST)
         return false;
     if (!paging_refs(v, la, &p.refs) || !map(w, &p)) {
         unmap(w, la, PAGE_BYTES);
@@ -402,10 +408,11 @@ bool window_create(struct window *w, struct vcpu *v, bool user)
     w->base = codemem_reserve(WINDOW_BYTES, PROT_NONE);
     w->slot = codemem_reserve(sizeof *w->slot * LINEAR_PAGES, prot);
     w->shut = codemem_reserve(LINEAR_PAGES / 8, prot);
+    w->churn = codemem_reserve(LINEAR_PAGES, prot);
     w->frame = codemem_reserve(sizeof *w->frame * FRAMES, prot);
     w->small = codemem_reserve(sizeof *w->small * SMALL_MOST, prot);
     w->large = codemem_reserve(sizeof *w->large * LARGE_MOST, prot);
-    return w->base && w->slot && w->shut && w->frame && w->small && w->large;
+    return w->base && w->slot && w->shut && w->churn && w->frame && w->small && w->large;
 }
 
 static void release(void *p, size_t size)
@@ -419,6 +426,7 @@ void window_destroy(struct window *w)
     release(w->base, WINDOW_BYTES);
     release(w->slot, sizeof *w->slot * LINEAR_PAGES);
     release(w->shut, LINEAR_PAGES / 8);
+    release(w->churn, LINEAR_PAGES);
     release(w->frame, sizeof *w->frame * FRAMES);
     release(w->small, sizeof *w->small * SMALL_MOST);
     release(w->large, sizeof *w->large * LARGE_MOST);

@@ -27,6 +27,7 @@ struct window {
     u8 *base;
     u32 *slot;  /* by linear page: 0, or which of the pages below it belongs to */
     u64 *shut;  /* by linear page, of large ones: a bit when it is marked, so not writable */
+    u8 *churn;  /* by linear page: how often it has been taken away */
     u32 *frame; /* by page of the memfd: index in small[] plus 1 of one that shows it, or 0 */
     struct window_page *small, *large;
     unsigned smalls, larges;

@@ -98,13 +98,14 @@ struct block {
     u64 next_page; /* of the page that the only instruction straddles into, or NO_PAGE */
 
     bool dead;
-    u8 heat;     /* times that the translator has seen it, until it translates it */
-    void *code;  /* the translator's, or NULL */
-    u64 checked; /* bit n: instruction n does not access memory by the window */
-    u8 insns;    /* instructions */
-    u8 exit;     /* the uop that `out` are the links of */
-    u16 bytes;   /* of code */
-    u16 offset;  /* of the first byte in `page` */
+    u8 heat;       /* times that the translator has seen it, until it translates it */
+    void *code;    /* the translator's, or NULL */
+    u64 checked;   /* bit n: instruction n does not access memory by the window */
+    u64 left_to_c; /* bit n: instruction n is a call-out, because it keeps trapping */
+    u8 insns;      /* instructions */
+    u8 exit;       /* the uop that `out` are the links of */
+    u16 bytes;     /* of code */
+    u16 offset;    /* of the first byte in `page` */
     struct block *hash_next;
     struct link out[2];
     struct link *in; /* links to this block */

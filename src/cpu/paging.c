@@ -327,15 +327,27 @@ static u64 pdpte_of(const struct vcpu *v, u64 la)
     return format_of(v) == FORMAT_PAE ? v->pdpte[la >> 30 & 3] : 0;
 }
 
-bool paging_refs_same(const struct vcpu *v, const struct paging_refs *refs)
+const u8 *paging_directory(const struct vcpu *v)
 {
-    if (pdpte_of(v, refs->la) != refs->pdpte)
-        return false;
-    for (unsigned i = 0; i < refs->count; i++) {
-        if (read_ref(&refs->ref[i]) != refs->ref[i].value)
+    if (format_of(v) != FORMAT_32)
+        return NULL;
+    struct phys_page page = physmem_lookup(v->pm, v->cr3 & 0xfffff000u & v->a20_mask);
+    return page.kind == PHYS_RAM || page.kind == PHYS_ROM ? physmem_host(v->pm, page.offset) : NULL;
+}
+
+bool paging_refs_same(const struct vcpu *v, const struct paging_refs *refs, const u8 *directory)
+{
+    struct paging_ref top = refs->ref[0];
+    if (format_of(v) == FORMAT_32) {
+        if (!directory)
             return false;
+        top.hp = directory + (refs->la >> 22) * sizeof(u32);
+    } else if (pdpte_of(v, refs->la) != refs->pdpte) {
+        return false;
     }
-    return true;
+    if (read_ref(&top) != top.value)
+        return false;
+    return refs->count < 2 || read_ref(&refs->ref[1]) == refs->ref[1].value;
 }
 
 bool paging_refs(struct vcpu *v, u64 la, struct paging_refs *refs)

@@ -42,8 +42,12 @@ struct paging_refs {
 };
 /* Notes them; false where they are not in RAM, or lead nowhere. Not for long mode. */
 bool paging_refs(struct vcpu *v, u64 la, struct paging_refs *refs);
-/* Whether they still hold the same. */
-bool paging_refs_same(const struct vcpu *v, const struct paging_refs *refs);
+/* What CR3 names, for paging_refs_same(): the page directory of 2-level paging; NULL with PAE,
+ * whose PDPTE registers say it, and where there is no memory. */
+const u8 *paging_directory(const struct vcpu *v);
+/* Whether they hold the same below the page directory that CR3 names now: what is noted for one
+ * address space is right in another one that shares it. */
+bool paging_refs_same(const struct vcpu *v, const struct paging_refs *refs, const u8 *directory);
 
 /* Where a linear address leads. */
 struct place {
