@@ -167,7 +167,10 @@ void seg_load(struct vcpu *v, unsigned s, u16 selector)
         load_ss(v, selector);
     else
         load_data(v, s, selector);
-    vcpu_mode_changed(v);
+    if (s == SEG_SS)
+        vcpu_mode_changed(v);
+    else
+        vcpu_data_segment_changed(v, s);
 }
 
 void seg_set_cs(struct vcpu *v, u16 sel, u64 desc, unsigned cpl)

@@ -236,26 +236,33 @@ static void set_quick_limits(struct segment *s, bool protected)
         s->end[1] = end;
 }
 
-static bool is_flat(const struct vcpu *v)
-{
-    static const u8 data[] = {SEG_DS, SEG_ES, SEG_SS};
-    for (unsigned i = 0; i < sizeof data; i++) {
-        const struct segment *s = &v->seg[data[i]];
-        if (s->base || s->end[0] != NO_LIMIT || s->end[1] != NO_LIMIT)
-            return false;
-    }
-    return !v->seg[SEG_CS].base && v->seg[SEG_CS].limit == UINT32_MAX;
-}
-
 static bool is_unlimited(const struct segment *s)
 {
-    return s->end[0] == NO_LIMIT && s->end[1] == NO_LIMIT;
+    return (s->end[0] & s->end[1]) >> 63;
+}
+
+/* Without a branch: kernels load segments all the time, and now one thing holds, now another. */
+static bool is_flat(const struct vcpu *v)
+{
+    const struct segment *cs = &v->seg[SEG_CS], *ss = &v->seg[SEG_SS];
+    const struct segment *ds = &v->seg[SEG_DS], *es = &v->seg[SEG_ES];
+    return !(cs->base | ss->base | ds->base | es->base | (cs->limit ^ UINT32_MAX)) &
+           is_unlimited(ss) & is_unlimited(ds) & is_unlimited(es);
+}
+
+#define MODE_OF_DATA (MODE_FLAT | MODE_FS4G | MODE_GS4G)
+
+/* The bits that loads of data segments may change. */
+static u32 mode_of_data(const struct vcpu *v)
+{
+    return is_flat(v) * (u32)MODE_FLAT | is_unlimited(&v->seg[SEG_FS]) * (u32)MODE_FS4G |
+           is_unlimited(&v->seg[SEG_GS]) * (u32)MODE_GS4G;
 }
 
 static u32 mode_of_segments(const struct vcpu *v)
 {
     const struct segment *cs = &v->seg[SEG_CS];
-    u32 mode = 0;
+    u32 mode = mode_of_data(v);
     if ((v->efer & EFER_LMA) && (cs->attr & SEG_L))
         mode |= MODE_CS64;
     else if (cs->attr & SEG_DB)
@@ -264,12 +271,6 @@ static u32 mode_of_segments(const struct vcpu *v)
         mode |= MODE_SS32;
     if (!cs->base)
         mode |= MODE_FLAT_CS;
-    if (is_flat(v))
-        mode |= MODE_FLAT;
-    if (is_unlimited(&v->seg[SEG_FS]))
-        mode |= MODE_FS4G;
-    if (is_unlimited(&v->seg[SEG_GS]))
-        mode |= MODE_GS4G;
     return mode;
 }
 
@@ -325,16 +326,26 @@ static u32 mode_of_flags(const struct vcpu *v)
     return mode;
 }
 
+static void update_limits(struct segment *s, bool protected)
+{
+    if (UNLIKELY(s->end_of != limits_made_from(s, protected)))
+        set_quick_limits(s, protected);
+}
+
+void vcpu_data_segment_changed(struct vcpu *v, unsigned s)
+{
+    update_limits(&v->seg[s], vcpu_protected(v));
+    v->mode = (v->mode & ~(u32)MODE_OF_DATA) | mode_of_data(v);
+}
+
 void vcpu_mode_changed(struct vcpu *v)
 {
     /* vcpu_protected() looks at it: set_quick_limits() wants to know whether descriptor types
      * count. */
     v->mode = mode_of_control(v) | mode_of_flags(v) | v->cpl;
     bool protected = vcpu_protected(v);
-    for (unsigned s = 0; s < SEG_COUNT; s++) {
-        if (v->seg[s].end_of != limits_made_from(&v->seg[s], protected))
-            set_quick_limits(&v->seg[s], protected);
-    }
+    for (unsigned s = 0; s < SEG_COUNT; s++)
+        update_limits(&v->seg[s], protected);
     v->mode |= mode_of_segments(v);
 
     bool smap = v->cr4 & CR4_SMAP;

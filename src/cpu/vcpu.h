@@ -450,6 +450,8 @@ bool vcpu_virtual_intr_due(const struct vcpu *v);
 
 /* Recomputes mode, views and the segments' quick limits from the registers. */
 void vcpu_mode_changed(struct vcpu *v);
+/* The same when nothing but ES, DS, FS or GS has changed. */
+void vcpu_data_segment_changed(struct vcpu *v, unsigned s);
 
 /* The calling thread runs this CPU from now on (vcpu_create() names its caller). */
 void vcpu_bind_thread(struct vcpu *v);
