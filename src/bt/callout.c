@@ -118,6 +118,16 @@ static void count_trap(struct vcpu *v, struct tcode *t, unsigned n, bool in_wind
         adapt(v, t, n, in_window ? &t->b->checked : &t->b->left_to_c);
 }
 
+/* Its access has been executed by the interpreter. */
+static void fill(struct vcpu *v, struct tcode *t, unsigned n, u64 address)
+{
+    int pages = windows_fill(bt_of(v)->windows, address);
+    if (pages > 0)
+        t->misses[n]--;
+    else if (pages == FILL_NEVER)
+        t->misses[n] = (u8)(t->misses[n] + (v->cpl == 3 ? MISSES_MOST / 3 : 1));
+}
+
 /* The host trapped on the guest's own instruction: a page that is not in the window, divide error,
  * alignment, SIMD exception. The interpreter's function does what the guest's CPU would do. */
 const u8 *callout_trap(struct vcpu *v, const u8 *where)
@@ -132,8 +142,8 @@ const u8 *callout_trap(struct vcpu *v, const u8 *where)
     bt->trap_address = 0;
     count_trap(v, t, n, in_window);
     execute(v, ci);
-    if (in_window && windows_fill(bt->windows, address))
-        t->misses[n]--;
+    if (in_window)
+        fill(v, t, n, address);
     return go_on(v, t, ci);
 }
 

@@ -284,11 +284,17 @@ static bool walk_to(struct window *w, u32 la, struct walk *walk)
            walk->user == w->user;
 }
 
+static bool is_device(const struct window *w, const struct walk *walk)
+{
+    struct phys_page page = physmem_lookup(w->v->pm, walk->pa);
+    return page.kind != PHYS_RAM && page.kind != PHYS_ROM;
+}
+
 static bool fill_small(struct window *w, u32 la, const struct walk *walk)
 {
     struct vcpu *v = w->v;
     struct phys_page page = physmem_lookup(v->pm, walk->pa);
-    if ((page.kind != PHYS_RAM && page.kind != PHYS_ROM) || page.offset >> PAGE_SHIFT >= FRAMES)
+    if (is_device(w, walk) || page.offset >> PAGE_SHIFT >= FRAMES)
         return false;
     struct window_page p = {.la = la, .size = PAGE_BYTES, .offset = page.offset};
     p.global = walk->global;
@@ -301,7 +307,7 @@ static bool fill_small(struct window *w, u32 la, const struct walk *walk)
             return false; /* it was there: something else is wrong with the access */
         forget_small(w, slot - 1);
     }
-    if (w->smalls == SMALL_MOST || w->churn[la >> PAGE_SHIFT] == CHURN_MOST)
+    if (w->smalls == SMALL_MOST)
         return false;
     if (!paging_refs(v, la, &p.refs) || !map(w, &p)) {
         unmap(w, la, PAGE_BYTES);
@@ -386,17 +392,19 @@ static unsigned run_ahead(struct window *w, u32 la)
     return n;
 }
 
-unsigned window_fill(struct window *w, u32 la)
+int window_fill(struct window *w, u32 la)
 {
     struct walk walk;
     la &= ~(u32)PAGE_OFFSET_MASK;
-    if (!surroundings_same(w) || !walk_to(w, la, &walk))
+    if (!surroundings_same(w))
         return 0;
+    if (w->churn[la >> PAGE_SHIFT] == CHURN_MOST || !walk_to(w, la, &walk) || is_device(w, &walk))
+        return FILL_NEVER;
     if (w->slot[la >> PAGE_SHIFT] & SLOT_LARGE)
         return open_in_large(w, la, &walk);
     if (!w->slot[la >> PAGE_SHIFT] && fill_large(w, la, &walk))
         return 1;
-    return fill_small(w, la, &walk) ? 1 + run_ahead(w, la) : 0;
+    return fill_small(w, la, &walk) ? 1 + (int)run_ahead(w, la) : 0;
 }
 
 /* ---- life ---- */

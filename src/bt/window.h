@@ -47,8 +47,10 @@ void window_destroy(struct window *w);
 /* Takes all pages out. */
 void window_empty(struct window *w);
 
-/* How many pages a fill has brought; 0: the access cannot be made direct. */
-unsigned window_fill(struct window *w, u32 la);
+/* How many pages a fill has brought; 0: the access cannot be made direct now, FILL_NEVER: nor is it
+ * likely to be later. */
+#define FILL_NEVER (-1)
+int window_fill(struct window *w, u32 la);
 
 /* Takes out what the paging entries do not say any more. Returns how many pages had to go. The
  * kernel's global pages stay unless w->doubted. */

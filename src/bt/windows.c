@@ -236,17 +236,18 @@ static void map_changed(struct vcpu *v, enum map_change what, u64 where)
     }
 }
 
-bool windows_fill(struct windows *ws, u64 at)
+int windows_fill(struct windows *ws, u64 at)
 {
     bool user = ws->v->cpl == 3;
     struct space *s = user ? ws->now : &ws->kernel;
     u64 la = at - ws->gs;
     if (!s || !s->w || ws->settled != 1 + user || la > UINT32_MAX ||
         ws->gs != (u64)(uintptr_t)s->w->base)
-        return false;
-    unsigned pages = window_fill(s->w, (u32)la);
+        return 0;
+    int pages = window_fill(s->w, (u32)la);
     ws->stats.fills++;
-    ws->stats.pages += pages;
+    if (pages > 0)
+        ws->stats.pages += (u64)pages;
     s->cost += COST_OF_PAGE;
     return pages;
 }

@@ -23,8 +23,8 @@ void windows_destroy(struct windows *ws);
 void windows_settle(struct windows *ws);
 
 /* The instruction that trapped at host address `at` has been executed: makes the page accessible
- * for the next time. False: it cannot be. */
-bool windows_fill(struct windows *ws, u64 at);
+ * for the next time. Returns what window_fill() does. */
+int windows_fill(struct windows *ws, u64 at);
 
 /* True when `at` is in the current window. @asyncsignalsafe */
 bool windows_has(const struct windows *ws, u64 at);
