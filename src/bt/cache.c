@@ -83,7 +83,7 @@ void tcode_unlink_exits(struct bt *bt, struct tcode *t)
 
 static struct tjump *jump_slot_of(const struct vcpu *v, u32 rip)
 {
-    return &((struct tjump *)v->jumps)[rip & (JUMPS - 1)];
+    return &((struct tjump *)v->jumps)[jump_index(rip, v->code_key)];
 }
 
 static void start_keys_again(struct vcpu *v)
@@ -95,13 +95,16 @@ static void start_keys_again(struct vcpu *v)
     bt->last_key = 0;
 }
 
+/* Keys that follow each other lead to places far apart. Odd: no key comes twice. */
+#define KEY_STEP 40503u
+
 static u64 key_of(struct vcpu *v, u32 mode)
 {
     struct bt *bt = bt_of(v);
     u32 epoch = v->map_epoch[v->cpl != 3];
     struct tkey *k = &bt->key[mode * 0x9e3779b1u >> (32 - TKEY_BITS)];
     if (UNLIKELY(k->mode != mode || k->epoch != epoch || !k->key))
-        *k = (struct tkey){mode, epoch, ++bt->last_key};
+        *k = (struct tkey){mode, epoch, ++bt->last_key * KEY_STEP};
     return (u64)k->key << 32;
 }
 
@@ -125,19 +128,16 @@ void tcode_remember(struct vcpu *v, struct tcode *t)
         tlb_note_code(v, (u32)(b->la + b->bytes), user);
     tcode_update_key(v); /* noting may have made the key depend on more */
     *jump_slot_of(v, (u32)b->rip) =
-        (struct tjump){.ntag = -((u64)(u32)b->rip | v->code_key), .host = t->entry, .code = t};
+        (struct tjump){.ntag = -((u64)(u32)b->rip | v->code_key), .host = t->entry};
 }
 
 struct tcode *tcode_recall(struct vcpu *v)
 {
-    struct tcode *t = jump_slot_of(v, (u32)v->rip)->code;
-    if (!t)
-        return NULL;
-    const struct block *b = t->b;
-    if (b->rip != v->rip || b->mode != v->mode || b->next_page != NO_PAGE ||
+    const struct block *b = *jump_slot(v, v->rip);
+    if (!b || !b->code || b->rip != v->rip || b->mode != v->mode || b->next_page != NO_PAGE ||
         !code_page_is(v, b->la, b->page))
         return NULL;
-    return t;
+    return b->code;
 }
 
 u8 *tcode_lookup(struct vcpu *v)
@@ -148,6 +148,15 @@ u8 *tcode_lookup(struct vcpu *v)
 
 /* ---- the end ---- */
 
+/* The table of jumps may have it under more than one key: who enters it goes to the run loop. */
+static void put_barrier(struct bt *bt, const struct tcode *t)
+{
+    struct asm_buf a;
+    asm_init(&a, codemem_write(&bt->mem, t->entry), TCODE_LEAST, bt->mem.exec - bt->mem.write);
+    asm_mov_imm32(&a, HR_T0, (u32)t->b->rip);
+    asm_jmp(&a, bt->thunk.exit);
+}
+
 void tcode_killed(struct vcpu *v, struct block *b)
 {
     struct bt *bt = bt_of(v);
@@ -155,9 +164,7 @@ void tcode_killed(struct vcpu *v, struct block *b)
     tcode_unlink_exits(bt, t);
     while (t->in)
         unlink_exit(bt, t->in);
-    struct tjump *j = jump_slot_of(v, (u32)b->rip);
-    if (j->host == t->entry)
-        *j = (struct tjump){.ntag = 0};
+    put_barrier(bt, t);
     t->dead = true;
     b->code = NULL;
     bt->stats.killed++;

@@ -26,6 +26,8 @@ struct texit {
     u32 target;
 };
 
+#define TCODE_LEAST 16 /* bytes of code memory that one takes */
+
 /* A translation. */
 struct tcode {
     struct block *b;
@@ -44,10 +46,15 @@ struct tcode {
 struct tjump {
     u64 ntag;
     u8 *host;
-    struct tcode *code; /* what host is the entry of */
-    u64 unused;
 };
-#define JUMPS 65536 /* by the low 16 bits of rip */
+#define JUMPS 65536
+
+/* Its place: kernel and programs have much code at the same low 16 bits, and some code runs in more
+ * than one mode. */
+static inline u16 jump_index(u32 rip, u64 code_key)
+{
+    return (u16)(rip + (rip >> 16) + (u32)(code_key >> 32));
+}
 
 /* Which code_key names a mode and a state of the page tables. */
 struct tkey {
@@ -88,7 +95,7 @@ struct bt {
     u8 *arena; /* of tcodes */
     size_t arena_used;
     struct tkey key[1 << TKEY_BITS];
-    u32 last_key;
+    u32 last_key;            /* how many there have been */
     bool interpret;          /* the next block is for the interpreter */
     u64 trap_address;        /* what translated code was accessing when the host trapped, or 0 */
     struct windows *windows; /* or NULL */
@@ -136,8 +143,7 @@ void tcode_drop_all(struct vcpu *v);
 void tcode_update_key(struct vcpu *v);
 /* Remembers the way to a block's translation, for its rip in the current mode. */
 void tcode_remember(struct vcpu *v, struct tcode *t);
-/* The translation that the table of jumps had for v->rip before the key changed, if it still is the
- * right one; or NULL. */
+/* The translation of the block last seen at v->rip, if it still is the right one; or NULL. */
 struct tcode *tcode_recall(struct vcpu *v);
 /* What the table of jumps knows of v->rip, or NULL. */
 u8 *tcode_lookup(struct vcpu *v);

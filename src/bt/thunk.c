@@ -113,10 +113,14 @@ static void make_jump(struct asm_buf *a, struct thunks *t)
     asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
     asm_jmp(a, t->exit);
     asm_short_here(a, quiet);
-    asm_rr(a, XO_MOVZX16, HR_T1, HR_T0);
-    asm_rm(a, XO_LEA, HR_T1, x64_indexed(X64_NONE, HR_T1, 8, 0));
+    asm_rorx(a, HR_T1, HR_T0, 16); /* jump_index() */
+    asm_rm(a, XO_MOV_LOAD, HR_T2, x64_at(HR_VCPU, (i32)offsetof(struct vcpu, code_key) + 4));
+    asm_rm(a, XO_LEA, HR_T1, x64_indexed(HR_T1, HR_T0, 1, 0));
+    asm_rm(a, XO_LEA, HR_T1, x64_indexed(HR_T1, HR_T2, 1, 0));
+    asm_rr(a, XO_MOVZX16, HR_T1, HR_T1);
     load64r(a, HR_T2, VCPU(jumps));
-    asm_rm(a, XO_LEA | X64_W, HR_T2, x64_indexed(HR_T2, HR_T1, 4, 0));
+    asm_rm(a, XO_LEA | X64_W, HR_T1, x64_indexed(HR_T1, HR_T1, 1, 0));
+    asm_rm(a, XO_LEA | X64_W, HR_T2, x64_indexed(HR_T2, HR_T1, 8, 0));
     load64r(a, X64_RCX, x64_at(HR_T2, offsetof(struct tjump, ntag)));
     load64r(a, HR_T1, VCPU(code_key));
     asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(X64_RCX, HR_T0, 1, 0));

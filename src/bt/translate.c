@@ -101,7 +101,7 @@ struct tcode *translate(struct vcpu *v, struct block *b)
     xl_finish_exits(&x);
     x.t->size = (u32)(x.a.at - at);
     bt->codes[bt->count++] = x.t;
-    bt->used += align_up(x.t->size, 16);
+    bt->used += align_up(x.t->size, TCODE_LEAST);
     bt->stats.translations++;
     bt->stats.sensitive += bt->stats.callout_insns != callouts;
     bt->stats.insns += b->insns;
