@@ -4,6 +4,7 @@
  * jumps, and their end.
  */
 #include "bt/internal.h"
+#include "cpu/code_map.h"
 #include "cpu/fpu.h"
 
 /* ---- finding ---- */
@@ -102,7 +103,7 @@ static u64 key_of(struct vcpu *v, u32 mode)
 {
     struct bt *bt = bt_of(v);
     u32 epoch = v->map_epoch[v->cpl != 3];
-    struct tkey *k = &bt->key[mode * 0x9e3779b1u >> (32 - TKEY_BITS)];
+    struct tkey *k = &bt->key[(mode ^ epoch * 0x9e3779b1u) * 0x85ebca6bu >> (32 - TKEY_BITS)];
     if (UNLIKELY(k->mode != mode || k->epoch != epoch || !k->key))
         *k = (struct tkey){mode, epoch, ++bt->last_key * KEY_STEP};
     return (u64)k->key << 32;
@@ -123,9 +124,9 @@ void tcode_remember(struct vcpu *v, struct tcode *t)
         return;
     const struct block *b = t->b;
     bool user = v->cpl == 3;
-    tlb_note_code(v, b->la, user);
+    code_map_note(v, b->la, user);
     if (b->next_page != NO_PAGE)
-        tlb_note_code(v, (u32)(b->la + b->bytes), user);
+        code_map_note(v, (u32)(b->la + b->bytes), user);
     tcode_update_key(v); /* noting may have made the key depend on more */
     *jump_slot_of(v, (u32)b->rip) =
         (struct tjump){.ntag = -((u64)(u32)b->rip | v->code_key), .host = t->entry};

@@ -61,7 +61,7 @@ struct tkey {
     u32 mode, epoch;
     u32 key;
 };
-#define TKEY_BITS 7
+#define TKEY_BITS 10
 
 #define ACCESS_SIZES 7 /* 1, 2, 4, 8, 10, 16, 32 */
 

@@ -122,7 +122,7 @@ struct page_record {
     struct page_record *hash_next;
 };
 
-#define HASH_BITS  15
+#define HASH_BITS  17
 #define PAGE_BITS  12
 #define JUMP_BITS  12
 #define CODE_PAGES 32768

@@ -99,9 +99,8 @@ void tlb_flush(struct vcpu *v);               /* everything */
 void tlb_flush_nonglobal(struct vcpu *v);     /* MOV CR3 */
 void tlb_flush_page(struct vcpu *v, u64 la);  /* INVLPG */
 void tlb_protect(struct vcpu *v, u64 offset); /* no more direct writes to this page of the memfd */
-/* Code is run from la, which a cache remembers beyond the TLB: v->map_epoch steps when that ends.
- */
-void tlb_note_code(struct vcpu *v, u64 la, bool user);
+/* Whether MOV CR3 leaves the page's translation alone, as far as the TLB knows. */
+bool tlb_is_global(const struct vcpu *v, u64 la, unsigned view);
 
 /* Fetch for the code cache: physical address and host pointer of the code at la, raising #PF as a
  * fetch does. hp is NULL when the page is MMIO or nothing (fetch byte by byte through

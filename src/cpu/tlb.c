@@ -12,6 +12,7 @@
  *     full flush: INVLPG inside it flushes everything, because one INVLPG ends a whole large page
  *     of which many entries may have come.
  */
+#include "cpu/code_map.h"
 #include "cpu/debug.h"
 #include "cpu/paging.h"
 
@@ -51,54 +52,16 @@ static void tell_translator(struct vcpu *v, enum map_change what, u64 where)
         v->map_changed(v, what, where);
 }
 
-static void forget_seen(struct code_seen *seen)
-{
-    for (unsigned i = 0; i < seen->count; i++)
-        seen->bit[seen->list[i] / 64] &= ~bit64(seen->list[i] % 64);
-    seen->count = 0;
-}
-
-/* Code may be elsewhere now, as far as what runs at CPL 3 (0) or at other levels (1) is concerned.
- */
-static void step_epoch(struct vcpu *v, unsigned other)
-{
-    v->map_epoch[other]++;
-    forget_seen(&v->code_seen[other]);
-    if (other)
-        v->local_code = false;
-}
-
-static u32 code_page(u64 la)
-{
-    return (u32)(la >> PAGE_SHIFT) & (CODE_SEEN_PAGES - 1);
-}
-
-/* Whether MOV CR3 leaves the page's translation alone, as far as the TLB still knows. */
-static bool is_global(struct vcpu *v, u64 la, unsigned view)
+bool tlb_is_global(const struct vcpu *v, u64 la, unsigned view)
 {
     unsigned index = (la >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
     return v->tlb[view][index].page == (la & ~PAGE_OFFSET_MASK) &&
            v->tlb_global[view][index / 64] >> index % 64 & 1;
 }
 
-void tlb_note_code(struct vcpu *v, u64 la, bool user)
-{
-    struct code_seen *seen = &v->code_seen[!user];
-    u32 page = code_page(la);
-    if (!user && !is_global(v, la, mem_fetch_view(v)))
-        v->local_code = true;
-    if (seen->bit[page / 64] >> page % 64 & 1)
-        return;
-    if (seen->count == CODE_SEEN_MOST)
-        step_epoch(v, !user);
-    seen->bit[page / 64] |= bit64(page % 64);
-    seen->list[seen->count++] = page;
-}
-
 void tlb_flush(struct vcpu *v)
 {
-    step_epoch(v, 0);
-    step_epoch(v, 1);
+    code_map_lost_all(v);
     tell_translator(v, MAP_ALL, 0);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)
@@ -109,9 +72,7 @@ void tlb_flush(struct vcpu *v)
 
 void tlb_flush_nonglobal(struct vcpu *v)
 {
-    step_epoch(v, 0);
-    if (v->local_code)
-        step_epoch(v, 1);
+    code_map_lost_space(v);
     tell_translator(v, MAP_SPACE, 0);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)
@@ -127,10 +88,7 @@ void tlb_flush_page(struct vcpu *v, u64 la)
     }
     unsigned index = (la >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
     tell_translator(v, MAP_LINEAR, la);
-    for (unsigned other = 0; other < 2; other++) {
-        if (v->code_seen[other].bit[code_page(la) / 64] >> code_page(la) % 64 & 1)
-            step_epoch(v, other);
-    }
+    code_map_lost_page(v, la);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         if (v->tlb[view][index].page == (la & ~PAGE_OFFSET_MASK))
             flush_word(v, view, index / 64, bit64(index % 64));

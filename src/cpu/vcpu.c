@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <x86intrin.h>
 
+#include "cpu/code_map.h"
 #include "cpu/cpuid.h"
 #include "cpu/flags.h"
 #include "cpu/fpu.h"
@@ -87,7 +88,7 @@ struct vcpu *vcpu_create(struct physmem *pm, const struct vcpu_hooks *hooks, str
     *error = "the host gives no memory for a virtual CPU's code";
     if (!fpu_attach(v))
         goto no_fpu;
-    if (!interp_attach(v))
+    if (!code_map_attach(v) || !interp_attach(v))
         goto no_interp;
     tlb_init(v);
     vcpu_reset(v);
@@ -99,6 +100,7 @@ struct vcpu *vcpu_create(struct physmem *pm, const struct vcpu_hooks *hooks, str
     return v;
 
 no_interp:
+    code_map_detach(v);
     fpu_detach(v);
 no_fpu:
 no_model:
@@ -112,6 +114,7 @@ void vcpu_destroy(struct vcpu *v)
         return;
     physmem_unlisten(v->pm, &v->listener);
     interp_detach(v);
+    code_map_detach(v);
     fpu_detach(v);
     free(v);
 }

@@ -284,9 +284,7 @@ enum mode_bits {                    /* the mode word: what translations and cach
                  MODE_DF = 1 << 26,
 };
 
-#define RECENT_EVENTS   16
-#define CODE_SEEN_PAGES (1u << 20) /* of 4 GiB */
-#define CODE_SEEN_MOST  4096
+#define RECENT_EVENTS 16
 
 struct interp;
 struct uop;
@@ -366,15 +364,9 @@ struct vcpu {
     u32 window_mode[2]; /* mode bits that the translator adds, [1] at CPL 3 */
     /* NULL, or told that the TLB has lost or restricted entries. On the CPU's own thread. */
     void (*map_changed)(struct vcpu *v, enum map_change what, u64 where);
-    u32 map_epoch[2]; /* of code at CPL 3, and of all other: steps when a linear address that code
+    u32 map_epoch[2]; /* of code at CPL 3, and of all other: differs when a linear address that code
                          was run from may lead elsewhere */
-    bool local_code;  /* code outside CPL 3 was run from a page that is not global */
-    /* Linear pages that code was run from since map_epoch stepped: one bit each, and a list. */
-    struct code_seen {
-        u64 bit[CODE_SEEN_PAGES / 64];
-        u32 list[CODE_SEEN_MOST];
-        unsigned count;
-    } code_seen[2];
+    struct code_map *code_map; /* what they hang on: cpu/code_map.c */
 
     struct tlb_entry tlb[TLB_VIEWS][TLB_ENTRIES] __attribute__((aligned(64)));
     u64 tlb_used[TLB_VIEWS][TLB_ENTRIES / 64];   /* entries that a flush must visit */
