@@ -11,10 +11,13 @@
 #define SPACES      64
 #define HWCAP2_FSGS (1 << 1)
 
-/* In TSC cycles: when an address space is worth a window, and what a page in or out of it costs. */
+/* In TSC cycles: when an address space is worth a window; what a page costs that goes in and out of
+ * it, and what a trap that brings none; and what costs are looked at only from. */
 #define PROMOTE_AFTER 8000000
 #define PROMOTE_NEVER ((u64)1 << 40)
-#define COST_OF_PAGE  15000
+#define COST_OF_PAGE  25000
+#define COST_OF_TRAP  6000
+#define COST_MATTERS  8000000
 
 /* What is known of an address space, or of the kernel. */
 struct space {
@@ -144,7 +147,8 @@ static void demote(struct windows *ws, struct space *s)
 
 static bool too_dear(const struct windows *ws, const struct space *s)
 {
-    return s->cost > PROMOTE_AFTER && s->cost > ws->promote_after && s->cost > s->cycles / 4;
+    unsigned share = s == &ws->kernel ? 2 : 4; /* the kernel has one window for all its life */
+    return s->cost > COST_MATTERS && s->cost > s->cycles / share;
 }
 
 /* ---- settling ---- */
@@ -247,8 +251,9 @@ int windows_fill(struct windows *ws, u64 at)
     int pages = window_fill(s->w, (u32)la);
     ws->stats.fills++;
     if (pages > 0)
-        ws->stats.pages += (u64)pages;
-    s->cost += COST_OF_PAGE;
+        ws->stats.pages += (u64)pages; /* it will pay, unless the guest takes the page away */
+    else
+        s->cost += COST_OF_TRAP;
     return pages;
 }
 

@@ -450,13 +450,13 @@ static void paging_refs_notice_each_entry_that_changes(void **state)
     assert_true(paging_refs(r->v, 0x20123, &refs));
     assert_int_equal(refs.count, 2);
     assert_int_equal(refs.pa, 0x20123);
-    assert_true(paging_refs_same(r->v, &refs));
+    assert_true(paging_refs_same(r->v, &refs, paging_directory(r->v)));
     poke32(r, PT + 0x20 * 4, 0x20 << 12 | P | U | A);
-    assert_false(paging_refs_same(r->v, &refs));
+    assert_false(paging_refs_same(r->v, &refs, paging_directory(r->v)));
     poke32(r, PT + 0x20 * 4, 0x20 << 12 | P | W | U | A);
-    assert_true(paging_refs_same(r->v, &refs));
+    assert_true(paging_refs_same(r->v, &refs, paging_directory(r->v)));
     poke32(r, PD, PT | P | U);
-    assert_false(paging_refs_same(r->v, &refs));
+    assert_false(paging_refs_same(r->v, &refs, paging_directory(r->v)));
     poke32(r, PT + 0x21 * 4, 0);
     assert_false(paging_refs(r->v, 0x21000, &refs));
     rig_close(r);
@@ -472,7 +472,7 @@ static void paging_refs_notice_another_pdpte(void **state)
     poke64(r, RIG_TABLES + 0x3020, RIG_TABLES + 0x4000 + P);
     r->v->cr3 = RIG_TABLES + 0x3020;
     assert_true(paging_load_pdptes(r->v, r->v->cr3));
-    assert_false(paging_refs_same(r->v, &refs));
+    assert_false(paging_refs_same(r->v, &refs, paging_directory(r->v)));
     rig_close(r);
 }
 
