@@ -3,7 +3,7 @@
 """Kills the monitor again and again while a guest writes, and looks whether anything was lost.
 
 usage: kill_test.py [--kills N] [--binary FILE] [--build FOLDER] [--accel NAME] [--keep]
-                    [--seed N] [--patience FACTOR] [--disk ide|virtio|both]
+                    [--seed N] [--patience FACTOR] [--disk ide|sata|virtio|all]
 
 A Linux guest writes sectors that carry a sequence number and a checksum to a qcow2 disk, flushes
 from time to time and says over the serial line what it has flushed. The process is killed (SIGKILL)
@@ -13,8 +13,9 @@ at a random moment after that. Then
   - "anello image check" and "qemu-img check" find no errors (leaks are counted and told).
 
 The same image is used until the next kind of image comes: with and without backing file, with
-clusters of different sizes, behind IDE and virtio, in turn. The last line is the verdict; exit status 0 when nothing was
-lost. Needs the guest kernel-686 (scripts/guests), gcc -m32 and qemu-img.
+clusters of different sizes, behind each kind of controller, in turn. The last line is the verdict;
+exit status 0 when nothing was lost. Needs the guest kernel-686 (scripts/guests), gcc -m32 and
+qemu-img.
 """
 
 import argparse
@@ -30,26 +31,9 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
-sys.path.insert(0, os.path.join(ROOT, "bench"))
+sys.path.insert(0, os.path.dirname(HERE))
 
-from initramfs import Cpio, CONSOLE, contents  # noqa: E402 (the path is set just above)
-
-CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-GUESTS = os.environ.get("ANELLO_GUESTS") or os.path.join(
-    os.environ.get("ANELLO_CACHE") or os.path.join(CACHE, "anello"), "guests")
-KERNEL = os.path.join(GUESTS, "kernel-686")
-# What each disk needs, in the order of loading, and what the guest calls it.
-DISKS = {
-    "ide": ("/dev/sda", [
-        "crypto/crct10dif_common", "lib/crc-t10dif", "lib/crc64", "lib/crc64-rocksoft",
-        "drivers/scsi/scsi_common", "drivers/scsi/scsi_mod", "block/t10-pi",
-        "drivers/scsi/sd_mod", "drivers/ata/libata", "drivers/ata/ata_piix"]),
-    "virtio": ("/dev/vda", [
-        "drivers/virtio/virtio", "drivers/virtio/virtio_ring", "drivers/virtio/virtio_pci_modern_dev",
-        "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci",
-        "drivers/block/virtio_blk"]),
-}
-MODULES = [name for _, modules in DISKS.values() for name in modules]
+import guest_disks  # noqa: E402 (the path is set just above)
 
 SKIPPED = 77
 DISK_BYTES = 48 << 20
@@ -67,11 +51,8 @@ def skip(why):
 
 
 def check_needs():
-    if not os.path.exists(os.path.join(KERNEL, "vmlinuz")):
-        skip("the guest kernel-686 is not there: scripts/guests kernel-686")
-    for name in MODULES:
-        if not os.path.exists(os.path.join(KERNEL, "modules", name + ".ko")):
-            skip(f"the guest kernel-686 lacks {name}.ko: scripts/guests --update kernel-686")
+    if guest_disks.missing():
+        skip(guest_disks.missing())
     if not shutil.which("qemu-img"):
         skip("qemu-img is not installed: scripts/setup")
 
@@ -85,37 +66,22 @@ def run(*command, allowed=(0,)):
 
 
 def build_programs(folder):
-    flags = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror"]
-    run("gcc", "-m32", "-static", *flags, "-D_FILE_OFFSET_BITS=64", os.path.join(HERE, "writer.c"),
-        "-o", os.path.join(folder, "writer"))
-    run("gcc", *flags, os.path.join(HERE, "verifier.c"), "-o", os.path.join(folder, "verifier"))
-
-
-def build_initramfs(folder):
-    cpio = Cpio()
-    for name in ("dev", "modules"):
-        cpio.add(name, 0o040755)
-    cpio.add("dev/console", 0o020600, device=CONSOLE)
-    cpio.add("init", 0o100755, contents(os.path.join(folder, "writer")))
-    for name in MODULES:
-        cpio.add(f"modules/{os.path.basename(name)}.ko", 0o100644,
-                 contents(os.path.join(KERNEL, "modules", name + ".ko")))
-    with open(os.path.join(folder, "initrd"), "wb") as file:
-        file.write(cpio.finish())
+    guest_disks.compile_init(os.path.join(HERE, "writer.c"), os.path.join(folder, "writer"))
+    run("gcc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", os.path.join(HERE, "verifier.c"),
+        "-o", os.path.join(folder, "verifier"))
+    guest_disks.build_initramfs(os.path.join(folder, "writer"), os.path.join(folder, "initrd"))
 
 
 class Writer:
     """The machine with the writing guest."""
 
     def __init__(self, options, folder, disk, kind, seed):
-        device, modules = DISKS[kind]
-        names = ",".join(os.path.basename(name) for name in modules)
         command = [options.binary, "-m", "96M", "-nographic", "-monitor", "none", "-no-reboot",
-                   "-kernel", os.path.join(KERNEL, "vmlinuz"),
+                   "-kernel", os.path.join(guest_disks.KERNEL, "vmlinuz"),
                    "-initrd", os.path.join(folder, "initrd"),
                    "-append", "console=ttyS0 quiet panic=-1 no_timer_check "
-                   f"kill.seed={seed} kill.disk={device} kill.modules={names}",
-                   "-drive", f"file={disk},format=qcow2,if={kind}"]
+                   f"kill.seed={seed} {guest_disks.parameters(kind, 'kill')}",
+                   *guest_disks.drive(kind, f"file={disk},format=qcow2")]
         if options.accel:
             command += ["-accel", options.accel]
         self.text = ""
@@ -207,7 +173,7 @@ def kill_many(options, folder):
     rng = random.Random(options.seed)
     flushed = leaking = 0
     disk = None
-    disk_kinds = list(DISKS) if options.disk == "both" else [options.disk]
+    disk_kinds = list(guest_disks.DISKS) if options.disk == "all" else [options.disk]
     for n in range(options.kills):
         image = n // KILLS_AN_IMAGE
         disk_kind = disk_kinds[image % len(disk_kinds)]
@@ -226,7 +192,7 @@ def main():
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--binary", help="default: anello of the build folder")
-    parser.add_argument("--disk", choices=[*DISKS, "both"], default="both")
+    parser.add_argument("--disk", choices=[*guest_disks.DISKS, "all"], default="all")
     parser.add_argument("--accel", default="interp")
     parser.add_argument("--seed", type=int, default=1, help="of the whole run")
     parser.add_argument("--patience", type=float, default=1.0, help="factor of all time limits")
@@ -237,7 +203,6 @@ def main():
     folder = tempfile.mkdtemp(prefix="anello-kill-")
     try:
         build_programs(folder)
-        build_initramfs(folder)
         kill_many(options, folder)
     except RuntimeError as error:
         options.keep = True

@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""How fast a disk is inside the guest, beside QEMU's TCG with the same image.
+
+usage: disk_speed.py [--disk ide|sata|virtio]... [--rounds N] [--ms N] [--format qcow2|raw]
+                     [--size MIB] [--binary FILE] [--other FILE|none] [--accel NAME] [--json FILE]
+
+A Linux guest whose init is disk_speed.c reads and writes around its page cache, sequentially and at
+random, 4 KiB and 1 MiB at a time, with and without a flush (fdatasync) after each write, each
+pattern for --ms milliseconds. The machines take turns; medians of --rounds are printed in MiB/s,
+and how much faster the first machine is. The image has all of its clusters allocated before; both
+machines use their default cache mode (writeback). Needs the guest kernel-686, gcc -m32 and qemu-img.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "tests", "systems"))
+
+import guest_disks  # noqa: E402 (the path is set just above)
+
+SKIPPED = 77
+START_LIMIT = 300  # seconds beside the measuring itself
+PATTERNS = 14
+LINE = re.compile(r"^SPEED (\S+) (\d+) (\d+)\r?$", re.M)
+
+
+def make_image(options, folder):
+    """Random bytes, so that neither machine can take a short way for zeroes."""
+    raw, image = os.path.join(folder, "disk.raw"), os.path.join(folder, f"disk.{options.format}")
+    with open(raw, "wb") as file:
+        for _ in range(options.size):
+            file.write(os.urandom(1 << 20))
+    if options.format != "raw":
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", options.format, raw, image],
+                       check=True)
+        os.remove(raw)
+    return image
+
+
+def measure(options, folder, binary, kind, image):
+    """One run of the guest: pattern -> MiB/s."""
+    command = [binary, "-m", "128M", "-nographic", "-monitor", "none", "-no-reboot",
+               "-kernel", os.path.join(guest_disks.KERNEL, "vmlinuz"),
+               "-initrd", os.path.join(folder, "initrd"),
+               "-append", "console=ttyS0 quiet panic=-1 no_timer_check "
+               f"speed.ms={options.ms} {guest_disks.parameters(kind, 'speed')}",
+               *guest_disks.drive(kind, f"file={image},format={options.format}")]
+    if options.accel and binary == options.binary:
+        command += ["-accel", options.accel]
+    limit = START_LIMIT + PATTERNS * options.ms / 1000 * 4
+    try:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, timeout=limit, check=False)
+    except subprocess.TimeoutExpired as late:
+        sys.exit(f"{binary} took too long:\n{(late.stdout or b'').decode('latin-1')[-2000:]}")
+    text = result.stdout.decode("latin-1")
+    if "SPEED DONE" not in text:
+        sys.exit(f"{binary}: the guest did not come to its end:\n{text[-2000:]}")
+    return {name: int(moved) / (1 << 20) / (int(ns) / 1e9) for name, moved, ns in LINE.findall(text)}
+
+
+def compare(options, folder, kind, image):
+    machines = [options.binary] + ([options.other] if options.other != "none" else [])
+    runs = {binary: [] for binary in machines}
+    for number in range(options.rounds):
+        for binary in machines:
+            runs[binary].append(measure(options, folder, binary, kind, image))
+            print(f"-- {kind}, round {number + 1}: {os.path.basename(binary)} done", flush=True)
+    return [{"disk": kind, "pattern": name,
+             **{os.path.basename(binary): statistics.median(run[name] for run in runs[binary])
+                for binary in machines}}
+            for name in runs[options.binary][0]]
+
+
+def print_table(rows, first, other):
+    print(f"{'disk':8}{'pattern':24}{first:>14}{other or '':>22}{'ratio' if other else '':>8}")
+    for row in rows:
+        line = f"{row['disk']:8}{row['pattern']:24}{row[first]:14.1f}"
+        if other:
+            line += f"{row[other]:22.1f}{row[first] / row[other]:8.2f}"
+        print(line)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--disk", action="append", choices=list(guest_disks.DISKS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ms", type=int, default=2000, help="for each pattern")
+    parser.add_argument("--size", type=int, default=256, help="MiB of the image")
+    parser.add_argument("--format", choices=["qcow2", "raw"], default="qcow2")
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--binary", help="default: anello of the build folder")
+    parser.add_argument("--other", default=shutil.which("qemu-system-i386") or "none")
+    parser.add_argument("--accel", help="of the first machine")
+    parser.add_argument("--json", help="write the figures to this file too")
+    options = parser.parse_args()
+    options.binary = options.binary or os.path.join(options.build, "anello")
+    if guest_disks.missing():
+        print(f"skipped: {guest_disks.missing()}")
+        return SKIPPED
+    with tempfile.TemporaryDirectory(prefix="anello-disk-") as folder:
+        guest_disks.compile_init(os.path.join(HERE, "disk_speed.c"), os.path.join(folder, "speed"))
+        guest_disks.build_initramfs(os.path.join(folder, "speed"), os.path.join(folder, "initrd"))
+        image = make_image(options, folder)
+        rows = []
+        for kind in options.disk or list(guest_disks.DISKS):
+            rows += compare(options, folder, kind, image)
+    print_table(rows, os.path.basename(options.binary),
+                os.path.basename(options.other) if options.other != "none" else None)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(rows, file, indent=2)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

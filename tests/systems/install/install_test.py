@@ -1,0 +1,395 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Installs Debian 12 by its own installer, unattended, and works in what was installed.
+
+usage: install_test.py [--binary FILE] [--accel NAME] [--disk ide|virtio] [--folder FOLDER]
+                       [--from STEP] [--other FILE|none] [--method installer|debootstrap]
+                       [--patience FACTOR]
+
+The steps, each of which can be begun with when the folder of an earlier run is given:
+
+  install   Debian's unmodified installer (kernel and initrd) on an empty qcow2 disk. Its answers
+            come by HTTP from a server on the host's loopback, its packages from Debian's mirror
+            through the NAT and a caching proxy of this program.
+            Not every mirror has the installer's components (udebs). Without them (--method
+            debootstrap, the default there) the installer sets up devices and network, and a
+            script of its shell does the rest: partitions, file systems, debootstrap, GRUB
+  boot      the disk, through GRUB into systemd; login on the serial line and with the keyboard; a
+            package is installed; poweroff
+  other     the disk in the other machine: qemu-system-i386, or anello if --binary is QEMU
+
+After each step both "anello image check" and "qemu-img check" must find the disk clean. The folder
+keeps the serial lines and screenshots. Each phase's time is printed. The last line is the verdict;
+exit status 0 when everything was seen, 77 when something needed is not here.
+"""
+
+import argparse
+import lzma
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+sys.path.insert(0, os.path.join(ROOT, "tests", "boot"))
+
+from guest import Failure, Guest  # noqa: E402 (the path is set just above)
+import live  # noqa: E402
+from mirror import Mirror  # noqa: E402
+
+CACHE = os.environ.get("ANELLO_CACHE") or os.path.join(
+    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "anello")
+GUESTS = os.environ.get("ANELLO_GUESTS") or os.path.join(CACHE, "guests")
+INSTALLER = os.path.join(GUESTS, "installer-i386")
+KERNEL = os.path.join(GUESTS, "kernel-686")
+UPSTREAM = "deb.debian.org"
+COMPONENTS = "/debian/dists/bookworm/main/debian-installer/binary-i386/Packages.xz"
+SKIPPED = 77
+STEPS = ["install", "boot", "other"]
+HOST = "10.0.2.2"  # the host's loopback, as the NAT shows it
+PASSWORD = "anello"
+PACKAGE = "hello"
+DISKS = {"ide": "/dev/sda", "virtio": "/dev/vda"}
+# A guest that is not run for a while says so; that is the host's doing.
+STARVED = re.compile(r"soft lockup.*|rcu.*stall.*")
+# Lines of the installer's log that begin a phase.
+MENU_ITEM = re.compile(r"main-menu\[\d+\]: INFO: Menu item '([\w-]+)' selected\n|"
+                       r"PHASE: (.*)\n|"
+                       r"I: (Extracting dpkg|Installing core packages|Unpacking the base system|"
+                       r"Configuring the base system)\.\.\.\n")
+TROUBLE = re.compile(r"Kernel panic|BUG: (?!soft lockup)|WARNING: CPU|Oops|segfault|"
+                     r"I/O error|EXT4-fs error|invalid opcode|MP-BIOS bug|irq \d+: nobody cared|"
+                     r"NETDEV WATCHDOG|general protection|lost interrupt|failed command")
+
+
+class Phases:
+    """The time of each phase; the end of one is the beginning of the next."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        self.rows = []
+        self.name = None
+        self.since = time.monotonic()
+
+    def begin(self, name):
+        now = time.monotonic()
+        if self.name:
+            self.rows.append((self.name, now - self.since))
+            print(f"  {self.machine}: {self.name}: {now - self.since:.1f} s", flush=True)
+        self.name, self.since = name, now
+
+    def end(self):
+        self.begin(None)
+
+
+class Machine(Guest):
+    """A guest whose serial line is kept in a file, and whose installer's phases are timed."""
+
+    def __init__(self, binary, arguments, accel, patience, log, phases):
+        self.log = open(log, "w", encoding="utf-8")
+        self.phases = phases
+        self.searched = 0
+        super().__init__(binary, arguments, accel, patience)
+
+    def _read_serial(self):
+        while data := os.read(self.process.stdout.fileno(), 65536):
+            text = data.decode("latin-1").replace("\r", "")
+            self.serial += text
+            self.log.write(text)
+            self.log.flush()
+            for match in MENU_ITEM.finditer(self.serial, self.searched):
+                self.phases.begin("install: " + next(filter(None, match.groups())))
+                self.searched = match.end()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self.log.close()
+
+    def screenshot(self, path):
+        width, height, pixels = self.screendump()
+        with open(path, "wb") as file:
+            file.write(png(width, height, pixels))
+
+
+def png(width, height, pixels):
+    """A picture of RGB bytes as PNG: each row behind a filter byte, all of it deflated."""
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    rows = b"".join(b"\0" + pixels[at:at + width * 3]
+                    for at in range(0, width * height * 3, width * 3))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+class Test:
+    def __init__(self, options):
+        self.options = options
+        self.disk = os.path.join(options.folder, "disk.qcow2")
+        self.mirror = None
+        self.phases = []
+
+    def path(self, name):
+        return os.path.join(self.options.folder, name)
+
+    def machine(self, binary, step, *arguments):
+        name = "QEMU" if is_qemu(binary) else "anello"
+        phases = Phases(name)
+        self.phases.append(phases)
+        phases.begin(f"{step}: firmware to kernel")
+        accel = None if binary != self.options.binary else self.options.accel
+        command = ["-m", self.options.memory, "-no-reboot", "-nic", "user,model=e1000",
+                   "-drive", f"file={self.disk},format=qcow2,if={self.options.disk}", *arguments]
+        return Machine(binary, command, accel, self.options.patience, self.path(f"{step}.log"),
+                       phases)
+
+    # ---- steps
+
+    def install(self):
+        run(self.options.anello, "image", "create", "-f", "qcow2", self.disk, self.options.size)
+        server = f"http://{HOST}:{self.mirror.server_port}"
+        names = {"MIRROR": UPSTREAM, "PROXY": server, "SERVER": server, "PASSWORD": PASSWORD,
+                 "DISK": DISKS[self.options.disk]}
+        if self.options.method == "debootstrap":
+            self.mirror.files["/preseed.cfg"] = fill_in("preseed-debootstrap.cfg", names)
+            self.mirror.files["/debootstrap.sh"] = fill_in("debootstrap.sh", names)
+            self.mirror.files["/live.tar.gz"] = self.tools()
+        else:
+            self.mirror.files["/preseed.cfg"] = fill_in("preseed.cfg", names)
+        append = ("auto=true priority=critical vga=normal fb=false nomodeset "
+                  f"earlyprintk=ttyS0,115200 console=tty0 url={server}/preseed.cfg")
+        with self.machine(self.options.binary, "install",
+                          "-kernel", os.path.join(INSTALLER, "linux"),
+                          "-initrd", os.path.join(INSTALLER, "initrd.gz"),
+                          "-append", append) as guest:
+            guest.wait_serial(r"Linux version 6\.1", 60)
+            guest.phases.begin("install: kernel and start of the installer")
+            self.watch_installer(guest)
+            guest.phases.end()
+        self.check_disk()
+
+    def tools(self):
+        path = self.path("live.tar.gz")
+        if not os.path.exists(path):
+            live.make(path, f"http://{UPSTREAM}/debian",
+                      f"http://127.0.0.1:{self.mirror.server_port}", KERNEL)
+        with open(path, "rb") as file:
+            return file.read()
+
+    def watch_installer(self, guest):
+        """Until the machine ends; a picture of each phase is kept."""
+        deadline = time.monotonic() + self.options.limit * self.options.patience
+        pictured = None
+        while guest.process.poll() is None:
+            if time.monotonic() > deadline:
+                guest._fail("the installer did not end")
+            time.sleep(5)
+            name = guest.phases.name
+            if name != pictured and guest.process.poll() is None:
+                pictured = name
+                time.sleep(2)
+                try:
+                    guest.screenshot(self.path(re.sub(r"\W+", "-", name) + ".png"))
+                except OSError:
+                    pass  # it has just ended
+        guest.wait_exit(0, 10)
+        if not re.search(r"PHASE: installed|Menu item 'finish-install' selected", guest.serial):
+            guest._fail("the installer ended before its end")
+
+    def boot(self):
+        with self.machine(self.options.binary, "boot") as guest:
+            at = self.boot_to_login(guest, "boot")
+            at = log_in(guest, at)
+            guest.phases.begin("boot: login with the keyboard")
+            self.log_in_with_the_keyboard(guest, at)
+            guest.phases.begin(f"boot: package {PACKAGE}")
+            at = command(guest, at, "echo 'Acquire::http::Proxy \"http://"
+                         f"{HOST}:{self.mirror.server_port}\";' >/etc/apt/apt.conf; echo is=$?",
+                         "is=0")
+            at = command(guest, at, "apt-get -q update; echo is=$?", "is=0", 600)
+            at = command(guest, at, "apt-get -q -y --no-install-recommends install "
+                         f"{PACKAGE}; echo is=$?", "is=0", 600)
+            at = command(guest, at, PACKAGE, "Hello, world!")
+            self.look_around(guest, at)
+            self.power_off(guest, "boot")
+        self.check_disk()
+
+    def other(self):
+        if self.options.other == "none":
+            return
+        with self.machine(self.options.other, "other") as guest:
+            at = log_in(guest, self.boot_to_login(guest, "other"))
+            at = command(guest, at, PACKAGE, "Hello, world!")
+            self.look_around(guest, at)
+            self.power_off(guest, "other")
+        self.check_disk()
+
+    def boot_to_login(self, guest, step):
+        guest.wait_serial(r"GNU GRUB +version 2\.06", 120)
+        guest.wait_screen(r"GNU GRUB +version 2\.06", 30)
+        guest.screenshot(self.path(f"{step}-grub.png"))
+        guest.keys("ret")
+        guest.phases.begin(f"{step}: GRUB to kernel")
+        guest.wait_serial(r"Linux version 6\.1", 120)
+        guest.phases.begin(f"{step}: kernel to login")
+        at = guest.wait_serial(r"anello login: ", 900)
+        guest.phases.begin(f"{step}: login on the serial line")
+        return at
+
+    def log_in_with_the_keyboard(self, guest, at):
+        """The screen may be a picture by now: what was typed shows in its effect, and in pictures
+        for people."""
+        before = guest.screendump()
+        guest.type_keys("root\n")
+        time.sleep(5 * guest.patience)
+        guest.type_keys(f"{PASSWORD}\n")
+        time.sleep(5 * guest.patience)
+        # the answer is not what was typed
+        guest.type_keys("echo tty $(tty) $((6 * 7))\n")
+        time.sleep(2)
+        guest.check(guest.screendump() != before, "the screen did not change")
+        guest.screenshot(self.path("boot-login.png"))
+        guest.type_serial("cat /dev/vcs1\n")
+        guest.wait_serial(r"tty /dev/tty1 42", 60, at)
+        guest.wait_serial(r"# $", 60, at)
+
+    def look_around(self, guest, at):
+        """No unit may have failed, nothing may be left undone in the packages, and the kernel must
+        have nothing to complain about."""
+        at = command(guest, at, "systemctl is-system-running --wait; echo state=$?", r"state=\d", 300)
+        at = command(guest, at, "systemctl --failed --no-legend --plain; echo units=$?", "units=0")
+        at = command(guest, at, "dpkg --audit && echo audit=$?", "audit=0", 120)
+        command(guest, at, "dmesg --level=emerg,alert,crit,err; cat /proc/interrupts; echo log=$?",
+                "log=0")
+        for line in STARVED.findall(guest.serial):
+            print(f"  note: the guest says: {line}", flush=True)
+        found = sorted(set(TROUBLE.findall(guest.serial)))
+        guest.check(not found, f"the guest complains: {', '.join(found)}")
+        guest.check("running\nstate=0" in guest.serial, "systemd reports a degraded system")
+
+    def power_off(self, guest, step):
+        guest.phases.begin(f"{step}: poweroff")
+        guest.type_serial("poweroff\n")
+        guest.wait_exit(0, 240)
+        guest.phases.end()
+
+    def check_disk(self):
+        run(self.options.anello, "image", "check", "-f", "qcow2", self.disk)
+        run("qemu-img", "check", "-f", "qcow2", self.disk)
+        print("  both checks find the disk clean", flush=True)
+
+
+def log_in(guest, at):
+    guest.type_serial("root\n")
+    at = guest.wait_serial(r"Password: ", 60, at)
+    guest.type_serial(f"{PASSWORD}\n")
+    return guest.wait_serial(r"root@anello:~# ", 120, at)
+
+
+def command(guest, at, line, answer, timeout=60):
+    """Types LINE; waits for a line that is ANSWER, and for the prompt behind it."""
+    guest.type_serial(line + "\n")
+    at = guest.wait_serial(rf"\n{answer}", timeout, at)
+    return guest.wait_serial(r"root@anello:~# ", 60, at)
+
+
+def fill_in(name, values):
+    """A file of this folder, with each @NAME@ replaced."""
+    with open(os.path.join(HERE, name), encoding="ascii") as file:
+        return re.sub(r"@([A-Z]+)@", lambda match: values.get(match[1], match[0]), file.read()).encode()
+
+
+def is_qemu(binary):
+    return os.path.basename(binary).startswith("qemu")
+
+
+def run(*words):
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise Failure(f"{' '.join(words)}: exit {result.returncode}\n{result.stdout}{result.stderr}")
+
+
+def skip(why):
+    print(f"skipped: {why}")
+    sys.exit(SKIPPED)
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--binary", help="default: anello of the build folder")
+    parser.add_argument("--other", help="the machine of the last step, or none")
+    parser.add_argument("--accel", help="handed on to --binary as -accel")
+    parser.add_argument("--disk", choices=DISKS, default="ide")
+    parser.add_argument("--size", default="4G", help="of the disk")
+    parser.add_argument("--memory", default="768M")
+    parser.add_argument("--folder", help="default: a new one under /tmp")
+    parser.add_argument("--from", dest="first", choices=STEPS, default="install")
+    parser.add_argument("--method", choices=["installer", "debootstrap"])
+    parser.add_argument("--limit", type=float, default=3 * 3600, help="seconds for the installer")
+    parser.add_argument("--patience", type=float, default=1.0, help="factor of all time limits")
+    options = parser.parse_args()
+    options.anello = os.path.join(os.path.abspath(options.build), "anello")
+    options.binary = options.binary or options.anello
+    if not options.other:
+        options.other = options.anello if is_qemu(options.binary) else \
+            shutil.which("qemu-system-i386") or "none"
+    return options
+
+
+def check_needs(options, mirror):
+    if not os.path.exists(os.path.join(INSTALLER, "VERSION")):
+        skip("the installer is not there: scripts/guests installer-i386")
+    if not shutil.which("qemu-img"):
+        skip("qemu-img is not installed: scripts/setup")
+    trouble = mirror.can_reach("/debian/dists/bookworm/InRelease")
+    if trouble:
+        skip(f"Debian's mirror cannot be reached: {trouble}")
+    if not options.method:
+        missing = first_component_is_missing(mirror)
+        options.method = "debootstrap" if missing else "installer"
+        if missing:
+            print(f"this mirror has no components of the installer: {missing}", flush=True)
+    if options.method == "debootstrap" and not os.path.exists(os.path.join(KERNEL, "VERSION")):
+        skip("the guest kernel-686 is not there: scripts/guests kernel-686")
+
+
+def first_component_is_missing(mirror):
+    """Why the installer's partitioner cannot be had, or None."""
+    index = lzma.decompress(live.fetch(None, f"http://{UPSTREAM}{COMPONENTS}")).decode()
+    packages, _ = live.parse_index(index)
+    return mirror.can_reach("/debian/" + packages["partman-base"]["Filename"])
+
+
+def main():
+    options = parse_options()
+    options.folder = options.folder or tempfile.mkdtemp(prefix="anello-install-")
+    os.makedirs(options.folder, exist_ok=True)
+    test = Test(options)
+    test.mirror = Mirror(UPSTREAM, os.path.join(CACHE, "mirror"))
+    check_needs(options, test.mirror)
+    print(f"logs, pictures and the disk: {options.folder}", flush=True)
+    start = time.monotonic()
+    try:
+        for step in STEPS[STEPS.index(options.first):]:
+            print(f"-- {step}", flush=True)
+            getattr(test, step)()
+    except Failure as failure:
+        print(f"FAIL after {time.monotonic() - start:.0f} s: {failure}")
+        return 1
+    counters = test.mirror.counters
+    print(f"proxy: {counters.requests} requests, {counters.hits} from the cache, "
+          f"{counters.sent >> 20} MiB")
+    print(f"PASS ({time.monotonic() - start:.0f} s)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
