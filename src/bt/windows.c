@@ -25,6 +25,7 @@ struct space {
     u64 cycles;    /* that it has run for since it is known, or since its window was taken away */
     u64 threshold; /* of cycles, for a window */
     u64 cost;      /* of its window's changes */
+    u32 epoch;     /* v->map_epoch[0]: another one may mean another process */
     struct window *w;
 };
 
@@ -85,10 +86,12 @@ static void disown(struct windows *ws, struct space *s)
 static struct space *space_of(struct windows *ws, u64 cr3)
 {
     struct space *s = &ws->space[(cr3 >> 5 ^ cr3 >> PAGE_SHIFT ^ cr3 >> 18) % SPACES];
-    if (s->cr3 != cr3 || !s->threshold) {
+    u32 epoch = ws->v->map_epoch[0];
+    if (s->cr3 != cr3 || !s->threshold || (!s->w && s->epoch != epoch)) {
         disown(ws, s);
         *s = (struct space){.cr3 = cr3, .threshold = ws->promote_after};
     }
+    s->epoch = epoch;
     return s;
 }
 
