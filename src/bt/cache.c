@@ -180,7 +180,7 @@ void tcode_drop_all(struct vcpu *v)
             bt->codes[i]->b->code = NULL;
     }
     memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
-    bt->count = 0;
+    bt->count = bt->adapted_count = 0;
     bt->arena_used = 0;
     bt->used = bt->thunk_used;
     bt->stats.flushes++;

@@ -42,10 +42,11 @@ static const u8 *go_to_next(struct vcpu *v, const struct tcode *t, const struct 
 {
     const struct block *b = t->b;
     u64 next = ci->rip + ci->in.len;
+    if (ci->fn == uop_exec_mode)
+        bt_settle(v); /* it may end t's life */
     if (UNLIKELY(t->dead || bt_events(v) || !fpu_as_before(v, t)))
         return leave(v, (u32)next);
     if (ci->fn == uop_exec_mode) {
-        bt_settle(v);
         if (UNLIKELY(v->mode != b->mode || excp_stepping(v) || !code_page_is(v, b->la, b->page))) {
             v->rip = (u32)next;
             return go_to_rip(v);
@@ -99,6 +100,7 @@ const u8 *callout_slow(struct vcpu *v, const u8 *back)
 #define MISSES_MOST        24
 #define MISSES_MOST_KERNEL 3
 #define ERRORS_MOST        3 /* divide errors and the like */
+#define PATIENCE_MOST      1023
 
 /* Instruction n of t does not do well as it is: its block is translated again, and t left at the
  * next boundary. */
@@ -111,11 +113,45 @@ static void adapt(struct vcpu *v, struct tcode *t, unsigned n, u64 *how)
     bt_of(v)->stats.adapted++;
 }
 
+static void adapt_to_checks(struct vcpu *v, struct tcode *t, unsigned n)
+{
+    struct bt *bt = bt_of(v);
+    struct block *b = t->b;
+    if (!t->dead && !b->checked && bt->adapted_count < ADAPTED_MOST) {
+        bt->adapted[bt->adapted_count++] = b;
+        b->patience = (u16)(b->patience < PATIENCE_MOST ? b->patience * 2 + 1 : PATIENCE_MOST);
+        b->waits = b->patience;
+    }
+    adapt(v, t, n, &b->checked);
+}
+
+void bt_try_windows_again(struct bt *bt)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < bt->adapted_count; i++) {
+        struct block *b = bt->adapted[i];
+        if (b->dead)
+            continue;
+        if (b->waits--) {
+            bt->adapted[kept++] = b;
+            continue;
+        }
+        b->checked = 0;
+        if (b->code)
+            tcode_killed(bt->v, b);
+    }
+    bt->adapted_count = kept;
+}
+
 static void count_trap(struct vcpu *v, struct tcode *t, unsigned n, bool in_window)
 {
     u8 most = !in_window ? ERRORS_MOST : v->cpl == 3 ? MISSES_MOST : MISSES_MOST_KERNEL;
-    if (++t->misses[n] > most)
-        adapt(v, t, n, in_window ? &t->b->checked : &t->b->left_to_c);
+    if (++t->misses[n] <= most)
+        return;
+    if (in_window)
+        adapt_to_checks(v, t, n);
+    else
+        adapt(v, t, n, &t->b->left_to_c);
 }
 
 /* Its access has been executed by the interpreter. */

@@ -84,6 +84,8 @@ struct thunks {
 #define ARENA_BYTES MIB(64)    /* of address space for tcodes */
 #define CODES       (1u << 18) /* translations at a time */
 
+#define ADAPTED_MOST 4096
+
 struct bt {
     struct vcpu *v;
     struct codemem mem;
@@ -95,9 +97,11 @@ struct bt {
     u8 *arena; /* of tcodes */
     size_t arena_used;
     struct tkey key[1 << TKEY_BITS];
-    u32 last_key;            /* how many there have been */
-    bool interpret;          /* the next block is for the interpreter */
-    u64 trap_address;        /* what translated code was accessing when the host trapped, or 0 */
+    u32 last_key;     /* how many there have been */
+    bool interpret;   /* the next block is for the interpreter */
+    u64 trap_address; /* what translated code was accessing when the host trapped, or 0 */
+    struct block *adapted[ADAPTED_MOST]; /* blocks with checked accesses in spite of a window */
+    unsigned adapted_count;
     struct windows *windows; /* or NULL */
     struct check *check;     /* -accel check, or NULL */
     struct bt_stats stats;
@@ -147,6 +151,11 @@ void tcode_remember(struct vcpu *v, struct tcode *t);
 struct tcode *tcode_recall(struct vcpu *v);
 /* What the table of jumps knows of v->rip, or NULL. */
 u8 *tcode_lookup(struct vcpu *v);
+
+/* What made accesses checked may be over: another program uses the page, an array has been touched
+ * for the first time. Called every now and then; each block waits twice as long as the last time.
+ */
+void bt_try_windows_again(struct bt *bt);
 
 /* ---- translate.c ---- */
 

@@ -138,6 +138,13 @@ static void note_surroundings(struct window *w)
     w->a20_mask = w->v->a20_mask;
 }
 
+void window_forgive(struct window *w)
+{
+    if (w->churned)
+        madvise(w->churn, LINEAR_PAGES, MADV_DONTNEED); /* all 0 */
+    w->churned = false;
+}
+
 void window_empty(struct window *w)
 {
     if (w->smalls || w->larges)
@@ -146,7 +153,7 @@ void window_empty(struct window *w)
         forget_small(w, w->smalls - 1);
     while (w->larges)
         forget_large(w, w->larges - 1);
-    madvise(w->churn, LINEAR_PAGES, MADV_DONTNEED); /* all 0 */
+    window_forgive(w);
     note_surroundings(w);
     w->doubted = false;
 }
@@ -207,6 +214,7 @@ static void drop_small(struct window *w, unsigned i)
 {
     u8 *churn = &w->churn[w->small[i].la >> PAGE_SHIFT];
     *churn += *churn < CHURN_MOST;
+    w->churned = true;
     unmap(w, w->small[i].la, PAGE_BYTES);
     forget_small(w, i);
 }

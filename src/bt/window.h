@@ -25,9 +25,10 @@ struct window {
     struct vcpu *v;
     bool user; /* whose code's */
     u8 *base;
-    u32 *slot;  /* by linear page: 0, or which of the pages below it belongs to */
-    u64 *shut;  /* by linear page, of large ones: a bit when it is marked, so not writable */
-    u8 *churn;  /* by linear page: how often it has been taken away */
+    u32 *slot; /* by linear page: 0, or which of the pages below it belongs to */
+    u64 *shut; /* by linear page, of large ones: a bit when it is marked, so not writable */
+    u8 *churn; /* by linear page: how often it has been taken away */
+    bool churned;
     u32 *frame; /* by page of the memfd: index in small[] plus 1 of one that shows it, or 0 */
     struct window_page *small, *large;
     unsigned smalls, larges;
@@ -57,6 +58,9 @@ int window_fill(struct window *w, u32 la);
 unsigned window_validate(struct window *w);
 /* The same for the page at la. */
 unsigned window_validate_page(struct window *w, u32 la);
+
+/* Forgets which pages the guest has kept taking away. */
+void window_forgive(struct window *w);
 
 /* The page at `offset` of the memfd may not be written directly any more. */
 void window_shut(struct window *w, u64 offset);

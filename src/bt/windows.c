@@ -18,6 +18,7 @@
 #define COST_OF_PAGE  25000
 #define COST_OF_TRAP  6000
 #define COST_MATTERS  8000000
+#define ROUND         25000000 /* between looks at what did not do well in a window */
 
 /* What is known of an address space, or of the kernel. */
 struct space {
@@ -37,6 +38,8 @@ struct windows {
     struct space space[SPACES], kernel;
     struct space *now; /* of user code */
     u64 since;         /* TSC when `now` began to run or was charged */
+    u64 round;         /* TSC when the last round began */
+    unsigned settles;
     /* The TLB has changed since the window was looked at; [1]: user code's. */
     bool stale[2];
     u8 settled; /* 1 or 2: nothing to do at CPL 0..2, or at CPL 3 */
@@ -186,12 +189,26 @@ static struct space *current_space(struct windows *ws, bool user)
     return ws->now;
 }
 
+static void end_round(struct windows *ws)
+{
+    u64 tsc = __rdtsc();
+    if (tsc - ws->round < ROUND)
+        return;
+    ws->round = tsc;
+    window_forgive(&ws->kernel_window);
+    for (unsigned i = 0; i < WINDOWS; i++)
+        window_forgive(&ws->window[i]);
+    bt_try_windows_again(bt_of(ws->v));
+}
+
 void windows_settle(struct windows *ws)
 {
     struct vcpu *v = ws->v;
     bool user = v->cpl == 3;
     if (LIKELY(ws->settled == 1 + user))
         return;
+    if (UNLIKELY(ws->settles++ % 32 == 0))
+        end_round(ws);
     struct space *s = current_space(ws, user);
     if (s->w && ws->stale[user])
         validate(ws, s);

@@ -102,6 +102,8 @@ struct block {
     void *code;    /* the translator's, or NULL */
     u64 checked;   /* bit n: instruction n does not access memory by the window */
     u64 left_to_c; /* bit n: instruction n is a call-out, because it keeps trapping */
+    u16 waits;     /* of `checked`: rounds until it is tried again, and how many the next time */
+    u16 patience;
     u8 insns;      /* instructions */
     u8 exit;       /* the uop that `out` are the links of */
     u16 bytes;     /* of code */
