@@ -11,10 +11,11 @@
 
 #define LINEAR_PAGES  (1u << 20)
 #define FRAMES        (1u << 26) /* pages of the memfd that `frame` has room for: 256 GiB */
-#define SMALL_MOST    8192       /* in one window: each is a mapping, of 65,530 that Linux allows */
-#define LARGE_MOST    2048       /* all of 4 GiB in pages of 2 MiB */
-#define RUN_MOST      16         /* pages filled ahead of a sequential access */
-#define CHURN_MOST    4          /* times that a page is taken away, after which it stays out */
+#define SMALL_MOST    24576 /* in one window: each may be a mapping, of 65,530 that there are */
+#define MANY_PAGES    256
+#define LARGE_MOST    2048 /* all of 4 GiB in pages of 2 MiB */
+#define RUN_MOST      63   /* pages filled ahead of a sequential access */
+#define CHURN_MOST    4    /* times that a page is taken away, after which it stays out */
 #define SLOT_LARGE    (1u << 31)
 #define EXIT_INTERNAL 70 /* the monitor itself failed */
 
@@ -298,32 +299,57 @@ static bool is_device(const struct window *w, const struct walk *walk)
     return page.kind != PHYS_RAM && page.kind != PHYS_ROM;
 }
 
-static bool fill_small(struct window *w, u32 la, const struct walk *walk)
+static bool describe_small(struct window *w, u32 la, const struct walk *walk, struct window_page *p)
 {
     struct vcpu *v = w->v;
     struct phys_page page = physmem_lookup(v->pm, walk->pa);
     if (is_device(w, walk) || page.offset >> PAGE_SHIFT >= FRAMES)
         return false;
-    struct window_page p = {.la = la, .size = PAGE_BYTES, .offset = page.offset};
-    p.global = walk->global;
-    p.writable = page.kind == PHYS_RAM && walk->writable && walk->dirty &&
-                 !marked(w, page.offset) && !v->journal;
+    *p = (struct window_page){.la = la, .size = PAGE_BYTES, .offset = page.offset};
+    p->global = walk->global;
+    p->writable = page.kind == PHYS_RAM && walk->writable && walk->dirty &&
+                  !marked(w, page.offset) && !v->journal;
+    return paging_refs(v, la, &p->refs);
+}
+
+/* Makes pages of small[] from `first` on accessible, which lie in order both in linear memory and
+ * in the memfd. They are the last ones. */
+static bool map_run(struct window *w, unsigned first)
+{
+    struct window_page run = w->small[first];
+    run.size = (w->smalls - first) * (u32)PAGE_BYTES;
+    if (map(w, &run))
+        return true;
+    unmap(w, run.la, run.size);
+    while (w->smalls > first)
+        forget_small(w, w->smalls - 1);
+    return false;
+}
+
+static void append_small(struct window *w, const struct window_page *p)
+{
+    w->small[w->smalls++] = *p;
+    enter_small(w, w->smalls - 1);
+}
+
+static bool fill_small(struct window *w, u32 la, const struct walk *walk)
+{
+    struct window_page p;
     u32 slot = w->slot[la >> PAGE_SHIFT];
+    if (!describe_small(w, la, walk, &p))
+        return false;
     if (slot) {
         const struct window_page *old = &w->small[slot - 1];
         if (old->offset == p.offset && old->writable == p.writable)
             return false; /* it was there: something else is wrong with the access */
         forget_small(w, slot - 1);
     }
-    if (w->smalls == SMALL_MOST)
-        return false;
-    if (!paging_refs(v, la, &p.refs) || !map(w, &p)) {
+    if (w->smalls == SMALL_MOST) {
         unmap(w, la, PAGE_BYTES);
         return false;
     }
-    w->small[w->smalls++] = p;
-    enter_small(w, w->smalls - 1);
-    return true;
+    append_small(w, &p);
+    return map_run(w, w->smalls - 1);
 }
 
 /* Whether a large page is RAM from end to end, and free to be mapped as one. */
@@ -382,22 +408,48 @@ static bool open_in_large(struct window *w, u32 la, const struct walk *walk)
     return true;
 }
 
-/* Pages that are accessed in order come in runs of growing length: as far as nobody has to trap on
- * them to set A or D. */
-static unsigned run_ahead(struct window *w, u32 la)
+static bool follows(const struct window_page *p, const struct window_page *last)
 {
-    struct walk walk;
-    unsigned n = 0;
-    bool sequential = la == w->last_la + PAGE_BYTES;
-    w->run = sequential ? (w->run < RUN_MOST / 2 ? w->run * 2 + 1 : RUN_MOST) : 0;
-    w->last_la = la;
-    for (; n < w->run && w->last_la < UINT32_MAX - 2 * PAGE_BYTES; n++) {
-        u32 next = w->last_la + (u32)PAGE_BYTES;
-        if (w->slot[next >> PAGE_SHIFT] || !walk_to(w, next, &walk) || !fill_small(w, next, &walk))
-            break;
-        w->last_la = next;
+    return p->la == last->la + PAGE_BYTES && p->offset == last->offset + PAGE_BYTES &&
+           p->writable == last->writable;
+}
+
+/* The pages from..to that are not there yet, as far as nobody has to trap on them to set A or D. */
+static unsigned fill_range(struct window *w, u64 from, u64 to)
+{
+    unsigned first = w->smalls, before = w->smalls;
+    for (u64 la = from; la < to && la <= UINT32_MAX && w->smalls < SMALL_MOST; la += PAGE_BYTES) {
+        struct window_page p;
+        struct walk walk;
+        if (w->slot[la >> PAGE_SHIFT] || w->churn[la >> PAGE_SHIFT] == CHURN_MOST ||
+            !walk_to(w, (u32)la, &walk) || walk.page_size > PAGE_BYTES ||
+            !describe_small(w, (u32)la, &walk, &p))
+            continue;
+        if (w->smalls > first && !follows(&p, &w->small[w->smalls - 1])) {
+            if (!map_run(w, first))
+                return 0;
+            first = w->smalls;
+        }
+        append_small(w, &p);
     }
-    return n;
+    if (w->smalls > first)
+        map_run(w, first);
+    return w->smalls - before;
+}
+
+/* Pages that are accessed in order come in runs of growing length; others with their neighbours,
+ * and more of them the larger the program is. */
+static unsigned fill_around(struct window *w, u32 la)
+{
+    bool sequential = la > w->last_la && la - w->last_la <= (w->run + 1) * PAGE_BYTES;
+    u64 block = (w->smalls > MANY_PAGES ? 32 : 4) * PAGE_BYTES;
+    w->run = sequential ? (w->run * 2 + 1 < RUN_MOST ? w->run * 2 + 1 : RUN_MOST) : 0;
+    w->last_la = la;
+    if (!sequential)
+        return fill_range(w, align_down(la, block), align_down(la, block) + block);
+    unsigned pages = fill_range(w, la + PAGE_BYTES, la + (u64)(w->run + 1) * PAGE_BYTES);
+    w->last_la = la + w->run * (u32)PAGE_BYTES;
+    return pages;
 }
 
 int window_fill(struct window *w, u32 la)
@@ -412,7 +464,7 @@ int window_fill(struct window *w, u32 la)
         return open_in_large(w, la, &walk);
     if (!w->slot[la >> PAGE_SHIFT] && fill_large(w, la, &walk))
         return 1;
-    return fill_small(w, la, &walk) ? 1 + (int)run_ahead(w, la) : 0;
+    return fill_small(w, la, &walk) ? 1 + (int)fill_around(w, la) : 0;
 }
 
 /* ---- life ---- */

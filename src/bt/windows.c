@@ -11,6 +11,8 @@
 #define SPACES      64
 #define HWCAP2_FSGS (1 << 1)
 
+#define MAPPINGS_MOST 48000 /* pages of 4 KiB in all windows */
+
 /* In TSC cycles: when an address space is worth a window; what a page costs that goes in and out of
  * it, and what a trap that brings none; and what costs are looked at only from. */
 #define PROMOTE_AFTER 8000000
@@ -260,6 +262,22 @@ static void map_changed(struct vcpu *v, enum map_change what, u64 where)
     }
 }
 
+/* Linux limits a process to 65,530 mappings: another window gives its pages up. */
+static void make_room(struct windows *ws, const struct space *s)
+{
+    unsigned mappings = ws->kernel_window.smalls, oldest = WINDOWS;
+    for (unsigned i = 0; i < WINDOWS; i++) {
+        mappings += ws->window[i].smalls;
+        if (&ws->window[i] != s->w && ws->window[i].smalls &&
+            (oldest == WINDOWS || ws->used[i] < ws->used[oldest]))
+            oldest = i;
+    }
+    if (LIKELY(mappings < MAPPINGS_MOST) || oldest == WINDOWS)
+        return;
+    window_empty(&ws->window[oldest]);
+    ws->stats.evictions++;
+}
+
 int windows_fill(struct windows *ws, u64 at)
 {
     bool user = ws->v->cpl == 3;
@@ -268,6 +286,7 @@ int windows_fill(struct windows *ws, u64 at)
     if (!s || !s->w || ws->settled != 1 + user || la > UINT32_MAX ||
         ws->gs != (u64)(uintptr_t)s->w->base)
         return 0;
+    make_room(ws, s);
     int pages = window_fill(s->w, (u32)la);
     ws->stats.fills++;
     if (pages > 0)
