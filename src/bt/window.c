@@ -159,6 +159,14 @@ void window_empty(struct window *w)
     w->doubted = false;
 }
 
+/* A page has been taken away, or permission to write it. */
+static void count_churn(struct window *w, u32 la)
+{
+    u8 *churn = &w->churn[la >> PAGE_SHIFT];
+    *churn += *churn < CHURN_MOST;
+    w->churned = true;
+}
+
 /* ---- marks ---- */
 
 static bool marked(const struct window *w, u64 offset)
@@ -172,6 +180,7 @@ static void shut_in_large(struct window *w, const struct window_page *p, u64 off
     u32 page = (u32)(la >> PAGE_SHIFT);
     if (!p->writable || (w->shut[page / 64] >> page % 64 & 1))
         return;
+    count_churn(w, (u32)la);
     if (!protect(w, la, PAGE_BYTES, false))
         unmap(w, la, PAGE_BYTES); /* it is shut all the more */
     w->shut[page / 64] |= bit64(page % 64);
@@ -183,7 +192,10 @@ void window_shut(struct window *w, u64 offset)
         return;
     for (u32 i = *frame_of(w, offset); i; i = w->small[i - 1].next) {
         struct window_page *p = &w->small[i - 1];
-        if (p->writable && !protect(w, p->la, PAGE_BYTES, false))
+        if (!p->writable)
+            continue;
+        count_churn(w, p->la);
+        if (!protect(w, p->la, PAGE_BYTES, false))
             unmap(w, p->la, PAGE_BYTES);
         p->writable = false;
     }
@@ -213,9 +225,7 @@ static void shut_marked(struct window *w)
 
 static void drop_small(struct window *w, unsigned i)
 {
-    u8 *churn = &w->churn[w->small[i].la >> PAGE_SHIFT];
-    *churn += *churn < CHURN_MOST;
-    w->churned = true;
+    count_churn(w, w->small[i].la);
     unmap(w, w->small[i].la, PAGE_BYTES);
     forget_small(w, i);
 }

@@ -21,6 +21,10 @@
 #define ARENA_BYTES   MIB(128) /* of address space; about 130,000 blocks of average size */
 #define GRANULE_SHIFT 6
 
+/* A page without blocks is let go of after so many writes, or one of so many bytes. */
+#define IDLE_WRITES 16
+#define IDLE_SIZE   64
+
 /* ---- attach and detach ---- */
 
 static void heard_code_written(struct vcpu *v, u64 offset, u32 size)
@@ -153,8 +157,7 @@ static void page_remove_block(struct vcpu *v, u64 offset, struct block *b, unsig
     page->granules = 0;
     for (l = page->blocks; l; l = l->next)
         page->granules |= granules_of(l->block, l == &l->block->in_page[1]);
-    if (!page->blocks)
-        page_release(v, page);
+    page->idle_writes = 0; /* if this was the last: see cache_written() */
 }
 
 /* ---- links ---- */
@@ -269,19 +272,15 @@ void cache_written(struct vcpu *v, u64 offset, u32 size)
     struct page_record *page = page_find(v->interp, offset);
     if (!page)
         return;
-    if (!page->blocks) { /* held for a block that did not come about: its fetch faulted */
+    if (page->granules & granules(offset, size)) {
+        struct block *b;
+        while ((b = find_overlap(page, offset & PAGE_OFFSET_MASK, size)))
+            kill(v, b);
+    }
+    /* Who patches code runs it again: taking the page in and out of all tables each time costs more
+     * than some writes the slow way. */
+    if (!page->blocks && (size >= IDLE_SIZE || ++page->idle_writes > IDLE_WRITES))
         page_release(v, page);
-        return;
-    }
-    if (!(page->granules & granules(offset, size)))
-        return;
-    /* Killing the page's last block lets go of the page. */
-    while ((page = page_find(v->interp, offset))) {
-        struct block *b = find_overlap(page, offset & PAGE_OFFSET_MASK, size);
-        if (!b)
-            return;
-        kill(v, b);
-    }
 }
 
 void cache_take_foreign(struct vcpu *v)

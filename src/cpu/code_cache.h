@@ -104,10 +104,10 @@ struct block {
     u64 left_to_c; /* bit n: instruction n is a call-out, because it keeps trapping */
     u16 waits;     /* of `checked`: rounds until it is tried again, and how many the next time */
     u16 patience;
-    u8 insns;      /* instructions */
-    u8 exit;       /* the uop that `out` are the links of */
-    u16 bytes;     /* of code */
-    u16 offset;    /* of the first byte in `page` */
+    u8 insns;   /* instructions */
+    u8 exit;    /* the uop that `out` are the links of */
+    u16 bytes;  /* of code */
+    u16 offset; /* of the first byte in `page` */
     struct block *hash_next;
     struct link out[2];
     struct link *in; /* links to this block */
@@ -118,8 +118,9 @@ struct block {
 
 /* A page with blocks. */
 struct page_record {
-    u64 offset;   /* in the memfd */
-    u64 granules; /* bit n: a block has bytes in n * 64 .. n * 64 + 63 */
+    u64 offset;           /* in the memfd */
+    u64 granules;         /* bit n: a block has bytes in n * 64 .. n * 64 + 63 */
+    unsigned idle_writes; /* since it has lost its last block */
     struct page_link *blocks;
     struct page_record *hash_next;
 };
