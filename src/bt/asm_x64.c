@@ -33,10 +33,10 @@ enum opcode_bytes {
     OPC_PEXT = 0xf5,
     OPC_SHRX = 0xf7,
     OPC_RORX = 0xf0,
-    OPC_GROUP3 = 0xf7,
+    OPC_GROUP15 = 0xae,
 };
 enum group2 { G2_SHL = 4, G2_SHR };
-enum group3 { G3_NOT = 2 };
+enum group15 { G15_RDGSBASE = 1 };
 
 void asm_init(struct asm_buf *a, u8 *at, size_t size, i64 delta)
 {
@@ -254,7 +254,12 @@ void asm_pdep(struct asm_buf *a, unsigned dst, unsigned src, unsigned mask)
 
 void asm_not(struct asm_buf *a, unsigned reg)
 {
-    asm_rr(a, OPC_GROUP3, G3_NOT, reg);
+    asm_rr(a, XO_GROUP3, XG3_NOT, reg);
+}
+
+void asm_rdgsbase(struct asm_buf *a, unsigned reg)
+{
+    asm_rr(a, OPC_GROUP15 | X64_0F | X64_F3 | X64_W, G15_RDGSBASE, reg);
 }
 
 void asm_push(struct asm_buf *a, unsigned reg)

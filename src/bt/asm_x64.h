@@ -64,8 +64,11 @@ enum x64_op {
     XO_MOVZX16 = 0xb7 | X64_0F,
     XO_MOVSX8 = 0xbe | X64_0F | X64_BYTE,
     XO_MOVSX16 = 0xbf | X64_0F,
+    XO_GROUP3 = 0xf7,
     XO_GROUP5 = 0xff,
 };
+/* The /digit of group 3. */
+enum x64_group3 { XG3_NOT = 2 };
 /* The /digit of group 5. */
 enum x64_group5 { XG5_CALL = 2, XG5_JMP = 4 };
 
@@ -166,6 +169,8 @@ void asm_not(struct asm_buf *a, unsigned reg);
 /* shrx, shlx dst32, src32, count32: no flags (BMI2) */
 void asm_shlx(struct asm_buf *a, unsigned dst, unsigned src, unsigned count);
 void asm_shrx(struct asm_buf *a, unsigned dst, unsigned src, unsigned count);
+/* rdgsbase r64 */
+void asm_rdgsbase(struct asm_buf *a, unsigned reg);
 void asm_push(struct asm_buf *a, unsigned reg);
 void asm_pop(struct asm_buf *a, unsigned reg);
 void asm_ret(struct asm_buf *a);

@@ -170,6 +170,12 @@ static inline bool bt_mode(u32 mode)
 /* Makes the translation of a block; NULL when there is no room left. */
 struct tcode *translate(struct vcpu *v, struct block *b);
 
+/* ---- xl_string.c ---- */
+
+/* Whether what has trapped at `host` is a repeated string instruction; its registers, which hold
+ * addresses in the window at gs, become the guest's again. @asyncsignalsafe */
+bool xl_string_trapped(const u8 *host, u64 gs, u64 *rsi, u64 *rdi);
+
 /* ---- run.c ---- */
 
 /* Before translated code is looked for. */

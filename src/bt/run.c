@@ -66,6 +66,9 @@ static bool trapped(struct hosttrap *trap)
         !tcode_at(bt, (const u8 *)(uintptr_t)trap->rip))
         return false;
     bt->trap_address = trap->vector == VEC_PF ? trap->address : 0;
+    if (bt->windows)
+        xl_string_trapped((const u8 *)(uintptr_t)trap->rip, windows_gs(bt->windows),
+                          &trap->gpr[REG_SI], &trap->gpr[REG_DI]);
     trap->gpr[HR_T1] = trap->rip;
     trap->rip = (u64)(uintptr_t)bt->thunk.trap;
     return true;

@@ -68,6 +68,11 @@ void windows_bind(struct windows *ws)
     __asm__ volatile("wrgsbase %0" : : "r"(ws->gs));
 }
 
+u64 windows_gs(const struct windows *ws)
+{
+    return ws->gs;
+}
+
 bool windows_has(const struct windows *ws, u64 at)
 {
     return ws->gs && at - ws->gs < WINDOW_BYTES;

@@ -29,6 +29,9 @@ int windows_fill(struct windows *ws, u64 at);
 /* True when `at` is in the current window. @asyncsignalsafe */
 bool windows_has(const struct windows *ws, u64 at);
 
+/* GS base: the address of the current window. @asyncsignalsafe */
+u64 windows_gs(const struct windows *ws);
+
 /* Tells the thread which window is current: GS base belongs to a thread. */
 void windows_bind(struct windows *ws);
 

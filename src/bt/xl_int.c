@@ -256,6 +256,23 @@ static bool of_is_live(const struct xl *x)
     return true;
 }
 
+/* The same for memory: in a scratch register, so that nothing traps after flags have changed. */
+static bool put_rotation_of_memory(struct xl *x, const struct insn *in)
+{
+    bool byte = !(in->opcode & 1);
+    u32 op = host_opcode(in), size = in->opsize == 2 && !byte ? X64_66 : 0;
+    if (!xl_mem_ok(x, in))
+        return false;
+    x->direct = false;
+    struct x64_mem m = xl_mem(x, in, byte ? 1 : in->opsize, true);
+    asm_rm(&x->a, (byte ? XO_MOV_LOAD8 : XO_MOV_LOAD) | size, HR_T1, m);
+    asm_rr(&x->a, op, modrm_reg(in), HR_T1);
+    asm_byte(&x->a, (u8)((in->imm & 31) - 1));
+    asm_rr(&x->a, op + 0x10, modrm_reg(in), HR_T1); /* D0, D1 */
+    asm_rm(&x->a, (byte ? XO_MOV_STORE8 : XO_MOV_STORE) | size, HR_T1, m);
+    return true;
+}
+
 /* A register by an immediate count in two steps, of which the second is by 1. */
 static bool put_rotation(struct xl *x, const struct insn *in)
 {
@@ -263,8 +280,10 @@ static bool put_rotation(struct xl *x, const struct insn *in)
     bool by_one = in->opcode == 0xd0 || in->opcode == 0xd1;
     if (by_one || (in->imm_len && count < 2) || !of_is_live(x))
         return put_rm(x, in);
-    if (!in->imm_len || has_mem(in))
+    if (!in->imm_len)
         return false;
+    if (has_mem(in))
+        return put_rotation_of_memory(x, in);
     struct insn step = *in;
     step.imm = count - 1;
     put_rm(x, &step);

@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * String instructions without a repeat prefix, upwards. Repeated ones are call-outs, which work on
- * whole pages at a time (cpu/op_string.c).
+ * String instructions, upwards. Repeated ones run as they are where the window has their operands;
+ * else they are call-outs, which work on whole pages at a time (cpu/op_string.c).
  */
 #include "bt/xl.h"
+
+enum {
+    PREFIX_66 = 0x66,
+    PREFIX_REPNE = 0xf2,
+    PREFIX_REP = 0xf3,
+    OPCODE_MOVS = 0xa5, /* one less: bytes */
+    OPCODE_CMPS = 0xa7,
+    OPCODE_STOS = 0xab,
+    OPCODE_SCAS = 0xaf
+};
 
 static void put_step(struct xl *x, unsigned gpr, unsigned size)
 {
@@ -64,12 +74,76 @@ static void put_scas(struct xl *x, unsigned size)
     put_step(x, REG_DI, size);
 }
 
+/* ---- repeated ---- */
+
+/* So many elements can be accessed from anywhere in the window: what comes behind it is closed. */
+#define REP_MOST_BITS 16
+_Static_assert(GIB(4) + (4u << REP_MOST_BITS) <= WINDOW_BYTES, "REP stays in the window");
+
+/* Leaves to C what repeats more often. */
+static void put_count_check(struct xl *x)
+{
+    asm_rr(&x->a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
+    asm_mov_imm32(&x->a, HR_T1, REP_MOST_BITS);
+    asm_shrx(&x->a, X64_RCX, X64_RCX, HR_T1);
+    u8 *few = asm_jrcxz(&x->a);
+    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_call(&x->a, x->bt->thunk.slow);
+    asm_short_here(&x->a, few);
+    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+}
+
+/* The host's instruction takes host addresses while it runs; if it traps they are taken back from
+ * them (xl_string_trapped()). */
+static void put_rep(struct xl *x, const struct insn *in, bool source)
+{
+    asm_rdgsbase(&x->a, HR_T2);
+    if (source)
+        asm_rm(&x->a, XO_LEA | X64_W, X64_RSI, x64_indexed(X64_RSI, HR_T2, 1, 0));
+    asm_rm(&x->a, XO_LEA | X64_W, X64_RDI, x64_indexed(X64_RDI, HR_T2, 1, 0));
+    if (in->opsize == 2 && (in->opcode & 1))
+        asm_byte(&x->a, PREFIX_66);
+    asm_byte(&x->a, in->prefixes & PFX_REPNE ? PREFIX_REPNE : PREFIX_REP);
+    asm_byte(&x->a, in->opcode);
+    asm_rr(&x->a, XO_GROUP3 | X64_W, XG3_NOT, HR_T2);
+    if (source)
+        asm_rm(&x->a, XO_LEA, X64_RSI, x64_indexed(X64_RSI, HR_T2, 1, 1));
+    asm_rm(&x->a, XO_LEA, X64_RDI, x64_indexed(X64_RDI, HR_T2, 1, 1));
+}
+
+bool xl_string_trapped(const u8 *host, u64 gs, u64 *rsi, u64 *rdi)
+{
+    host += *host == PREFIX_66;
+    if (*host != PREFIX_REP && *host != PREFIX_REPNE)
+        return false;
+    u8 op = host[1] | 1;
+    if (op != OPCODE_MOVS && op != OPCODE_CMPS && op != OPCODE_STOS && op != OPCODE_SCAS)
+        return false;
+    if (op == OPCODE_MOVS || op == OPCODE_CMPS)
+        *rsi = (u32)(*rsi - gs);
+    *rdi = (u32)(*rdi - gs);
+    return true;
+}
+
+static bool put_repeated(struct xl *x, const struct insn *in)
+{
+    u8 op = in->opcode | 1;
+    bool source = op == OPCODE_MOVS || op == OPCODE_CMPS;
+    if (!x->direct || (!source && op != OPCODE_STOS && op != OPCODE_SCAS) || in->seg >= SEG_FS)
+        return false;
+    put_count_check(x);
+    put_rep(x, in, source);
+    xl_exit_jmp(x, (u32)(x->b->rip + x->b->bytes)); /* it ends its block */
+    return true;
+}
+
 bool xl_string(struct xl *x, const struct insn *in)
 {
     unsigned size = in->opcode & 1 ? in->opsize : 1;
-    if ((in->prefixes & (PFX_REP | PFX_REPNE)) || in->adsize != 4 || (x->mode & MODE_DF) ||
-        !xl_seg_ok(x, in->seg))
+    if (in->adsize != 4 || (x->mode & MODE_DF) || !xl_seg_ok(x, in->seg))
         return false;
+    if (in->prefixes & (PFX_REP | PFX_REPNE))
+        return put_repeated(x, in);
     switch (in->op) {
     case OP_LODS: put_lods(x, in, size); return true;
     case OP_STOS: put_stos(x, size); return true;

@@ -120,7 +120,11 @@ main:
         cmp edx, 1
         je .good2
 .bad2:  inc dword [wrongs]
-.good2: COOL
+.good2: mov ecx, 200000000              ; a fast engine has not seen many yet
+.more:  cmp dword [interrupts], 10
+        ja .enough
+        loop .more
+.enough: COOL
         cli
         EQUAL "a sum under interrupts", [wrongs], 0
         cmp dword [interrupts], 10

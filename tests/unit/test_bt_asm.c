@@ -47,6 +47,7 @@ static void registers_are_named_in_all_three_fields(void **state)
     EXPECT("mov rdi, r15", asm_rr(&a, XO_MOV_STORE | X64_W, X64_R15, X64_RDI));
     EXPECT("xchg r12d, eax", asm_rr(&a, XO_XCHG, X64_RAX, X64_R12));
     EXPECT("mov sil, dl", asm_rr(&a, XO_MOV_LOAD8, X64_RSI, X64_RDX));
+    EXPECT("rdgsbase r10", asm_rdgsbase(&a, X64_R10));
     EXPECT("not r9d", asm_not(&a, X64_R9));
 }
 
