@@ -62,7 +62,7 @@ _anello() {
     -drive | --drive) values='if=virtio,file= if=floppy,file= file=' ;;
     -netdev | --netdev) values='user,id=n0' ;;
     -net | --net) values='nic user none' ;;
-    -device | --device) values='e1000,netdev=n0 virtio-net-pci,netdev=n0 virtio-blk-pci,drive=d0 isa-debug-exit,iobase=0xf4,iosize=1 pc-testdev' ;;
+    -device | --device) values='e1000,netdev=n0 virtio-net-pci,netdev=n0 virtio-blk-pci,drive=d0 ahci,id=sata ide-hd,drive=d0 ide-cd,drive=d0 isa-debug-exit,iobase=0xf4,iosize=1 pc-testdev' ;;
     -rtc | --rtc) values='base=utc base=localtime' ;;
     -b) values='16 32 64' ;;
     -m | --memory) values='128M 256M 512M 1G 2G' ;;

@@ -221,7 +221,8 @@ static void ahci_destroy(void *dev)
         ROW(STATE_U32, p.ci), ROW(STATE_BOOL, p.halted), ROW(STATE_BOOL, p.resetting),             \
         ROW(STATE_BOOL, p.signature_pending), ROW(STATE_U8, p.next_slot)
 
-/* Saved while ahci_busy() is false: no command is in a drive's hands then. */
+/* Saved while ahci_busy() is false: no command is in a drive's hands then. What SET FEATURES has
+ * set in a drive is not saved yet. */
 static const struct state_field ahci_state[] = {
     PCI_STATE_ROWS(ahci, pci), ROW(STATE_U32, ghc), ROW(STATE_U32, is),  PORT_ROWS(ports[0]),
     PORT_ROWS(ports[1]),       PORT_ROWS(ports[2]), PORT_ROWS(ports[3]), PORT_ROWS(ports[4]),

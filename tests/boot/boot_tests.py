@@ -362,7 +362,8 @@ AHCI = [*SCSI_DISK, "drivers/ata/libata", "drivers/ata/libahci", "drivers/ata/ah
 @boot_test("kernel-686", "busybox-i386")
 def linux_686_reads_and_writes_its_sata_disk(context):
     guest_reads_and_writes(context, "if=none,id=disk", "sda", 8 << 20, 24, *AHCI,
-                           card=["-device", "ahci,id=sata", "-device", "ide-hd,drive=disk,bus=sata.3"])
+                           card=["-device", "ahci,id=sata",
+                                 "-device", "ide-hd,drive=disk,bus=sata.3"])
 
 
 @boot_test("kernel-686", "busybox-i386")

@@ -9,7 +9,8 @@ A Linux guest whose init is disk_speed.c reads and writes around its page cache,
 random, 4 KiB and 1 MiB at a time, with and without a flush (fdatasync) after each write, each
 pattern for --ms milliseconds. The machines take turns; medians of --rounds are printed in MiB/s,
 and how much faster the first machine is. The image has all of its clusters allocated before; both
-machines use their default cache mode (writeback). Needs the guest kernel-686, gcc -m32 and qemu-img.
+machines use their default cache mode (writeback). Needs the guest kernel-686, gcc -m32 and
+qemu-img.
 """
 
 import argparse
@@ -66,7 +67,8 @@ def measure(options, folder, binary, kind, image):
     text = result.stdout.decode("latin-1")
     if "SPEED DONE" not in text:
         sys.exit(f"{binary}: the guest did not come to its end:\n{text[-2000:]}")
-    return {name: int(moved) / (1 << 20) / (int(ns) / 1e9) for name, moved, ns in LINE.findall(text)}
+    return {name: int(moved) / (1 << 20) / (int(ns) / 1e9)
+            for name, moved, ns in LINE.findall(text)}
 
 
 def compare(options, folder, kind, image):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Installs Debian 12 by its own installer, unattended, and works in what was installed.
 
-usage: install_test.py [--binary FILE] [--accel NAME] [--disk ide|virtio] [--folder FOLDER]
+usage: install_test.py [--binary FILE] [--accel NAME] [--disk ide|sata|virtio] [--folder FOLDER]
                        [--from STEP] [--other FILE|none] [--method installer|debootstrap]
                        [--patience FACTOR]
 
@@ -17,6 +17,7 @@ The steps, each of which can be begun with when the folder of an earlier run is 
   boot      the disk, through GRUB into systemd; login on the serial line and with the keyboard; a
             package is installed; poweroff
   other     the disk in the other machine: qemu-system-i386, or anello if --binary is QEMU
+  formats   copies of the disk as raw, VMDK and VDI, each booted to a login and shut down
 
 After each step both "anello image check" and "qemu-img check" must find the disk clean. The folder
 keeps the serial lines and screenshots. Each phase's time is printed. The last line is the verdict;
@@ -37,25 +38,24 @@ import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
-sys.path.insert(0, os.path.join(ROOT, "tests", "boot"))
+sys.path[:0] = [os.path.join(ROOT, "tests", "boot"), os.path.dirname(HERE)]
 
-from guest import Failure, Guest  # noqa: E402 (the path is set just above)
+import guest_disks  # noqa: E402 (the path is set just above)
+from guest import Failure, Guest  # noqa: E402
 import live  # noqa: E402
 from mirror import Mirror  # noqa: E402
 
-CACHE = os.environ.get("ANELLO_CACHE") or os.path.join(
-    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "anello")
-GUESTS = os.environ.get("ANELLO_GUESTS") or os.path.join(CACHE, "guests")
-INSTALLER = os.path.join(GUESTS, "installer-i386")
-KERNEL = os.path.join(GUESTS, "kernel-686")
+CACHE = os.environ.get("ANELLO_CACHE") or os.path.join(guest_disks.CACHE, "anello")
+INSTALLER = os.path.join(guest_disks.GUESTS, "installer-i386")
+KERNEL = guest_disks.KERNEL
 UPSTREAM = "deb.debian.org"
 COMPONENTS = "/debian/dists/bookworm/main/debian-installer/binary-i386/Packages.xz"
 SKIPPED = 77
-STEPS = ["install", "boot", "other"]
+STEPS = ["install", "boot", "other", "formats"]
+FORMATS = ["raw", "vmdk", "vdi"]  # beside qcow2
 HOST = "10.0.2.2"  # the host's loopback, as the NAT shows it
 PASSWORD = "anello"
 PACKAGE = "hello"
-DISKS = {"ide": "/dev/sda", "virtio": "/dev/vda"}
 # A guest that is not run for a while says so; that is the host's doing.
 STARVED = re.compile(r"soft lockup.*|rcu.*stall.*")
 # Lines of the installer's log that begin a phase.
@@ -125,8 +125,9 @@ def png(width, height, pixels):
 
     rows = b"".join(b"\0" + pixels[at:at + width * 3]
                     for at in range(0, width * height * 3, width * 3))
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # RGB, 8 bits each
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
+            + chunk(b"IEND", b""))
 
 
 class Test:
@@ -139,14 +140,15 @@ class Test:
     def path(self, name):
         return os.path.join(self.options.folder, name)
 
-    def machine(self, binary, step, *arguments):
+    def machine(self, binary, step, *arguments, disk=None, form="qcow2"):
         name = "QEMU" if is_qemu(binary) else "anello"
         phases = Phases(name)
         self.phases.append(phases)
         phases.begin(f"{step}: firmware to kernel")
         accel = None if binary != self.options.binary else self.options.accel
         command = ["-m", self.options.memory, "-no-reboot", "-nic", "user,model=e1000",
-                   "-drive", f"file={self.disk},format=qcow2,if={self.options.disk}", *arguments]
+                   *guest_disks.drive(self.options.disk, f"file={disk or self.disk},format={form}"),
+                   *arguments]
         return Machine(binary, command, accel, self.options.patience, self.path(f"{step}.log"),
                        phases)
 
@@ -156,7 +158,7 @@ class Test:
         run(self.options.anello, "image", "create", "-f", "qcow2", self.disk, self.options.size)
         server = f"http://{HOST}:{self.mirror.server_port}"
         names = {"MIRROR": UPSTREAM, "PROXY": server, "SERVER": server, "PASSWORD": PASSWORD,
-                 "DISK": DISKS[self.options.disk]}
+                 "DISK": guest_disks.DISKS[self.options.disk][0]}
         if self.options.method == "debootstrap":
             self.mirror.files["/preseed.cfg"] = fill_in("preseed-debootstrap.cfg", names)
             self.mirror.files["/debootstrap.sh"] = fill_in("debootstrap.sh", names)
@@ -231,13 +233,24 @@ class Test:
             self.power_off(guest, "other")
         self.check_disk()
 
+    def formats(self):
+        for form in FORMATS:
+            disk = self.path(f"disk.{form}")
+            run(self.options.anello, "image", "convert", "-f", "qcow2", "-O", form, self.disk, disk)
+            with self.machine(self.options.binary, form, disk=disk, form=form) as guest:
+                log_in(guest, self.boot_to_login(guest, form))
+                self.power_off(guest, form)
+            if form != "raw":
+                self.check_disk(disk, form)
+            os.remove(disk)
+
     def boot_to_login(self, guest, step):
         guest.wait_serial(r"GNU GRUB +version 2\.06", 120)
         guest.wait_screen(r"GNU GRUB +version 2\.06", 30)
         guest.screenshot(self.path(f"{step}-grub.png"))
         guest.keys("ret")
         guest.phases.begin(f"{step}: GRUB to kernel")
-        guest.wait_serial(r"Linux version 6\.1", 120)
+        guest.wait_serial(r"Loading initial ramdisk", 120)  # the kernel itself is quiet
         guest.phases.begin(f"{step}: kernel to login")
         at = guest.wait_serial(r"anello login: ", 900)
         guest.phases.begin(f"{step}: login on the serial line")
@@ -263,7 +276,8 @@ class Test:
     def look_around(self, guest, at):
         """No unit may have failed, nothing may be left undone in the packages, and the kernel must
         have nothing to complain about."""
-        at = command(guest, at, "systemctl is-system-running --wait; echo state=$?", r"state=\d", 300)
+        at = command(guest, at, "systemctl is-system-running --wait; echo state=$?", r"state=\d",
+                     300)
         at = command(guest, at, "systemctl --failed --no-legend --plain; echo units=$?", "units=0")
         at = command(guest, at, "dpkg --audit && echo audit=$?", "audit=0", 120)
         command(guest, at, "dmesg --level=emerg,alert,crit,err; cat /proc/interrupts; echo log=$?",
@@ -280,10 +294,11 @@ class Test:
         guest.wait_exit(0, 240)
         guest.phases.end()
 
-    def check_disk(self):
-        run(self.options.anello, "image", "check", "-f", "qcow2", self.disk)
-        run("qemu-img", "check", "-f", "qcow2", self.disk)
-        print("  both checks find the disk clean", flush=True)
+    def check_disk(self, disk=None, form="qcow2"):
+        disk = disk or self.disk
+        run(self.options.anello, "image", "check", "-f", form, disk)
+        run("qemu-img", "check", "-f", form, disk)
+        print(f"  both checks find the disk clean ({form})", flush=True)
 
 
 def log_in(guest, at):
@@ -303,7 +318,8 @@ def command(guest, at, line, answer, timeout=60):
 def fill_in(name, values):
     """A file of this folder, with each @NAME@ replaced."""
     with open(os.path.join(HERE, name), encoding="ascii") as file:
-        return re.sub(r"@([A-Z]+)@", lambda match: values.get(match[1], match[0]), file.read()).encode()
+        text = file.read()
+    return re.sub(r"@([A-Z]+)@", lambda match: values.get(match[1], match[0]), text).encode()
 
 
 def is_qemu(binary):
@@ -313,7 +329,8 @@ def is_qemu(binary):
 def run(*words):
     result = subprocess.run(words, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise Failure(f"{' '.join(words)}: exit {result.returncode}\n{result.stdout}{result.stderr}")
+        raise Failure(f"{' '.join(words)}: exit {result.returncode}\n"
+                      f"{result.stdout}{result.stderr}")
 
 
 def skip(why):
@@ -327,7 +344,7 @@ def parse_options():
     parser.add_argument("--binary", help="default: anello of the build folder")
     parser.add_argument("--other", help="the machine of the last step, or none")
     parser.add_argument("--accel", help="handed on to --binary as -accel")
-    parser.add_argument("--disk", choices=DISKS, default="ide")
+    parser.add_argument("--disk", choices=list(guest_disks.DISKS), default="ide")
     parser.add_argument("--size", default="4G", help="of the disk")
     parser.add_argument("--memory", default="768M")
     parser.add_argument("--folder", help="default: a new one under /tmp")
