@@ -75,6 +75,7 @@ const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place)
     bt_of(v)->stats.callouts++;
     bt_of(v)->stats.io += ci->in.op == OP_IN || ci->in.op == OP_OUT;
     const struct tcode *t = insn_block(ci)->code;
+    x87_settle(v);
     execute(v, ci);
     return go_on(v, t, ci);
 }
@@ -82,7 +83,9 @@ const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place)
 static const u8 *execute_at(struct vcpu *v, const u8 *host)
 {
     const struct tcode *t = tcode_at(bt_of(v), host);
-    const struct cached_insn *ci = &t->b->insn[tcode_insn_at(t, host)];
+    unsigned n = tcode_insn_at(t, host);
+    const struct cached_insn *ci = &t->b->insn[n];
+    x87_catch_up(v, t, n);
     execute(v, ci);
     return go_on(v, t, ci);
 }
@@ -177,6 +180,7 @@ const u8 *callout_trap(struct vcpu *v, const u8 *where)
     bt->stats.traps++;
     bt->trap_address = 0;
     count_trap(v, t, n, in_window);
+    x87_catch_up(v, t, n);
     execute(v, ci);
     if (in_window)
         fill(v, t, n, address);
@@ -187,6 +191,7 @@ const u8 *callout_trap(struct vcpu *v, const u8 *where)
 const u8 *callout_fpu(struct vcpu *v, const u8 *back, u64 place)
 {
     const struct cached_insn *ci = (const void *)(v->interp->arena + place);
+    x87_settle(v);
     if (!v->fpu_live)
         fpu_make_live(v);
     if (LIKELY(!v->fpu_unmasked))

@@ -37,6 +37,8 @@ struct tcode {
     bool fpu; /* it expects live FPU registers after its first FPU instruction */
     u8 exits;
     struct texit exit[2];
+    u64 x87, x87_done; /* by instruction: tracked, noted before it (x87_track.c) */
+    u64 x87_mem, x87_mem_done;
     struct texit *in; /* links to it */
     u8 *misses;       /* [insns]: traps that did not lead to a page in the window */
     u16 at[];         /* [insns + 1]: where each guest instruction begins, from entry */
@@ -169,6 +171,13 @@ static inline bool bt_mode(u32 mode)
 
 /* Makes the translation of a block; NULL when there is no room left. */
 struct tcode *translate(struct vcpu *v, struct block *b);
+
+/* ---- x87_track.c ---- */
+
+/* When C code is entered from translated code between blocks or by a call-out; and in the middle of
+ * instruction n of t. */
+void x87_settle(struct vcpu *v);
+void x87_catch_up(struct vcpu *v, const struct tcode *t, unsigned n);
 
 /* ---- xl_string.c ---- */
 

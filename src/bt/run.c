@@ -200,6 +200,7 @@ const u8 *bt_enter(struct vcpu *v, struct tcode *t)
     __atomic_store_n(&v->inside, true, __ATOMIC_SEQ_CST);
     const u8 *back = way_in(v, t->entry);
     bt_left(v);
+    x87_settle(v);
     if (back) {
         const struct tcode *from = tcode_at(bt, back - 1);
         v->rip = exit_at(from, back)->target;

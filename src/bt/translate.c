@@ -14,10 +14,10 @@
 
 static void put_callout(struct xl *x, const struct cached_insn *ci)
 {
+    xl_x87_flush(x);
     asm_mov_imm32(&x->a, HR_T0, (u32)xl_place(x, ci));
     asm_call(&x->a, x->bt->thunk.callout);
     x->bt->stats.callout_insns++;
-    x->x87_segs = 0;
 }
 
 static bool put_native(struct xl *x, const struct cached_insn *ci)
@@ -75,10 +75,13 @@ static void put_insns(struct xl *x)
         const struct cached_insn *ci = &b->insn[n];
         x->t->at[n] = (u16)(asm_here(&x->a) - x->t->entry);
         x->n = n;
+        xl_x87_before(x, &ci->in);
         x->direct = (b->mode & MODE_WINDOW) && !(b->checked >> n & 1);
         if ((b->left_to_c >> n & 1) || !put_native(x, ci))
             put_callout(x, ci);
     }
+    x->n = b->insns;
+    xl_x87_flush(x);
     x->t->at[b->insns] = (u16)(asm_here(&x->a) - x->t->entry);
     if (b->insn[b->insns - 1].fn != uop_exec_end)
         xl_exit_jmp(x, (u32)(b->rip + b->bytes));

@@ -21,7 +21,7 @@ struct xl {
     unsigned n;    /* the instruction in hand */
     bool direct;   /* this instruction's accesses go through the window */
     bool fpu_checked;
-    u8 x87_segs; /* bit: this segment's selector is in fpu_ds, and CS's in fpu_cs */
+    unsigned x87_last, x87_mem; /* instruction whose note is due, from 1; 0: none (x87_track.c) */
 
     /* Jumps to places that come after the code proper. */
     struct {
@@ -67,6 +67,12 @@ bool xl_fpu(struct xl *x, const struct cached_insn *ci);
 bool xl_flow(struct xl *x, const struct cached_insn *ci);
 bool xl_sys(struct xl *x, const struct cached_insn *ci);
 bool xl_string(struct xl *x, const struct insn *in);
+
+/* x87_track.c: a tracked instruction has been translated; before each instruction; all notes that
+ * are due, at the end. */
+void xl_x87_note(struct xl *x, bool mem);
+void xl_x87_before(struct xl *x, const struct insn *in);
+void xl_x87_flush(struct xl *x);
 
 /* translate.c: the instructions from here on run in this mode. */
 void xl_set_mode(struct xl *x, u32 mode);

@@ -69,31 +69,6 @@ static void put_insn(struct xl *x, const struct insn *in, union stub_code c,
         asm_byte(&x->a, c.imm);
 }
 
-/* FIP, FOP, FCS, FDP, FDS, as cpu/op_x87.c keeps them. */
-static void put_tracking(struct xl *x, const struct cached_insn *ci, bool mem)
-{
-    const struct insn *in = &ci->in;
-    const i32 sel = (i32)offsetof(struct segment, sel);
-    if (!(x->x87_segs & 1 << SEG_CS)) {
-        i32 cs = (i32)(offsetof(struct vcpu, seg) + SEG_CS * sizeof(struct segment)) + sel;
-        asm_rm(&x->a, XO_MOVZX16, HR_T1, x64_at(HR_VCPU, cs));
-        asm_rm(&x->a, XO_MOV_STORE | X64_66, HR_T1, VCPU(fpu_cs));
-        x->x87_segs |= 1 << SEG_CS;
-    }
-    asm_mov_mem_imm32(&x->a, VCPU(fpu_ip), ci->rip);
-    asm_mov_mem_imm32(&x->a, VCPU(fpu_op), (u32)((in->opcode & 7) << 8 | in->modrm));
-    if (!mem)
-        return;
-    xl_put_ea(x, in);
-    asm_rm(&x->a, XO_MOV_STORE | X64_W, HR_T0, VCPU(fpu_dp));
-    if (!(x->x87_segs & 1 << in->seg)) {
-        i32 ds = (i32)(offsetof(struct vcpu, seg) + in->seg * sizeof(struct segment)) + sel;
-        asm_rm(&x->a, XO_MOVZX16, HR_T1, x64_at(HR_VCPU, ds));
-        asm_rm(&x->a, XO_MOV_STORE | X64_66, HR_T1, VCPU(fpu_ds));
-        x->x87_segs = (u8)(1 << SEG_CS | 1 << in->seg);
-    }
-}
-
 static bool names_esp(const struct insn *in)
 {
     for (unsigned k = 0; k < in->operands; k++) {
@@ -125,6 +100,6 @@ bool xl_fpu(struct xl *x, const struct cached_insn *ci)
         m = xl_mem(x, in, plan.size, plan.use == USE_WRITE);
     put_insn(x, in, fpu_stub_encode(in), mem ? &m : NULL);
     if (plan.check == CHECK_X87)
-        put_tracking(x, ci, mem);
+        xl_x87_note(x, mem);
     return true;
 }
