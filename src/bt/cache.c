@@ -54,23 +54,39 @@ static void unlink_exit(struct bt *bt, struct texit *x)
     x->to = NULL;
 }
 
+/* By way of the exit's guard, for the key that it is made under. */
+static void point_by_guard(struct texit *x, struct bt *bt, const u8 *to)
+{
+    u32 key = -(u32)(bt->v->code_key >> 32);
+    memcpy(x->guard_key, &key, sizeof key);
+    asm_patch_rel32(x->guard_field, codemem_exec(&bt->mem, x->guard_field), to);
+    point_to(x, bt, x->guard);
+}
+
 void tcode_link(struct bt *bt, struct texit *x, struct tcode *to)
 {
     unlink_exit(bt, x);
-    if (to->b->page != x->from->b->page)
+    if (!x->guard && to->b->page != x->from->b->page)
         return; /* the guest has moved the page meanwhile */
+    if (to->b->mode != x->from->b->mode)
+        return;
     /* What a straddling block depends on beyond its page, the table of jumps knows. */
-    if (to->b->next_page != NO_PAGE) {
+    if (!x->guard && to->b->next_page != NO_PAGE) {
         point_to(x, bt, x->lookup);
         return;
     }
+    if (x->guard)
+        tcode_remember(bt->v, to); /* the key hangs on its page from now on */
     x->to = to;
     x->next = to->in;
     x->prev = &to->in;
     if (x->next)
         x->next->prev = &x->next;
     to->in = x;
-    point_to(x, bt, to->entry);
+    if (x->guard)
+        point_by_guard(x, bt, to->entry);
+    else
+        point_to(x, bt, to->entry);
     bt->stats.links++;
 }
 

@@ -15,14 +15,19 @@
 struct bt;
 struct tcode;
 
-/* An exit within the page of its block. Unlinked, its jump leads to `stub`, which calls
- * bt->thunk.link: the return address tells which exit it was. */
+/* An exit to a known address. Unlinked, its jump leads to `stub`, which calls bt->thunk.link: the
+ * return address tells which exit it was. A link to another page goes by `guard`, code that
+ * compares the key under which the link was made with vcpu->code_key, and looks the target up if it
+ * differs.
+ */
 struct texit {
     struct tcode *from, *to; /* to: NULL while unlinked */
     struct texit *next, **prev;
-    u8 *field;  /* the rel32, in the writable view */
-    u8 *stub;   /* as executed */
-    u8 *lookup; /* as executed: looks the target up in the table of jumps */
+    u8 *field;                   /* the rel32, in the writable view */
+    u8 *stub;                    /* as executed */
+    u8 *lookup;                  /* as executed: looks the target up in the table of jumps */
+    u8 *guard;                   /* as executed; NULL within the page */
+    u8 *guard_key, *guard_field; /* its negative key and its rel32, in the writable view */
     u32 target;
 };
 

@@ -11,9 +11,9 @@ static bool same_page(const struct xl *x, u32 target)
 }
 
 /* Links lead to where the mode is that of this block. */
-static bool can_link(const struct xl *x, u32 target)
+static bool can_link(const struct xl *x)
 {
-    return same_page(x, target) && x->mode == x->b->mode;
+    return x->mode == x->b->mode;
 }
 
 static void put_lookup(struct xl *x, u32 target)
@@ -30,7 +30,7 @@ static void note_exit(struct xl *x, u8 *field, u32 target)
 
 void xl_exit_jmp(struct xl *x, u32 target)
 {
-    if (can_link(x, target))
+    if (can_link(x))
         note_exit(x, asm_jmp(&x->a, NULL), target);
     else
         put_lookup(x, target);
@@ -41,13 +41,30 @@ void xl_exit_jcc(struct xl *x, enum x64_cc cc, u32 target)
     note_exit(x, asm_jcc(&x->a, cc, NULL), target);
 }
 
+/* Flags stay as they are: see struct texit. */
+static void put_guard(struct xl *x, struct texit *e)
+{
+    e->guard = asm_here(&x->a);
+    asm_rr(&x->a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
+    asm_rm(&x->a, XO_MOV_LOAD, X64_RCX,
+           x64_at(HR_VCPU, (i32)offsetof(struct vcpu, code_key) + (i32)sizeof(u32)));
+    asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(X64_RCX, INT32_MAX)); /* a displacement of 32 bits */
+    e->guard_key = x->a.at - sizeof(u32);
+    u8 *same = asm_jrcxz(&x->a);
+    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_jmp(&x->a, e->lookup);
+    asm_short_here(&x->a, same);
+    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    e->guard_field = asm_jmp(&x->a, e->stub);
+}
+
 /* What the exits lead to as long as they are not linked. */
 void xl_finish_exits(struct xl *x)
 {
     for (unsigned i = 0; i < x->exits; i++) {
         u32 target = x->exit[i].target;
         asm_rel32_here(&x->a, x->exit[i].field);
-        if (!can_link(x, target)) {
+        if (!can_link(x)) {
             put_lookup(x, target);
             continue;
         }
@@ -57,6 +74,8 @@ void xl_finish_exits(struct xl *x)
         asm_call(&x->a, x->bt->thunk.link);
         e->lookup = asm_here(&x->a);
         put_lookup(x, target);
+        if (!same_page(x, target))
+            put_guard(x, e);
     }
 }
 
