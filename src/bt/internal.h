@@ -78,6 +78,7 @@ struct thunks {
     const u8 *link;          /* called by an exit's stub */
     const u8 *exit;          /* to the run loop; R8 is the guest address */
     const u8 *jump;          /* R8 is the guest address: through the table of jumps */
+    const u8 *find;          /* the same, called: R10 is its entry; see xl_flow.c */
     const u8 *callout, *fpu; /* called with R8 = an instruction's place in the arena */
     const u8 *trap;          /* R9 = where the host trapped */
     const u8 *slow;          /* called: the instruction, by the interpreter's function */
@@ -85,7 +86,7 @@ struct thunks {
     const u8 *cli, *sti, *pushf, *popf, *rdtsc, *rdtsc_user, *stac, *clac;
     /* R8 from linear to host address, by view and write */
     const u8 *access[TLB_VIEWS][2][ACCESS_SIZES];
-    const u8 *jump_end, *end; /* of their code */
+    const u8 *find_end, *jump_end, *end; /* of their code */
 };
 
 #define ARENA_BYTES MIB(64)    /* of address space for tcodes */

@@ -30,6 +30,13 @@ static void unlink_at(struct bt *bt, const u8 *host)
         tcode_unlink_exits(bt, t);
 }
 
+/* jmp [r10 + 8]: on the way into what `find` has found (xl_flow.c). */
+static bool is_found_jump(const u8 *rip)
+{
+    static const u8 code[] = {0x41, 0xff, 0x62, offsetof(struct tjump, host)};
+    return memcmp(rip, code, sizeof code) == 0;
+}
+
 /* A knock: see invariant 6 in bt.h. @asyncsignalsafe */
 static bool knocked(struct hosttrap *trap)
 {
@@ -41,10 +48,11 @@ static bool knocked(struct hosttrap *trap)
         return true; /* C code looks at the events before it goes back */
     bt->stats.knocks++;
     const struct thunks *t = &bt->thunk;
-    if (rip >= t->jump && rip < t->jump_end) {
-        if (rip > t->jump)
+    if (rip >= t->find && rip < t->jump_end) {
+        const u8 *start = rip < t->find_end ? t->find : t->jump;
+        if (rip > start)
             trap->gpr[REG_CX] = trap->gpr[HR_T3];
-        trap->rip = (u64)(uintptr_t)t->jump;
+        trap->rip = (u64)(uintptr_t)start;
         return true;
     }
     if (rip < t->end) { /* on its way into a translation: by one of these */
@@ -53,6 +61,8 @@ static bool knocked(struct hosttrap *trap)
         unlink_at(bt, (const u8 *)(uintptr_t)trap->gpr[HR_T0]);
     } else {
         unlink_at(bt, rip);
+        if (is_found_jump(rip))
+            unlink_at(bt, ((const struct tjump *)(uintptr_t)trap->gpr[HR_T2])->host);
     }
     return true;
 }

@@ -99,19 +99,17 @@ static void make_exits(struct asm_buf *a, struct thunks *t)
 
 /* ---- the table of jumps ---- */
 
-/* R8 stays as it is, and RCX is in R11 from the second instruction on: a knock here starts again
- * from the beginning (run.c). */
-static void make_jump(struct asm_buf *a, struct thunks *t)
+/* HR_T2 = the entry for HR_T0, or away by one of the two jumps in `out`, with RCX in R11. R8 stays
+ * as it is, and RCX is in R11 from the second instruction on: a knock here starts again from the
+ * beginning (run.c). */
+static void put_find(struct asm_buf *a, u8 *out[2])
 {
-    t->jump = asm_here(a);
     asm_rr(a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(events));
     asm_vex_rm(a, (struct x64_vex){.opcode = 0xf5, .map = 2, .pp = 2}, X64_RCX, X64_RCX,
                VCPU(event_mask)); /* pext: 0 only if none of the mask's bits is set */
     u8 *quiet = asm_jrcxz(a);
-    u8 *out = a->at;
-    asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
-    asm_jmp(a, t->exit);
+    out[0] = asm_jmp(a, NULL);
     asm_short_here(a, quiet);
     asm_rorx(a, HR_T1, HR_T0, 16); /* jump_index() */
     asm_rm(a, XO_MOV_LOAD, HR_T2, x64_at(HR_VCPU, (i32)offsetof(struct vcpu, code_key) + 4));
@@ -126,11 +124,33 @@ static void make_jump(struct asm_buf *a, struct thunks *t)
     asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(X64_RCX, HR_T0, 1, 0));
     asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 0));
     u8 *hit = asm_jrcxz(a);
-    asm_jmp(a, out + a->delta);
+    out[1] = asm_jmp(a, NULL);
     asm_short_here(a, hit);
     asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+}
+
+static void put_out(struct asm_buf *a, const struct thunks *t, u8 *out[2], bool called)
+{
+    asm_rel32_here(a, out[0]);
+    asm_rel32_here(a, out[1]);
+    asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    if (called)
+        asm_pop(a, HR_T1); /* the return address */
+    asm_jmp(a, t->exit);
+}
+
+static void make_jump(struct asm_buf *a, struct thunks *t)
+{
+    u8 *find_out[2], *jump_out[2];
+    t->find = asm_here(a);
+    put_find(a, find_out);
+    asm_ret(a);
+    t->find_end = t->jump = asm_here(a);
+    put_find(a, jump_out);
     asm_jmp_mem(a, x64_at(HR_T2, offsetof(struct tjump, host)));
     t->jump_end = asm_here(a);
+    put_out(a, t, find_out, true);
+    put_out(a, t, jump_out, false);
 }
 
 /* ---- doors to C ---- */

@@ -101,6 +101,14 @@ static bool put_target(struct xl *x, const struct insn *in)
     return true;
 }
 
+/* To HR_T0. The jump itself is here, so that the host predicts each one by itself; run.c knows its
+ * form. */
+static void put_jump(struct xl *x)
+{
+    asm_call(&x->a, x->bt->thunk.find);
+    asm_jmp_mem(&x->a, x64_at(HR_T2, offsetof(struct tjump, host)));
+}
+
 static bool put_jmp(struct xl *x, const struct insn *in, u32 target)
 {
     if (in->operand[0].kind == OPD_REL) {
@@ -109,7 +117,7 @@ static bool put_jmp(struct xl *x, const struct insn *in, u32 target)
     }
     if (!put_target(x, in))
         return false;
-    asm_jmp(&x->a, x->bt->thunk.jump);
+    put_jump(x);
     return true;
 }
 
@@ -125,7 +133,7 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
     asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
     put_push_return(x, next);
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, VCPU(jump_to));
-    asm_jmp(&x->a, x->bt->thunk.jump);
+    put_jump(x);
     return true;
 }
 
@@ -134,7 +142,7 @@ static bool put_ret(struct xl *x, const struct insn *in)
     i32 extra = in->imm_len ? (i32)(in->imm & 0xffff) : 0;
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
     asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, 4 + extra));
-    asm_jmp(&x->a, x->bt->thunk.jump);
+    put_jump(x);
     return true;
 }
 
