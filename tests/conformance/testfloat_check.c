@@ -6,9 +6,10 @@
  *     testfloat_gen -tininessafter -exact -rROUNDING [-precisionBITS] FUNCTION |
  *         testfloat_check FUNCTION ROUNDING [BITS]
  *
- * Names that begin with extF80, and conversions to it, are done by the x87; all others by SSE. A
- * static program for a Linux guest, and for the host, which says whether the vectors are right.
- * The denormal-operand flag is not compared: IEEE 754 does not know it.
+ * Names that begin with extF80, and conversions to it, are done by the x87; all others by SSE,
+ * which converts 64-bit integers in a 64-bit program only. A static program for a Linux guest, and
+ * for the host, which says whether the vectors are right. The denormal-operand flag is not
+ * compared: IEEE 754 does not know it.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -76,11 +77,8 @@ enum { IE = 1, DE = 2, ZE = 4, OE = 8, UE = 16, PE = 32, ALL_ERRORS = 63 };
     SSE_1(f##_sqrt, "sqrts" x)                                                                     \
     SSE_1(f##_round, "rounds" x " $4,")                                                            \
     SSE_TO_INT(f##_to_i32, "cvts" x "2si", "eax")                                                  \
-    SSE_TO_INT(f##_to_i64, "cvts" x "2si", "rax")                                                  \
     SSE_TO_INT(f##_to_i32_trunc, "cvtts" x "2si", "eax")                                           \
-    SSE_TO_INT(f##_to_i64_trunc, "cvtts" x "2si", "rax")                                           \
     SSE_1(i32_to_##f, "cvtsi2s" x "l")                                                             \
-    SSE_1(i64_to_##f, "cvtsi2s" x "q")                                                             \
     SSE_COMPARE(f##_eq, "movs" x, "ucomis" x, IF_EQUAL)                                            \
     SSE_COMPARE(f##_eq_signaling, "movs" x, "comis" x, IF_EQUAL)                                   \
     SSE_COMPARE(f##_lt, "movs" x, "comis" x, IF_LESS)                                              \
@@ -89,6 +87,16 @@ enum { IE = 1, DE = 2, ZE = 4, OE = 8, UE = 16, PE = 32, ALL_ERRORS = 63 };
     SSE_COMPARE(f##_le_quiet, "movs" x, "ucomis" x, IF_NOTMORE)
 SSE_FORMAT(f32, "s")
 SSE_FORMAT(f64, "d")
+
+#ifdef __x86_64__
+#define SSE_INT64(f, x)                                                                            \
+    SSE_TO_INT(f##_to_i64, "cvts" x "2si", "rax")                                                  \
+    SSE_TO_INT(f##_to_i64_trunc, "cvtts" x "2si", "rax")                                           \
+    SSE_1(i64_to_##f, "cvtsi2s" x "q")
+SSE_INT64(f32, "s")
+SSE_INT64(f64, "d")
+#endif
+
 SSE_1(f32_to_f64, "cvtss2sd")
 SSE_1(f64_to_f32, "cvtsd2ss")
 
@@ -172,14 +180,19 @@ static const struct function {
     {#f "_add", 2, bytes, f##_add}, {#f "_sub", 2, bytes, f##_sub},                                \
         {#f "_mul", 2, bytes, f##_mul}, {#f "_div", 2, bytes, f##_div},                            \
         {#f "_sqrt", 1, bytes, f##_sqrt}, {#f "_roundToInt", 1, bytes, f##_round},                 \
-        {#f "_to_i32", 1, 4, f##_to_i32}, {#f "_to_i64", 1, 8, f##_to_i64},                        \
-        {#f "_to_i32_r_minMag", 1, 4, f##_to_i32_trunc},                                           \
-        {#f "_to_i64_r_minMag", 1, 8, f##_to_i64_trunc}, {"i32_to_" #f, 1, bytes, i32_to_##f},     \
-        {"i64_to_" #f, 1, bytes, i64_to_##f}, {#f "_eq", 2, 1, f##_eq},                            \
+        {#f "_to_i32", 1, 4, f##_to_i32}, {#f "_to_i32_r_minMag", 1, 4, f##_to_i32_trunc},         \
+        {"i32_to_" #f, 1, bytes, i32_to_##f}, {#f "_eq", 2, 1, f##_eq},                            \
         {#f "_eq_signaling", 2, 1, f##_eq_signaling}, {#f "_lt", 2, 1, f##_lt},                    \
         {#f "_lt_quiet", 2, 1, f##_lt_quiet}, {#f "_le", 2, 1, f##_le},                            \
         {#f "_le_quiet", 2, 1, f##_le_quiet},
-    FORMAT(f32, 4) FORMAT(f64, 8) FORMAT(extF80, 10){"f32_to_f64", 1, 8, f32_to_f64},
+#define INT64(f, bytes)                                                                            \
+    {#f "_to_i64", 1, 8, f##_to_i64}, {#f "_to_i64_r_minMag", 1, 8, f##_to_i64_trunc},             \
+        {"i64_to_" #f, 1, bytes, i64_to_##f},
+    FORMAT(f32, 4) FORMAT(f64, 8) FORMAT(extF80, 10) INT64(extF80, 10)
+#ifdef __x86_64__
+        INT64(f32, 4) INT64(f64, 8)
+#endif
+            {"f32_to_f64", 1, 8, f32_to_f64},
     {"f64_to_f32", 1, 4, f64_to_f32},
     {"f16_to_f32", 1, 4, f16_to_f32},
     {"f32_to_f16", 1, 2, f32_to_f16},
@@ -231,8 +244,9 @@ static bool parse_value(const char *text, struct value *v)
     if (!digits || digits > VALUE_BYTES * 2)
         return false;
     for (size_t i = 0; i < digits; i++) {
-        char digit[2] = {text[digits - 1 - i], 0};
-        v->b[i / 2] |= (unsigned char)(strtoul(digit, NULL, 16) << i % 2 * 4);
+        char c = text[digits - 1 - i];
+        unsigned digit = c <= '9' ? c - '0' : (c & ~('a' ^ 'A')) - 'A' + 10;
+        v->b[i / 2] |= (unsigned char)(digit << i % 2 * 4);
     }
     return true;
 }
