@@ -29,10 +29,8 @@ static const struct {
     u32 mask;
 } class_names[] = {
     {"in_asm", LOG_IN_ASM},
-    {"out_asm", LOG_OUT_ASM},
     {"int", LOG_INT},
     {"mmu", LOG_MMU},
-    {"exec", LOG_EXEC},
     {"cpu_reset", LOG_CPU_RESET},
     {"guest_errors", LOG_GUEST_ERRORS},
 };
@@ -130,15 +128,16 @@ void log_unsupported(struct log *log, const char *key, u64 number, const char *f
 {
     if (!log)
         return;
+    va_list ap;
+    va_start(ap, fmt);
+    char text[256];
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
     pthread_mutex_lock(&log->lock);
-    if (first_time(log, key, number)) {
-        va_list ap;
-        va_start(ap, fmt);
-        fprintf(stderr, "anello: warning: guest: %s: ", key);
-        vfprintf(stderr, fmt, ap);
-        fputc('\n', stderr);
-        va_end(ap);
-    }
+    if (first_time(log, key, number))
+        fprintf(stderr, "anello: warning: guest: %s: %s\n", key, text);
+    if (log_on(log, LOG_GUEST_ERRORS))
+        fprintf(log->out, "guest error: %s: %s\n", key, text);
     pthread_mutex_unlock(&log->lock);
 }
 

@@ -13,10 +13,8 @@
 /* Trace classes of -d, one bit each. */
 enum log_class {
     LOG_IN_ASM = 1 << 0,
-    LOG_OUT_ASM = 1 << 1,
     LOG_INT = 1 << 2,
     LOG_MMU = 1 << 3,
-    LOG_EXEC = 1 << 4,
     LOG_CPU_RESET = 1 << 5,
     LOG_GUEST_ERRORS = 1 << 6,
     LOG_DEV = 1 << 7, /* filtered further by device name */
@@ -47,7 +45,8 @@ bool log_device_on(const struct log *log, const char *device);
 void log_printf(struct log *log, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* Tells the user once per `key` (a string literal: compared by content) that the guest did
- * something that is not supported; further reports with the same key and number are dropped. */
+ * something that is not supported; further reports with the same key and number only go to the
+ * trace, and only with -d guest_errors. */
 void log_unsupported(struct log *log, const char *key, u64 number, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 

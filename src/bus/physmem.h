@@ -145,8 +145,8 @@ void physmem_each_run(struct physmem *pm,
 
 /* Emitted code and TLB fills need these two directly. */
 struct physmem_fast {
-    u8 *base;  /* host address of offset 0 */
-    u8 *marks; /* one byte a page of the memfd */
+    u8 *base;    /* host address of offset 0 */
+    u8 *marks;   /* one byte a page of the memfd */
     u32 changes; /* of the map, counted: atomic */
 };
 static inline const struct physmem_fast *physmem_fast(const struct physmem *pm)

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cli/option.h"
 #include "machine/engine.h"
@@ -493,9 +494,9 @@ static bool set_nothing(struct ctx *ctx, const char *v)
 static const struct option options[] = {
     /* name          alias        argument          help */
     {"memory",       "m",         "SIZE",           "guest RAM: 256M, 2G (default 512M)", set_memory},
-    {"smp",          NULL,        "N",              "number of virtual CPUs", set_smp},
-    {"accel",        NULL,        "ENGINE",         "bt, interp, kvm or check", set_accel},
-    {"cpu",          NULL,        "MODEL[,±FEAT]",  "pentium, pentium3, core2, host, max", set_cpu},
+    {"smp",          NULL,        "N",              "virtual CPUs: only 1 in this version", set_smp},
+    {"accel",        NULL,        "ENGINE",         "bt (translator, default), interp (interpreter) or check (both in lock-step)", set_accel},
+    {"cpu",          NULL,        "MODEL[,±FEAT]",  "pentium, pentium3, core2, host or max; 286 for tests in real mode", set_cpu},
     {"machine",      "M",         "BOARD",          "the board: pc", set_machine},
     {"kernel",       NULL,        "FILE",           "boot this Linux bzImage or multiboot ELF", set_kernel},
     {"initrd",       NULL,        "FILE[,FILE…]",   "initial RAM disk, or multiboot modules", set_initrd},
@@ -515,25 +516,25 @@ static const struct option options[] = {
     {"nic",          NULL,        "user|none,…",    "a network card with its network: model, mac, hostfwd, tftp, bootfile, …", option_nic},
     {"net",          NULL,        "nic|user|none,…","the same in two halves", option_net},
     {"serial",       NULL,        "DEV",            "serial port: stdio, file:PATH, unix:PATH[,server,nowait], pty, none; repeatable", set_serial},
-    {"parallel",     NULL,        "DEV",            "parallel port", set_parallel},
+    {"parallel",     NULL,        "DEV",            "parallel port: only none in this version", set_parallel},
     {"debugcon",     NULL,        "DEV",            "debug console at port E9h", set_debugcon},
     {"global",       NULL,        "isa-debugcon.iobase=PORT", "where the debug console is; SeaBIOS uses 0x402", set_global},
     {"display",      NULL,        "sdl|none",       "where the screen is shown", set_display},
-    {"vnc",          NULL,        "HOST:N",         "show the screen by VNC", set_vnc},
+    {"vnc",          NULL,        "HOST:N",         "not in this version", set_vnc},
     {"vga",          NULL,        "std",            "display adapter", set_vga},
     {"nographic",    NULL,        NULL,             "no window; first serial port on the terminal (Ctrl-A X quits, Ctrl-A C monitor)", set_nographic},
     {"device",       NULL,        "NAME,k=v,…",     "a device; help lists them", set_device},
     {"no-reboot",    NULL,        NULL,             "end instead of rebooting", set_no_reboot},
     {"no-shutdown",  NULL,        NULL,             "pause instead of ending when the guest powers off", set_no_shutdown},
     {"paused",       "S",         NULL,             "start paused", set_paused},
-    {"gdb",          NULL,        "DEV",            "wait for gdb", set_gdb},
-    {"s",            NULL,        NULL,             "short for -gdb tcp::1234", set_gdb},
-    {"qmp",          NULL,        "DEV",            "machine protocol", set_qmp},
+    {"gdb",          NULL,        "DEV",            "not in this version", set_gdb},
+    {"s",            NULL,        NULL,             "not in this version", set_gdb},
+    {"qmp",          NULL,        "DEV",            "not in this version", set_qmp},
     {"monitor",      NULL,        "DEV",            "human monitor: stdio, unix:PATH,server,nowait or none", set_monitor},
     {"rtc",          NULL,        "base=…",         "clock: utc, localtime or a date and time", set_rtc},
     {"name",         NULL,        "TEXT",           "name of the machine, shown in the window's title", set_name},
     {"pidfile",      NULL,        "FILE",           "write the process number there", set_pidfile},
-    {"trace",        "d",         "LIST",           "trace in_asm, out_asm, int, mmu, exec, cpu_reset, guest_errors, dev:NAME", set_trace},
+    {"trace",        "d",         "LIST",           "trace in_asm, int, mmu, cpu_reset, guest_errors, dev:NAME", set_trace},
     {"trace-file",   "D",         "FILE",           "where the trace goes (default: stderr)", set_trace_file},
     {"timeout",      NULL,        "SECONDS",        "stop after that much host time with status 124", set_timeout},
     {"screenshot",   NULL,        "FILE.png[@SECONDS]", "write the screen at that time, or at the end", set_screenshot},
@@ -557,13 +558,24 @@ const struct option *option_find(const char *name)
 
 /* ---- the command line ---- */
 
+/* A bare word that cannot be a file is a command that somebody expected. */
+static bool set_disk(struct ctx *ctx, const char *word)
+{
+    if (!strpbrk(word, "/.") && access(word, F_OK) != 0)
+        return option_refuse(ctx,
+                             "'%s' is neither a command nor a disk image: 'anello --help' lists "
+                             "the commands",
+                             word);
+    return option_hda(ctx, word);
+}
+
 /* Takes argv[i] and its argument. `configs`: handle only --config (first pass) or all others. */
 static bool take_option(struct ctx *ctx, int argc, char **argv, int *i, bool configs)
 {
     const char *word = argv[*i];
     if (word[0] != '-' || !word[1]) {
         /* A bare path is the first hard disk, as in QEMU. */
-        return configs || option_hda(ctx, word);
+        return configs || set_disk(ctx, word);
     }
     char name[64];
     const char *text = word + (word[1] == '-' ? 2 : 1);
@@ -613,10 +625,21 @@ bool options_parse(struct machine_config *config, int argc, char **argv, enum op
     return true;
 }
 
+/* Of UTF-8 text: bytes that do not go on with a character. */
+static int columns(const char *text)
+{
+    int n = 0;
+    for (; *text; text++)
+        n += ((unsigned char)*text & 0xc0) != 0x80;
+    return n;
+}
+
 void options_print_help(FILE *out)
 {
     fputs("usage: anello [run] [OPTIONS] [DISK]\n"
-          "       anello disasm|capabilities --help\n\n"
+          "       anello image create|info|check|convert|resize|snapshot|commit|rebase ...\n"
+          "       anello capabilities\n"
+          "       anello disasm [-b 16|32|64] FILE\n\n"
           "Runs an unmodified x86 operating system by binary translation. Options work with one\n"
           "dash or two; where QEMU has an option of the same name, it means the same here.\n\n",
           out);
@@ -625,7 +648,7 @@ void options_print_help(FILE *out)
         char left[80];
         snprintf(left, sizeof left, "  --%s%s%s%s%s", o->name, o->alias ? ", -" : "",
                  o->alias ? o->alias : "", o->arg ? " " : "", o->arg ? o->arg : "");
-        fprintf(out, "%-34s %s\n", left, o->help);
+        fprintf(out, "%s%*s %s\n", left, columns(left) < 34 ? 34 - columns(left) : 0, "", o->help);
     }
     fputs("\nExit status: 0 powered off or quit, 1 error, 3 triple fault with -no-reboot, 124\n"
           "--timeout, 70 a fault of anello itself, (v << 1) | 1 from isa-debug-exit.\n\n"

@@ -17,6 +17,7 @@
 #include "cpu/interp.h"
 #include "cpu/op_int.h"
 #include "cpu/optable.h"
+#include "cpu/trace.h"
 
 #define ARENA_BYTES   MIB(128) /* of address space; about 130,000 blocks of average size */
 #define GRANULE_SHIFT 6
@@ -577,6 +578,8 @@ static struct block *build(struct vcpu *v, const struct code_page *code, u32 mod
     struct block *b = (struct block *)align_up((u64)(uintptr_t)(insn + key.insns), 64);
     *b = key;
     b->insn = insn;
+    if (log_on(v->log, LOG_IN_ASM))
+        trace_block(v, b, code->hp);
     i->used = align_up((u64)((u8 *)&b->uop[b->insns + 3] - i->arena), 64);
     lay_uops(v, b);
     page_add_block(page_hold(v, b->page), b, 0);

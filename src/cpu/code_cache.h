@@ -155,14 +155,15 @@ struct interp {
     /* The instruction that is executed from where there is no memory. */
     struct cached_insn loose_insn;
     u64 blocks_made, blocks_killed, flushes;
-    union { /* last: a struct block has no fixed size */
-        struct block block;
-        u8 room[sizeof(struct block) + 4 * sizeof(struct uop)];
-    } loose;
 
     /* The translator, if there is one: a block was killed; all blocks are about to be given up. */
     void (*killed)(struct vcpu *v, struct block *b);
     void (*dropped)(struct vcpu *v);
+
+    union { /* last: a struct block has no fixed size */
+        struct block block;
+        u8 room[sizeof(struct block) + 4 * sizeof(struct uop)];
+    } loose;
 };
 
 /* The block that a cached instruction belongs to: it follows the instructions in the arena. */

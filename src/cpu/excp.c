@@ -56,6 +56,12 @@ void cpu_raise_error(struct vcpu *v, unsigned vector, u32 error)
 void cpu_page_fault(struct vcpu *v, u64 la, u32 error)
 {
     v->fault.cr2 = vcpu_long_mode(v) ? la : (u32)la;
+    if (log_on(v->log, LOG_MMU)) {
+        fpu_put_away(v);
+        log_printf(v->log, "mmu: cpu%u page fault at %llx, error %x, cr3 %llx, ip %llx\n", v->index,
+                   (unsigned long long)v->fault.cr2, error, (unsigned long long)v->cr3,
+                   (unsigned long long)v->rip);
+    }
     land(v, VEC_PF, true, error);
 }
 

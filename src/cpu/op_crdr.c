@@ -78,6 +78,10 @@ static void write_cr3(struct vcpu *v, u64 value)
         gp(v);
     }
     v->cr3 = value;
+    if (log_on(v->log, LOG_MMU)) {
+        fpu_put_away(v);
+        log_printf(v->log, "mmu: cpu%u cr3 %llx\n", v->index, (unsigned long long)value);
+    }
     tlb_flush_nonglobal(v);
 }
 

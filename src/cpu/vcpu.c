@@ -239,7 +239,8 @@ static void set_quick_limits(struct segment *s, bool protected)
         s->end[1] = end;
 }
 
-static bool is_unlimited(const struct segment *s)
+/* 0 or 1, as is_flat() counts. */
+static u32 is_unlimited(const struct segment *s)
 {
     return (s->end[0] & s->end[1]) >> 63;
 }
@@ -249,8 +250,8 @@ static bool is_flat(const struct vcpu *v)
 {
     const struct segment *cs = &v->seg[SEG_CS], *ss = &v->seg[SEG_SS];
     const struct segment *ds = &v->seg[SEG_DS], *es = &v->seg[SEG_ES];
-    return !(cs->base | ss->base | ds->base | es->base | (cs->limit ^ UINT32_MAX)) &
-           is_unlimited(ss) & is_unlimited(ds) & is_unlimited(es);
+    u64 not_flat = cs->base | ss->base | ds->base | es->base | (cs->limit ^ UINT32_MAX);
+    return (is_unlimited(ss) & is_unlimited(ds) & is_unlimited(es)) & (not_flat == 0);
 }
 
 #define MODE_OF_DATA (MODE_FLAT | MODE_FS4G | MODE_GS4G)
