@@ -160,8 +160,13 @@ static void count_trap(struct vcpu *v, struct tcode *t, unsigned n, bool in_wind
 /* Its access has been executed by the interpreter. */
 static void fill(struct vcpu *v, struct tcode *t, unsigned n, u64 address)
 {
-    int pages = windows_fill(bt_of(v)->windows, address);
-    if (pages > 0)
+    struct windows *ws = bt_of(v)->windows;
+    u64 la = address - windows_gs(ws);
+    int pages = windows_fill(ws, address);
+    /* A page that the guest itself has just been asked for is one of those that are touched once.
+     */
+    bool fresh = (la ^ v->cr2) < PAGE_BYTES;
+    if (pages > 0 && !fresh)
         t->misses[n]--;
     else if (pages == FILL_NEVER)
         t->misses[n] = (u8)(t->misses[n] + (v->cpl == 3 ? MISSES_MOST / 3 : 1));
