@@ -168,6 +168,7 @@ static bool too_dear(const struct windows *ws, const struct space *s)
 
 static void validate(struct windows *ws, struct space *s)
 {
+    charge(ws);
     ws->stats.validations++;
     s->cost += window_validate(s->w) * (u64)COST_OF_PAGE;
     if (too_dear(ws, s))
