@@ -47,7 +47,8 @@ static const u8 *go_to_next(struct vcpu *v, const struct tcode *t, const struct 
     if (UNLIKELY(t->dead || bt_events(v) || !fpu_as_before(v, t)))
         return leave(v, (u32)next);
     if (ci->fn == uop_exec_mode) {
-        if (UNLIKELY(v->mode != b->mode || excp_stepping(v) || !code_page_is(v, b->la, b->page))) {
+        u32 mode = b->mode ^ (t->smap_switched >> ci->index & 1 ? (u32)MODE_SMAP : 0);
+        if (UNLIKELY(v->mode != mode || excp_stepping(v) || !code_page_is(v, b->la, b->page))) {
             v->rip = (u32)next;
             return go_to_rip(v);
         }

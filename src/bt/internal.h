@@ -42,6 +42,7 @@ struct tcode {
     bool fpu; /* it expects live FPU registers after its first FPU instruction */
     u8 exits;
     struct texit exit[2];
+    u64 smap_switched; /* by instruction: after it the mode differs from b->mode in MODE_SMAP */
     u64 x87, x87_done; /* by instruction: tracked, noted before it (x87_track.c) */
     u64 x87_mem, x87_mem_done;
     struct texit *in; /* links to it */
@@ -83,7 +84,7 @@ struct thunks {
     const u8 *trap;          /* R9 = where the host trapped */
     const u8 *slow;          /* called: the instruction, by the interpreter's function */
     /* Called, and go to `slow` where there is more to be done than usual: thunk_sys.c. */
-    const u8 *cli, *sti, *pushf, *popf, *rdtsc, *rdtsc_user, *stac, *clac;
+    const u8 *cli, *sti, *pushf, *popf, *rdtsc, *rdtsc_user, *stac, *clac, *clac_if_smap;
     /* R8 from linear to host address, by view and write */
     const u8 *access[TLB_VIEWS][2][ACCESS_SIZES];
     const u8 *find_end, *jump_end, *end; /* of their code */

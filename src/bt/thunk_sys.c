@@ -142,20 +142,20 @@ static const u8 *make_rdtsc(struct asm_buf *a)
     return start;
 }
 
-/* The same at CPL 3, where CR4.TSD may forbid it. */
-static const u8 *make_rdtsc_user(struct asm_buf *a, const u8 *rdtsc, const u8 *slow)
+/* To `clear` or `set` by a bit of CR4. Destroys HR_T1 and HR_T3. */
+static const u8 *make_cr4_switch(struct asm_buf *a, u32 bit, const u8 *clear, const u8 *set)
 {
     const u8 *start = asm_here(a);
     copy_reg(a, HR_T3, X64_RCX);
-    asm_mov_imm32(a, HR_T1, CR4_TSD);
+    asm_mov_imm32(a, HR_T1, bit);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(cr4));
     asm_pext(a, X64_RCX, X64_RCX, HR_T1);
-    u8 *allowed = asm_jrcxz(a);
+    u8 *is_clear = asm_jrcxz(a);
     copy_reg(a, X64_RCX, HR_T3);
-    asm_jmp(a, slow);
-    asm_short_here(a, allowed);
+    asm_jmp(a, set);
+    asm_short_here(a, is_clear);
     copy_reg(a, X64_RCX, HR_T3);
-    asm_jmp(a, rdtsc);
+    asm_jmp(a, clear);
     return start;
 }
 
@@ -184,7 +184,8 @@ void thunks_make_sys(struct asm_buf *a, struct thunks *t)
     t->pushf = make_pushf(a);
     t->popf = make_popf(a, t->slow);
     t->rdtsc = make_rdtsc(a);
-    t->rdtsc_user = make_rdtsc_user(a, t->rdtsc, t->slow);
+    t->rdtsc_user = make_cr4_switch(a, CR4_TSD, t->rdtsc, t->slow);
     t->stac = make_ac(a, true);
     t->clac = make_ac(a, false);
+    t->clac_if_smap = make_cr4_switch(a, CR4_SMAP, t->slow, t->clac);
 }

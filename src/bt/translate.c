@@ -79,6 +79,8 @@ static void put_insns(struct xl *x)
         x->direct = (b->mode & MODE_WINDOW) && !(b->checked >> n & 1);
         if ((b->left_to_c >> n & 1) || !put_native(x, ci))
             put_callout(x, ci);
+        if (x->mode != b->mode)
+            x->t->smap_switched |= bit64(n);
     }
     x->n = b->insns;
     xl_x87_flush(x);

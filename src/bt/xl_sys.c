@@ -92,15 +92,18 @@ static bool put_rdtsc(struct xl *x, const struct insn *in)
 }
 
 /* What follows in the block is translated for the mode that this makes; exits of the block know it.
- * Where the mode does not tell whether it changes the instruction is left to C. */
+ * CLAC where the mode has no SMAP: either AC is set, or CR4.SMAP is clear and C does it. STAC there
+ * is rare. */
 static bool put_ac(struct xl *x, bool on)
 {
+    const struct thunks *t = &x->bt->thunk;
     bool smap = x->mode & MODE_SMAP;
-    if ((x->mode & MODE_CPL) || (on && !smap) || (!on && !smap && !(x->b->mode & MODE_SMAP)))
+    if ((x->mode & MODE_CPL) || (on && !smap))
         return false;
-    if (on != smap)
-        return true; /* CLAC with AC clear */
-    put_thunk(x, on ? x->bt->thunk.stac : x->bt->thunk.clac);
+    if (!on && smap)
+        return true;                     /* AC is clear */
+    bool known = x->b->mode & MODE_SMAP; /* it was this block that has set AC */
+    put_thunk(x, on ? t->stac : known ? t->clac : t->clac_if_smap);
     xl_set_mode(x, x->mode ^ MODE_SMAP);
     return true;
 }
