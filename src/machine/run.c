@@ -121,10 +121,14 @@ static void wait_for_event(struct cpu_thread *c)
 static void triple_fault(struct machine *m)
 {
     loop_lock(m->loop);
-    if (m->config->no_reboot)
+    if (m->config->no_reboot) {
+        log_warn(
+            "the guest's CPU shut down by a triple fault: -d cpu_reset shows its registers and "
+            "last events");
         machine_quit(m, EXIT_TRIPLE_FAULT);
-    else
+    } else {
         machine_reset(m, true);
+    }
     loop_unlock(m->loop);
 }
 

@@ -85,6 +85,8 @@ def make_files(folder):
     header[0x211] = 1
     with open(os.path.join(folder, "cut"), "wb") as f:
         f.write(header)
+    with open(os.path.join(folder, "faults"), "wb") as f:  # at the reset vector LIDT of zeros, INT3
+        f.write(bytes(0xfff0) + b"\x2e\x0f\x01\x1e\x00\x00\xcc" + bytes(9))
     with open(os.path.join(folder, "bad.ini"), "w", encoding="ascii") as f:
         f.write("[machine]\ncolour = red\n")
 
@@ -140,6 +142,16 @@ def check_disasm(folder):
     return None
 
 
+def check_triple_fault(folder):
+    result = subprocess.run([ANELLO, "-display", "none", "-no-reboot", "-bios",
+                             os.path.join(folder, "faults")], capture_output=True, text=True,
+                            timeout=60, check=False)
+    lines = result.stderr.splitlines()
+    if result.returncode != 3 or len(lines) != 1 or "-d cpu_reset" not in lines[0]:
+        return f"a triple fault gives status {result.returncode} and {lines}"
+    return None
+
+
 def main():
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -153,11 +165,11 @@ def main():
         if snapshot(folder) != before:
             failures += 1
             print("a file was changed")
-        for problem in (check_capabilities(), check_disasm(folder)):
+        for problem in (check_capabilities(), check_disasm(folder), check_triple_fault(folder)):
             if problem:
                 failures += 1
                 print(problem)
-    print(f"{len(ERRORS) + 3 - failures} passed, {failures} failed")
+    print(f"{len(ERRORS) + 4 - failures} passed, {failures} failed")
     return 1 if failures else 0
 
 
