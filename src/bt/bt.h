@@ -13,6 +13,7 @@
  *   translation  the host code of a block
  *   exit         where a translation is left for a guest address known when it was made
  *   link         an exit that jumps straight to another translation
+ *   stub         what an exit that is not linked leads to
  *   thunk        a piece of host code that translations call or jump to
  *   call-out     one instruction, executed by the interpreter's function for it
  *
@@ -26,18 +27,19 @@
  *   scratch                              R8 to R11
  *
  * Invariants
- *   1. Translated code reaches memory only through R15 or an address that the TLB has approved for
- *      just this access: mem.h's tags, as the interpreter uses them.
+ *   1. Translated code reaches memory only through R15, through an address that the TLB has approved
+ *      for just this access (mem.h's tags, as the interpreter uses them), or by 32 bits of address in
+ *      the window at GS base (windows.h).
  *   2. At each host instruction of a guest instruction that can trap or call out, registers and
  *      flags are those from before that guest instruction: all code that comes before its first
  *      effect changes nothing but scratch registers. Hence no host flag is ever changed there.
  *   3. A translation may be entered only in the mode (vcpu->mode) and at the linear and physical
- *      address that it was made for. Links within a page keep all three. Everything else goes
- *      through the table of jumps, whose entries name the mode and the state of the page tables by
- *      vcpu->code_key, or through the run loop.
- *   4. A killed translation is never entered again: its links, and its entries in the table of
- *      jumps, go with it. Where C code returns into translated code it looks whether it was killed
- *      under its feet.
+ *      address that it was made for. Links within a page keep all three. Everything else names the
+ *      mode and the mapping of code by vcpu->code_key (a guarded link, the table of jumps), or goes
+ *      through the run loop.
+ *   4. A killed translation is never entered again: its links go with it, and a jump to the run loop
+ *      takes its entry's place. Where C code returns into translated code it looks whether it was
+ *      killed under its feet.
  *   5. Code memory is given back only all at once, from the run loop.
  *   6. No translated code polls. An event from another thread knocks (SIGURG): the handler unlinks
  *      the exits of the translation that it has interrupted, so that it is left at the next one.
