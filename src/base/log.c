@@ -29,6 +29,8 @@ static const struct {
     u32 mask;
 } class_names[] = {
     {"in_asm", LOG_IN_ASM},
+    {"out_asm", LOG_OUT_ASM},
+    {"exec", LOG_EXEC},
     {"int", LOG_INT},
     {"mmu", LOG_MMU},
     {"cpu_reset", LOG_CPU_RESET},

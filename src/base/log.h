@@ -13,8 +13,10 @@
 /* Trace classes of -d, one bit each. */
 enum log_class {
     LOG_IN_ASM = 1 << 0,
+    LOG_OUT_ASM = 1 << 1,
     LOG_INT = 1 << 2,
     LOG_MMU = 1 << 3,
+    LOG_EXEC = 1 << 4,
     LOG_CPU_RESET = 1 << 5,
     LOG_GUEST_ERRORS = 1 << 6,
     LOG_DEV = 1 << 7, /* filtered further by device name */

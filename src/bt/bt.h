@@ -63,6 +63,21 @@ enum vcpu_exit bt_run(struct vcpu *v);
 bool check_attach(struct vcpu *v);
 void check_detach(struct vcpu *v);
 
+/* What a test may ask for: translations and windows at once. */
+struct bt_tuning {
+    unsigned hot;     /* executions after which a block is translated */
+    u64 window_after; /* TSC cycles after which an address space gets a window */
+};
+void bt_tune(struct vcpu *v, const struct bt_tuning *tuning);
+
+/* Each translation made from now on is verified (bt/verify.h); one that is refused ends the process
+ * with status 70. Debug builds start so. */
+void bt_verify(struct vcpu *v, bool on);
+
+/* Writes the names of translations to /tmp/perf-PID.map from now on, for Linux perf. False: errno.
+ */
+bool bt_perf_map(struct vcpu *v);
+
 /* Counters, for --stats and for tests. */
 struct bt_stats {
     u64 translations;  /* made */
@@ -82,6 +97,7 @@ struct bt_stats {
     u64 adapted;   /* instructions whose accesses became checked */
     u64 knocks;    /* by other threads */
     u64 entries;   /* from the run loop into translated code */
+    u64 verified;  /* translations */
 };
 const struct bt_stats *bt_stats(const struct vcpu *v);
 

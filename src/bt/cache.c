@@ -3,7 +3,7 @@
  * Translations as a whole: which one a host address belongs to, links between them, the table of
  * jumps, and their end.
  */
-#include "bt/internal.h"
+#include "bt/observe.h"
 #include "cpu/code_map.h"
 #include "cpu/fpu.h"
 
@@ -138,7 +138,7 @@ void tcode_update_key(struct vcpu *v)
 
 void tcode_remember(struct vcpu *v, struct tcode *t)
 {
-    if (bt_of(v)->check)
+    if (observe_each_run(bt_of(v)))
         return;
     const struct block *b = t->b;
     bool user = v->cpl == 3;

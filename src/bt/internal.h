@@ -5,10 +5,13 @@
 #ifndef ANELLO_BT_INTERNAL_H
 #define ANELLO_BT_INTERNAL_H
 
+#include <stdio.h>
+
 #include "bt/asm_x64.h"
 #include "bt/bt.h"
 #include "bt/codemem.h"
 #include "bt/hostreg.h"
+#include "bt/verify.h"
 #include "bt/windows.h"
 #include "cpu/code_cache.h"
 
@@ -111,6 +114,9 @@ struct bt {
     u64 trap_address; /* what translated code was accessing when the host trapped, or 0 */
     struct block *adapted[ADAPTED_MOST]; /* blocks with checked accesses in spite of a window */
     unsigned adapted_count;
+    unsigned hot;            /* executions after which a block is translated */
+    bool verify;             /* each translation */
+    FILE *perf_map;          /* or NULL */
     struct windows *windows; /* or NULL */
     struct check *check;     /* -accel check, or NULL */
     struct bt_stats stats;
@@ -137,6 +143,9 @@ static inline bool bt_events(struct vcpu *v)
 void thunks_make(struct bt *bt);
 /* Those of thunk_sys.c, at a. */
 void thunks_make_sys(struct asm_buf *a, struct thunks *t);
+/* What the translation of b may call and jump to, for the verifier. Returns how many. */
+unsigned thunks_verify_targets(const struct bt *bt, const struct block *b,
+                               struct verify_target target[VERIFY_TARGETS]);
 /* 0 .. ACCESS_SIZES - 1. */
 unsigned thunk_size_index(unsigned size);
 
@@ -167,6 +176,14 @@ u8 *tcode_lookup(struct vcpu *v);
 void bt_try_windows_again(struct bt *bt);
 
 /* ---- translate.c ---- */
+
+/* Which TLB view the accesses of a block in this mode use. */
+static inline unsigned bt_view(u32 mode)
+{
+    if ((mode & MODE_CPL) == 3)
+        return TLB_USER;
+    return mode & MODE_SMAP ? TLB_KERNEL_SMAP : TLB_KERNEL;
+}
 
 /* Whether code in this mode is translated at all. */
 static inline bool bt_mode(u32 mode)

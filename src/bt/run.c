@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #include "base/hosttrap.h"
-#include "bt/internal.h"
+#include "bt/observe.h"
 #include "cpu/excp.h"
 #include "cpu/fpu.h"
 #include "cpu/interp.h"
@@ -17,6 +17,13 @@
 #define CODE_BYTES MIB(64)
 #define HOT        8    /* executions after which a block is translated */
 #define ODD_RUN    2000 /* instructions interpreted at a time in modes that are not translated */
+
+/* Debug builds verify all code. */
+#ifdef __OPTIMIZE__
+#define VERIFY_AT_FIRST false
+#else
+#define VERIFY_AT_FIRST true
+#endif
 
 /* The CPU that runs translated code on this thread: for signal handlers. */
 static _Thread_local struct bt *running;
@@ -122,6 +129,8 @@ bool bt_attach(struct vcpu *v)
     v->engine = bt;
     bt->v = v;
     bt->mem.fd = -1;
+    bt->hot = HOT;
+    bt->verify = VERIFY_AT_FIRST;
     v->jumps = codemem_reserve(sizeof(struct tjump) * JUMPS, PROT_READ | PROT_WRITE);
     bt->codes = codemem_reserve(sizeof *bt->codes * CODES, PROT_READ | PROT_WRITE);
     bt->arena = codemem_reserve(ARENA_BYTES, PROT_READ | PROT_WRITE);
@@ -147,6 +156,7 @@ void bt_detach(struct vcpu *v)
     if (v->jumps && bt->mem.exec)
         tcode_drop_all(v);
     windows_destroy(bt->windows);
+    observe_close(bt);
     v->interp->killed = NULL;
     v->interp->dropped = NULL;
     codemem_destroy(&bt->mem);
@@ -159,6 +169,14 @@ void bt_detach(struct vcpu *v)
     free(bt);
     v->engine = NULL;
     v->jumps = NULL;
+}
+
+void bt_tune(struct vcpu *v, const struct bt_tuning *tuning)
+{
+    struct bt *bt = bt_of(v);
+    bt->hot = tuning->hot;
+    if (bt->windows)
+        windows_promote_after(bt->windows, tuning->window_after);
 }
 
 const struct bt_stats *bt_stats(const struct vcpu *v)
@@ -185,7 +203,7 @@ static struct tcode *code_for(struct vcpu *v, struct block *b)
 {
     if (LIKELY(b->code != NULL))
         return b->code;
-    if (b->heat < HOT) {
+    if (b->heat < bt_of(v)->hot) {
         b->heat++;
         return NULL;
     }
@@ -254,6 +272,8 @@ static void run_block(struct vcpu *v)
     bool interpret = bt->interpret;
     bt->interpret = false;
     struct tcode *t = b && !interpret ? code_for(v, b) : NULL;
+    if (UNLIKELY(log_on(v->log, LOG_EXEC)))
+        observe_run(v, b, t != NULL);
     if (!t) {
         interp_blocks(v, b, 0);
     } else if (UNLIKELY(bt->check != NULL)) {

@@ -259,3 +259,43 @@ void thunks_make(struct bt *bt)
     t->end = asm_here(&a);
     bt->used = bt->thunk_used = align_up((u64)(a.at - a.start), 64);
 }
+
+/* ---- for the verifier ---- */
+
+unsigned thunks_verify_targets(const struct bt *bt, const struct block *b,
+                               struct verify_target target[VERIFY_TARGETS])
+{
+    const struct thunks *t = &bt->thunk;
+    const struct verify_target fixed[] = {
+        {.at = t->link, .kind = VERIFY_CALL},
+        {.at = t->callout, .kind = VERIFY_CALL},
+        {.at = t->fpu, .kind = VERIFY_CALL},
+        {.at = t->slow, .kind = VERIFY_CALL},
+        {.at = t->cli, .kind = VERIFY_CALL},
+        {.at = t->sti, .kind = VERIFY_CALL},
+        {.at = t->popf, .kind = VERIFY_CALL},
+        {.at = t->rdtsc, .kind = VERIFY_CALL},
+        {.at = t->rdtsc_user, .kind = VERIFY_CALL},
+        {.at = t->stac, .kind = VERIFY_CALL},
+        {.at = t->clac, .kind = VERIFY_CALL},
+        {.at = t->pushf, .kind = VERIFY_KEEPING_CALL},
+        {.at = t->find, .kind = VERIFY_FIND, .size = offsetof(struct tjump, host)},
+        {.at = t->exit, .kind = VERIFY_JUMP},
+        {.at = t->jump, .kind = VERIFY_JUMP},
+    };
+    unsigned n = 0;
+    _Static_assert(ARRAY_LEN(fixed) + TLB_VIEWS * 2 * ACCESS_SIZES <= VERIFY_TARGETS,
+                   "all have room");
+    for (; n < ARRAY_LEN(fixed); n++)
+        target[n] = fixed[n];
+    for (unsigned view = 0; view < TLB_VIEWS; view++) {
+        if (((b->mode & MODE_CPL) == 3) != (view == TLB_USER))
+            continue;
+        for (unsigned i = 0; i < 2 * ACCESS_SIZES; i++)
+            target[n++] = (struct verify_target){.at = t->access[view][i & 1][i / 2],
+                                                 .kind = VERIFY_ACCESS,
+                                                 .size = access_size[i / 2],
+                                                 .write = i & 1};
+    }
+    return n;
+}

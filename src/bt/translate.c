@@ -6,6 +6,7 @@
  *             jump to what follows, if the last one does not jump
  *     after   what is rarely wanted: the FPU's check, exits that are not linked
  */
+#include "bt/observe.h"
 #include "bt/xl.h"
 #include "cpu/fpu.h"
 
@@ -39,17 +40,10 @@ static bool put_native(struct xl *x, const struct cached_insn *ci)
     }
 }
 
-static unsigned view_of(u32 mode)
-{
-    if ((mode & MODE_CPL) == 3)
-        return TLB_USER;
-    return mode & MODE_SMAP ? TLB_KERNEL_SMAP : TLB_KERNEL;
-}
-
 void xl_set_mode(struct xl *x, u32 mode)
 {
     x->mode = mode;
-    x->view = view_of(mode);
+    x->view = bt_view(mode);
 }
 
 static bool has_room(const struct bt *bt)
@@ -113,5 +107,6 @@ struct tcode *translate(struct vcpu *v, struct block *b)
     bt->stats.guest_bytes += b->bytes;
     bt->stats.code_bytes += x.t->size;
     b->code = x.t;
+    observe_made(bt, x.t);
     return x.t;
 }

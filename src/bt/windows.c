@@ -305,6 +305,8 @@ int windows_fill(struct windows *ws, u64 at)
 void windows_promote_after(struct windows *ws, u64 cycles)
 {
     ws->promote_after = ws->kernel.threshold = cycles;
+    for (unsigned i = 0; i < SPACES; i++)
+        ws->space[i].threshold = cycles;
 }
 
 /* ---- life ---- */

@@ -153,6 +153,8 @@ static u32 host_opcode(const struct insn *in)
 {
     static const u32 map[4] = {0, X64_0F, X64_0F38, X64_0F3A};
     u32 op = in->opcode | map[in->map];
+    if (op == 0x82) /* of 80h: not in 64-bit mode */
+        op = 0x80;
     if (in->opsize == 2)
         op |= X64_66;
     if (in->prefixes & PFX_LOCK)
@@ -356,8 +358,8 @@ static void put_same(struct xl *x, const struct insn *in)
     if (in->map == 1)
         asm_byte(&x->a, 0x0f);
     asm_byte(&x->a, in->opcode);
-    if (in->modrm_at)
-        asm_byte(&x->a, in->modrm);
+    if (in->modrm_at) /* fences: their rm says nothing, and Capstone wants 0 */
+        asm_byte(&x->a, in->modrm & ~7u);
     put_imm(x, in);
 }
 

@@ -142,6 +142,21 @@ static bool set_smp(struct ctx *ctx, const char *v)
     return true;
 }
 
+/* What may follow the engine's name. What else QEMU knows says nothing here. */
+static bool set_accel_property(struct ctx *ctx, const char *key, const char *value)
+{
+    static const char *const qemus[] = {"thread", "tb-size", "split-wx"};
+    if (!strcmp(key, "verify")) {
+        ctx->config->verify = option_is_on(value);
+        return true;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(qemus); i++) {
+        if (!strcmp(key, qemus[i]))
+            return true;
+    }
+    return option_refuse(ctx, "unknown property '%s' of -accel: use verify=on", key);
+}
+
 static bool set_accel(struct ctx *ctx, const char *v)
 {
     char name[64];
@@ -154,7 +169,12 @@ static bool set_accel(struct ctx *ctx, const char *v)
         return option_refuse(ctx, "-accel %s cannot run here: %s", name, reason);
     ctx->config->accel = accel;
     ctx->config->accel_given = true;
-    return true;
+    char *copy = strdup(v + strcspn(v, ",")), *cursor = *copy ? copy + 1 : NULL, *key, *value;
+    bool ok = true;
+    while (ok && cursor && option_next_pair(&cursor, &key, &value))
+        ok = set_accel_property(ctx, key, value);
+    free(copy);
+    return ok;
 }
 
 static bool set_cpu(struct ctx *ctx, const char *v)
@@ -483,6 +503,12 @@ static bool set_stats(struct ctx *ctx, const char *v)
     return true;
 }
 
+static bool set_perf_map(struct ctx *ctx, const char *v)
+{
+    ctx->config->perf_map = option_is_on(v);
+    return true;
+}
+
 static bool set_nothing(struct ctx *ctx, const char *v)
 {
     (void)ctx;
@@ -495,7 +521,7 @@ static const struct option options[] = {
     /* name          alias        argument          help */
     {"memory",       "m",         "SIZE",           "guest RAM: 256M, 2G (default 512M)", set_memory},
     {"smp",          NULL,        "N",              "virtual CPUs: only 1 in this version", set_smp},
-    {"accel",        NULL,        "ENGINE",         "bt (translator, default), interp (interpreter) or check (both in lock-step)", set_accel},
+    {"accel",        NULL,        "ENGINE[,verify=on]", "bt (translator, default), interp (interpreter) or check (both in lock-step); verify: prove all that bt makes", set_accel},
     {"cpu",          NULL,        "MODEL[,±FEAT]",  "pentium, pentium3, core2, host or max; 286 for tests in real mode", set_cpu},
     {"machine",      "M",         "BOARD",          "the board: pc", set_machine},
     {"kernel",       NULL,        "FILE",           "boot this Linux bzImage or multiboot ELF", set_kernel},
@@ -534,12 +560,13 @@ static const struct option options[] = {
     {"rtc",          NULL,        "base=…",         "clock: utc, localtime or a date and time", set_rtc},
     {"name",         NULL,        "TEXT",           "name of the machine, shown in the window's title", set_name},
     {"pidfile",      NULL,        "FILE",           "write the process number there", set_pidfile},
-    {"trace",        "d",         "LIST",           "trace in_asm, int, mmu, cpu_reset, guest_errors, dev:NAME", set_trace},
+    {"trace",        "d",         "LIST",           "trace in_asm, out_asm, int, mmu, exec, cpu_reset, guest_errors, dev:NAME", set_trace},
     {"trace-file",   "D",         "FILE",           "where the trace goes (default: stderr)", set_trace_file},
     {"timeout",      NULL,        "SECONDS",        "stop after that much host time with status 124", set_timeout},
     {"screenshot",   NULL,        "FILE.png[@SECONDS]", "write the screen at that time, or at the end", set_screenshot},
     {"type",         NULL,        "TEXT[@SECONDS]", "type on the guest's keyboard; \\n, <f1>, <ctrl-alt-del>", set_type},
     {"stats",        NULL,        "FILE.json",      "write counters at the end", set_stats},
+    {"perfmap",      NULL,        NULL,             "name translations in /tmp/perf-PID.map, for Linux perf", set_perf_map},
     {"config",       NULL,        "FILE",           "read options from an INI file; the command line wins", option_read_config},
     {"nodefaults",   NULL,        NULL,             "accepted for compatibility: there are no hidden defaults", set_nothing},
     {"no-user-config", NULL,      NULL,             "accepted for compatibility: there is no such file", set_nothing},

@@ -164,6 +164,16 @@ static void count_executed(struct vcpu *v)
     v->interp->granted = v->budget;
 }
 
+/* -d exec. The interpreter traces each instruction, for its blocks lead to each other. */
+static bool traced(struct vcpu *v)
+{
+    if (LIKELY(!log_on(v->log, LOG_EXEC)))
+        return false;
+    fpu_put_away(v);
+    log_printf(v->log, "EXEC: %08llx mode %08x\n", (unsigned long long)v->rip, v->mode);
+    return true;
+}
+
 static void execute(struct vcpu *v, struct block *b)
 {
     for (const struct uop *u = b->uop; u;)
@@ -250,7 +260,7 @@ static enum vcpu_exit run_loop(struct vcpu *v)
 {
     enum vcpu_exit why = VCPU_EXIT_STOP;
     for (count_executed(v); !budget_spent(v) && interp_boundary(v, &why); count_executed(v)) {
-        if (v->budget < 0 || excp_stepping(v)) {
+        if (traced(v) || v->budget < 0 || excp_stepping(v)) {
             interp_single(v);
             continue;
         }

@@ -75,6 +75,8 @@ struct machine_config {
     unsigned cpus;
     enum accel accel;
     bool accel_given;
+    bool verify;   /* what the translator makes */
+    bool perf_map; /* of it, for Linux perf */
     char *cpu;   /* NULL: default model */
     char *board; /* "pc" */
     char *kernel, *initrd, *append;

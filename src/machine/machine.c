@@ -25,7 +25,8 @@ static bool open_log(struct machine *m, char *error, size_t n)
     const char *bad = m->log && c->trace ? log_enable(m->log, c->trace) : NULL;
     if (bad) {
         snprintf(error, n,
-                 "unknown trace '%s': use in_asm, int, mmu, cpu_reset, guest_errors or dev:NAME",
+                 "unknown trace '%s': use in_asm, out_asm, int, mmu, exec, cpu_reset, "
+                 "guest_errors or dev:NAME",
                  bad);
         return false;
     }

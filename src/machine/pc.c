@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <x86intrin.h>
 
+#include "bt/bt.h"
 #include "cpu/interp.h"
 #include "devices/debug_exit.h"
 #include "devices/debugcon.h"
@@ -404,6 +405,10 @@ static bool build_cpus(struct machine *m, char *error, size_t n)
         machine_add_device(m, lapic_device(c->lapic));
         if (!m->engine->attach(c->v))
             return fail(error, n, "cannot set up the engine");
+        if (c->v->engine && m->config->verify)
+            bt_verify(c->v, true);
+        if (c->v->engine && m->config->perf_map && !bt_perf_map(c->v))
+            return fail(error, n, "cannot write the map for perf in /tmp");
         /* The TSC starts near 0 at power-on. */
         c->v->tsc_offset = -(i64)__rdtsc();
     }

@@ -58,7 +58,7 @@ ERRORS = [
     (["-monitor", "unix:/nonexistent/m,server"], "/nonexistent/m"),
     (["-D", "/nonexistent/t", "-d", "int"], "/nonexistent/t"),
     (["-d", "everything"], "in_asm"),
-    (["-d", "in_asm,out_asm"], "'out_asm'"),
+    (["-d", "in_asm,warp"], "'warp'"),
     (["-config", "{dir}/bad.ini"], "bad.ini:2"),
     (["-display", "sdl"], "-display none"),
     (["-drive", "file={dir}/text,format=cow"], "cow"),

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+#include "bt/observe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "bt/verify.h"
+#include "cpu/fpu.h"
+#include "cpu/listing.h"
+
+#define EXIT_INTERNAL 70 /* the monitor itself failed */
+
+/* ---- -d ---- */
+
+/* The guest's code has been traced when it was decoded. */
+static void trace_made(struct bt *bt, const struct tcode *t)
+{
+    struct log *log = bt->v->log;
+    const struct block *b = t->b;
+    if (!log_on(log, LOG_OUT_ASM))
+        return;
+    log_printf(log, "OUT: %08llx mode %08x, %u bytes for %u\n", (unsigned long long)b->rip, b->mode,
+               t->size, b->bytes);
+    listing_code(t->entry, t->size, 64, (u64)(uintptr_t)t->entry, listing_to_log, log);
+}
+
+void observe_run(struct vcpu *v, const struct block *b, bool translated)
+{
+    fpu_put_away(v);
+    log_printf(v->log, "EXEC: %08llx mode %08x %s\n", (unsigned long long)v->rip, v->mode,
+               !b           ? "no memory"
+               : translated ? "translated"
+                            : "interpreted");
+}
+
+bool observe_each_run(const struct bt *bt)
+{
+    return bt->check || log_on(bt->v->log, LOG_EXEC);
+}
+
+/* ---- perf ---- */
+
+static void map_code(struct bt *bt, const u8 *at, size_t size, const char *name)
+{
+    fprintf(bt->perf_map, "%llx %zx %s\n", (unsigned long long)(uintptr_t)at, size, name);
+}
+
+bool bt_perf_map(struct vcpu *v)
+{
+    struct bt *bt = bt_of(v);
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/perf-%d.map", (int)getpid());
+    bt->perf_map = fopen(path, "we");
+    if (!bt->perf_map)
+        return false;
+    setvbuf(bt->perf_map, NULL, _IOLBF, 0); /* complete whenever the process ends */
+    map_code(bt, bt->mem.exec, bt->thunk_used, "anello_thunks");
+    return true;
+}
+
+static void map_made(struct bt *bt, const struct tcode *t)
+{
+    char name[64];
+    snprintf(name, sizeof name, "guest_%08llx_ring%u%s", (unsigned long long)t->b->rip,
+             t->b->mode & MODE_CPL, t->b->mode & MODE_WINDOW ? "_window" : "");
+    map_code(bt, t->entry, t->size, name);
+}
+
+void observe_close(struct bt *bt)
+{
+    if (bt->perf_map)
+        fclose(bt->perf_map);
+}
+
+/* ---- the verifier ---- */
+
+void bt_verify(struct vcpu *v, bool on)
+{
+    bt_of(v)->verify = on;
+}
+
+static void verify_made(struct bt *bt, const struct tcode *t)
+{
+    struct verify_target targets[VERIFY_TARGETS];
+    char why[256];
+    struct verify_code code = {.bytes = t->entry,
+                               .at = t->entry,
+                               .size = t->size,
+                               .window = t->b->mode & MODE_WINDOW,
+                               .target = targets,
+                               .targets = thunks_verify_targets(bt, t->b, targets)};
+    bt->stats.verified++;
+    if (verify_code(&code, why, sizeof why))
+        return;
+    fprintf(stderr, "anello: the verifier refuses the translation of %08llx, mode %08x:\n%s\n",
+            (unsigned long long)t->b->rip, t->b->mode, why);
+    fprintf(stderr, "guest code:\n");
+    listing_block(bt->v, t->b, listing_to_stderr, NULL);
+    fprintf(stderr, "translation:\n");
+    listing_code(t->entry, t->size, 64, (u64)(uintptr_t)t->entry, listing_to_stderr, NULL);
+    fflush(stderr);
+    _Exit(EXIT_INTERNAL);
+}
+
+void observe_made(struct bt *bt, const struct tcode *t)
+{
+    trace_made(bt, t);
+    if (UNLIKELY(bt->perf_map != NULL))
+        map_made(bt, t);
+    if (UNLIKELY(bt->verify))
+        verify_made(bt, t);
+}

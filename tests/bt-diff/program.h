@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A random guest program: a list of pieces of code that refer to each other by number, so that any
+ * of them can be left out when a failing program is made small. What it is depends on its seed
+ * alone.
+ *
+ * Where things are, in linear addresses (and in physical ones, but for what paging moves):
+ *
+ *     00000000  page 0, which user code may access; then what is the kernel's
+ *     00400000  code, four pages; again from 00500000
+ *     00600000  data, DATA_PAGES pages of all kinds; again from 00680000
+ *     00700000  stack
+ *     00710000  control: where to go on after a fault, and counters of loops
+ *     00720000  a device (at FE000000 when paging is off)
+ *     00730000  ROM
+ *     FFFFF000  the last page
+ */
+#ifndef ANELLO_TESTS_PROGRAM_H
+#define ANELLO_TESTS_PROGRAM_H
+
+#include <stdio.h>
+
+#include "base/bits.h"
+
+enum {
+    CODE = 0x400000,
+    CODE_PAGES = 4,
+    CODE_ALIAS = 0x500000,
+    DATA = 0x600000,
+    DATA_PAGES = 16,
+    DATA_ALIAS = 0x680000,
+    STACK = 0x700000,
+    STACK_PAGES = 2,
+    STACK_MIDDLE = STACK + 0x1000,
+    CONTROL = 0x710000,
+    CONTROL_COUNTERS = CONTROL + 0x40,
+    COUNTERS = 64,
+    DEVICE = 0x720000,
+    ROM = 0x730000,
+};
+#define DEVICE_PA 0xfe000000u
+#define LAST_PAGE 0xfffff000u
+
+/* What the data pages are when paging is on: enum page_nature by page. */
+enum page_nature {
+    PAGE_PLAIN,
+    PAGE_READ_ONLY,
+    PAGE_SUPERVISOR,
+    PAGE_ABSENT,
+    PAGE_LATER, /* absent until the first fault */
+    PAGE_COW,   /* read only until the first fault */
+};
+
+enum paging_kind { PAGING_OFF, PAGING_32, PAGING_LARGE, PAGING_PAE };
+
+/* How the machine is set up for it. */
+struct config {
+    unsigned ring; /* 0 or 3: where it starts */
+    bool both;     /* it goes from ring to ring */
+    enum paging_kind paging;
+    bool nx, wp, global, spaces; /* spaces: it changes address space */
+    bool alignment_checks;       /* CR0.AM */
+    unsigned iopl;
+    bool interrupts; /* EFLAGS.IF at the start */
+    bool ticks;      /* interrupts at random times, which leave no trace */
+    /* of the translator */
+    unsigned hot;
+    u64 window_after;
+};
+
+enum fixup_kind { FIX_REL32, FIX_REL8, FIX_ABS32 };
+
+struct fixup {
+    u8 at;   /* offset in the piece */
+    u8 kind; /* enum fixup_kind */
+    u16 to;  /* piece */
+    i32 add; /* to its address */
+};
+
+#define PIECE_BYTES  96
+#define PIECE_FIXUPS 8
+#define PIECES       512
+
+struct piece {
+    const char *what;
+    bool off; /* left out */
+    u8 len, fixups;
+    u8 bytes[PIECE_BYTES];
+    struct fixup fixup[PIECE_FIXUPS];
+    u32 address; /* set by program_place() */
+};
+
+struct program {
+    u64 seed;
+    struct config config;
+    u32 start; /* of the code */
+    u32 gpr[8];
+    u32 flags; /* arithmetic */
+    u8 nature[DATA_PAGES];
+    unsigned pieces;
+    struct piece piece[PIECES];
+    u8 code[CODE_PAGES * PAGE_BYTES];
+    u32 code_bytes;
+};
+
+/* `features`: of the CPU (struct vcpu). */
+void program_make(struct program *p, u64 seed, const u32 *features);
+/* Lays the pieces that are not off out and writes the code. */
+void program_place(struct program *p);
+/* The contents of `n` bytes of data, which depend on the seed too. */
+void program_data(const struct program *p, u8 *to, unsigned n);
+void program_print(const struct program *p, FILE *f);
+
+/* ---- random numbers (rng.c) ---- */
+
+struct rng {
+    u64 state;
+};
+u64 rng_next(struct rng *r);
+unsigned rng_below(struct rng *r, unsigned n);
+bool rng_one_in(struct rng *r, unsigned n);
+u32 rng_value(struct rng *r);
+#define RNG_PICK(r, list) (list)[rng_below(r, ARRAY_LEN(list))]
+
+/* ---- while a program is made ---- */
+
+struct maker {
+    struct program *p;
+    struct rng r;
+    const u32 *features;
+    unsigned counters;
+};
+
+struct piece *piece_add(struct maker *m, const char *what);
+void piece_byte(struct piece *q, u8 byte);
+void piece_bytes(struct piece *q, const void *bytes, unsigned n);
+void piece_u32(struct piece *q, u32 value);
+/* A 32-bit field that will hold the address of piece `to`. */
+void piece_fix(struct piece *q, enum fixup_kind kind, unsigned to, i32 add);
+/* mov reg, value */
+void piece_mov(struct piece *q, unsigned reg, u32 value);
+
+/* One random instruction, with what it takes to make it meaningful (raw.c). */
+void piece_raw(struct maker *m, struct piece *q);
+/* Somewhere to access `size` bytes: mostly good. */
+u32 draw_target(struct maker *m, unsigned size);
+/* Good for loads and stores, whatever the program does. */
+u32 draw_good_target(struct maker *m);
+
+#endif
