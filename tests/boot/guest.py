@@ -26,6 +26,7 @@ KEY_NAMES = {
     ";": "semicolon", "'": "apostrophe", "_": "shift-minus", ":": "shift-semicolon",
     "+": "shift-equal", "(": "shift-9", ")": "shift-0", "*": "shift-8", "&": "shift-7",
     "|": "shift-backslash", "\\": "backslash", "?": "shift-slash", ">": "shift-dot",
+    "$": "shift-4",
 }
 
 
