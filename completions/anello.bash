@@ -49,11 +49,14 @@ _anello() {
         return
     fi
     case $before in
-    -accel | --accel) values='bt interp kvm check' ;;
+    -accel | --accel) values='bt interp check' ;;
     -cpu | --cpu) values='pentium pentium3 core2 host max' ;;
     -machine | --machine | -M) values='pc' ;;
     -display | --display) values='sdl none' ;;
-    -serial | --serial | -debugcon | --debugcon | -parallel | --parallel)
+    -parallel | --parallel) values='none' ;;
+    -d | -trace | --trace) values='in_asm int mmu cpu_reset guest_errors dev:' ;;
+    -vga | --vga) values='std' ;;
+    -serial | --serial | -debugcon | --debugcon)
         values='stdio file: unix: pty none'
         ;;
     -monitor | --monitor) values='stdio unix: none' ;;
