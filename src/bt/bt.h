@@ -27,9 +27,9 @@
  *   scratch                              R8 to R11
  *
  * Invariants
- *   1. Translated code reaches memory only through R15, through an address that the TLB has approved
- *      for just this access (mem.h's tags, as the interpreter uses them), or by 32 bits of address in
- *      the window at GS base (windows.h).
+ *   1. Translated code reaches memory only through R15, through an address that the TLB has
+ * approved for just this access (mem.h's tags, as the interpreter uses them), or by 32 bits of
+ * address in the window at GS base (windows.h).
  *   2. At each host instruction of a guest instruction that can trap or call out, registers and
  *      flags are those from before that guest instruction: all code that comes before its first
  *      effect changes nothing but scratch registers. Hence no host flag is ever changed there.
@@ -37,8 +37,8 @@
  *      address that it was made for. Links within a page keep all three. Everything else names the
  *      mode and the mapping of code by vcpu->code_key (a guarded link, the table of jumps), or goes
  *      through the run loop.
- *   4. A killed translation is never entered again: its links go with it, and a jump to the run loop
- *      takes its entry's place. Where C code returns into translated code it looks whether it was
+ *   4. A killed translation is never entered again: its links go with it, and a jump to the run
+ * loop takes its entry's place. Where C code returns into translated code it looks whether it was
  *      killed under its feet.
  *   5. Code memory is given back only all at once, from the run loop.
  *   6. No translated code polls. An event from another thread knocks (SIGURG): the handler unlinks

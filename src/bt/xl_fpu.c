@@ -84,10 +84,53 @@ static bool known_size(unsigned size)
            size == 32;
 }
 
+/* ---- control and status word: these leave FIP and its likes alone ---- */
+
+enum x87_control { OPC_D9 = 0xd9, D9_FLDCW = 5, D9_FNSTCW = 7, OPC_DD = 0xdd, DD_FNSTSW = 7 };
+
+/* A control word that masks all exceptions; others are left to C. */
+static void put_fldcw(struct xl *x, const struct insn *in)
+{
+    asm_rm(&x->a, XO_MOVZX16, HR_T1, xl_mem(x, in, 2, false));
+    asm_rr(&x->a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
+    asm_rr(&x->a, XO_MOV_STORE, HR_T1, X64_RCX);
+    asm_not(&x->a, X64_RCX);
+    asm_mov_imm32(&x->a, HR_T2, X87_EXCEPTIONS);
+    asm_pext(&x->a, X64_RCX, X64_RCX, HR_T2);
+    u8 *masked = asm_jrcxz(&x->a);
+    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_call(&x->a, x->bt->thunk.slow);
+    asm_short_here(&x->a, masked);
+    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_rm(&x->a, XO_MOV_STORE, HR_T1, VCPU(jump_to));
+    asm_rm(&x->a, OPC_D9, D9_FLDCW, VCPU(jump_to));
+}
+
+static bool put_control(struct xl *x, const struct cached_insn *ci)
+{
+    const struct insn *in = &ci->in;
+    bool mem = in->operand[0].kind == OPD_MEM;
+    if (!fpu_allowed(x->b->mode, CHECK_X87) || (mem && !xl_mem_ok(x, in)))
+        return false;
+    if (!x->fpu_checked)
+        put_check(x, ci);
+    if (in->op == OP_FLDCW)
+        put_fldcw(x, in);
+    else if (in->op == OP_FNSTCW)
+        asm_rm(&x->a, OPC_D9, D9_FNSTCW, xl_mem(x, in, 2, true));
+    else if (mem)
+        asm_rm(&x->a, OPC_DD, DD_FNSTSW, xl_mem(x, in, 2, true));
+    else
+        asm_bytes(&x->a, (const u8[]){0xdf, 0xe0}, 2); /* FNSTSW AX */
+    return true;
+}
+
 bool xl_fpu(struct xl *x, const struct cached_insn *ci)
 {
     const struct insn *in = &ci->in;
     struct fpu_plan plan;
+    if (in->op == OP_FLDCW || in->op == OP_FNSTCW || in->op == OP_FNSTSW)
+        return put_control(x, ci);
     if (!op_fpu_plan(x->v, in, &plan) || !fpu_allowed(x->b->mode, plan.check) || names_esp(in))
         return false;
     bool mem = plan.use != USE_NONE;
