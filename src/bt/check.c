@@ -300,10 +300,11 @@ static void print_pages(struct vcpu *v, const struct check *c)
     }
 }
 
-NORETURN static void report(struct vcpu *v, const struct block *b, const struct registers *before,
+/* t may have been given up meanwhile: its code is still there. */
+NORETURN static void report(struct vcpu *v, const struct tcode *t, const struct registers *before,
                             const struct registers *interp, const struct registers *bt)
 {
-    const struct tcode *t = b->code;
+    const struct block *b = t->b;
     fprintf(stderr, "anello: check: translation and interpreter differ at %08llx, mode %08x\n",
             (unsigned long long)b->rip, b->mode);
     fprintf(stderr, "before (as interp and bt):\n");
@@ -364,9 +365,9 @@ void check_block(struct vcpu *v, struct block *b)
     execute(v, b, &bt, true);
     c->compared++;
     bt.fpu_unmasked = interp.fpu_unmasked;
-    bool same = memcmp(&interp, &bt, sizeof bt) == 0 && pages_same(v, c) && !t->dead;
+    bool same = memcmp(&interp, &bt, sizeof bt) == 0 && pages_same(v, c) && !b->dead;
     if (!same && !bt_events(v)) /* an event makes translated code stop earlier, which is as right */
-        report(v, b, &before, &interp, &bt);
+        report(v, t, &before, &interp, &bt);
     land(v, &bt);
 }
 
