@@ -257,6 +257,7 @@ static unsigned size_of(const struct verifier *v, const cs_x86_op *o)
     case X86_INS_PUNPCKLBW:
     case X86_INS_PUNPCKLWD:
     case X86_INS_PUNPCKLDQ: return is_mmx(&v->x86->operands[0]) ? 4 : o->size;
+    case X86_INS_FNSTSW: return 2;
     case X86_INS_COMISS:
     case X86_INS_UCOMISS:
     case X86_INS_VCOMISS:
