@@ -15,7 +15,7 @@
 #define MANY_PAGES    256
 #define LARGE_MOST    2048 /* all of 4 GiB in pages of 2 MiB */
 #define RUN_MOST      63   /* pages filled ahead of a sequential access */
-#define CHURN_MOST    4    /* times that a page is taken away, after which it stays out */
+#define CHURN_MOST    16   /* times that a page is taken away, after which it stays out */
 #define SLOT_LARGE    (1u << 31)
 #define EXIT_INTERNAL 70 /* the monitor itself failed */
 
