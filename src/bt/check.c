@@ -366,7 +366,9 @@ void check_block(struct vcpu *v, struct block *b)
     c->compared++;
     bt.fpu_unmasked = interp.fpu_unmasked;
     bool same = memcmp(&interp, &bt, sizeof bt) == 0 && pages_same(v, c) && !b->dead;
-    if (!same && !bt_events(v)) /* an event makes translated code stop earlier, which is as right */
+    /* An event, or its own adaptation, makes a translation stop earlier, which is as right. */
+    bool early = bt_events(v) || (t->dead && !b->dead);
+    if (!same && !early)
         report(v, t, &before, &interp, &bt);
     land(v, &bt);
 }
