@@ -49,12 +49,12 @@ _anello() {
         return
     fi
     case $before in
-    -accel | --accel) values='bt interp check' ;;
+    -accel | --accel) values='bt interp check bt,verify=on' ;;
     -cpu | --cpu) values='pentium pentium3 core2 host max' ;;
     -machine | --machine | -M) values='pc' ;;
     -display | --display) values='sdl none' ;;
     -parallel | --parallel) values='none' ;;
-    -d | -trace | --trace) values='in_asm int mmu cpu_reset guest_errors dev:' ;;
+    -d | -trace | --trace) values='in_asm out_asm exec int mmu cpu_reset guest_errors dev:' ;;
     -vga | --vga) values='std' ;;
     -serial | --serial | -debugcon | --debugcon)
         values='stdio file: unix: pty none'
