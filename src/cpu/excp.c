@@ -56,12 +56,6 @@ void cpu_raise_error(struct vcpu *v, unsigned vector, u32 error)
 void cpu_page_fault(struct vcpu *v, u64 la, u32 error)
 {
     v->fault.cr2 = vcpu_long_mode(v) ? la : (u32)la;
-    if (log_on(v->log, LOG_MMU)) {
-        fpu_put_away(v);
-        log_printf(v->log, "mmu: cpu%u page fault at %llx, error %x, cr3 %llx, ip %llx\n", v->index,
-                   (unsigned long long)v->fault.cr2, error, (unsigned long long)v->cr3,
-                   (unsigned long long)v->rip);
-    }
     land(v, VEC_PF, true, error);
 }
 
@@ -119,6 +113,16 @@ static void log_shutdown(struct vcpu *v, unsigned vector)
     log_printf(v->log, "last events:\n%s", text);
 }
 
+static void log_page_fault(struct vcpu *v)
+{
+    if (!log_on(v->log, LOG_MMU))
+        return;
+    fpu_put_away(v);
+    log_printf(v->log, "mmu: cpu%u page fault at %llx, error %x, cr3 %llx, ip %llx\n", v->index,
+               (unsigned long long)v->fault.cr2, v->fault.error, (unsigned long long)v->cr3,
+               (unsigned long long)v->rip);
+}
+
 bool excp_deliver_fault(struct vcpu *v)
 {
     struct event e = {.vector = v->fault.vector,
@@ -129,8 +133,10 @@ bool excp_deliver_fault(struct vcpu *v)
     v->at = NULL;
     if (e.vector == VEC_NONE)
         return true;
-    if (e.vector == VEC_PF)
+    if (e.vector == VEC_PF) {
+        log_page_fault(v);
         v->cr2 = v->fault.cr2;
+    }
     if (v->delivering == VEC_DF && class_of(e.vector) != CLASS_BENIGN) {
         log_shutdown(v, e.vector);
         return false;
