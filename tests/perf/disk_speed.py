@@ -50,11 +50,7 @@ def make_image(options, folder):
 
 def measure(options, folder, binary, kind, image):
     """One run of the guest: pattern -> MiB/s."""
-    command = [binary, "-m", "128M", "-nographic", "-monitor", "none", "-no-reboot",
-               "-kernel", os.path.join(guest_disks.KERNEL, "vmlinuz"),
-               "-initrd", os.path.join(folder, "initrd"),
-               "-append", "console=ttyS0 quiet panic=-1 no_timer_check "
-               f"speed.ms={options.ms} {guest_disks.parameters(kind, 'speed')}",
+    command = [binary, "-m", "128M", *guest_disks.boot(folder, kind, "speed", f"ms={options.ms}"),
                *guest_disks.drive(kind, f"file={image},format={options.format}")]
     if options.accel and binary == options.binary:
         command += ["-accel", options.accel]
@@ -111,8 +107,7 @@ def main():
         print(f"skipped: {guest_disks.missing()}")
         return SKIPPED
     with tempfile.TemporaryDirectory(prefix="anello-disk-") as folder:
-        guest_disks.compile_init(os.path.join(HERE, "disk_speed.c"), os.path.join(folder, "speed"))
-        guest_disks.build_initramfs(os.path.join(folder, "speed"), os.path.join(folder, "initrd"))
+        guest_disks.build(folder, os.path.join(HERE, "disk_speed.c"))
         image = make_image(options, folder)
         rows = []
         for kind in options.disk or list(guest_disks.DISKS):
