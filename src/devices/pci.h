@@ -23,6 +23,9 @@
 #define PCI_ROM_SLOT     PCI_BAR_COUNT /* the expansion ROM, counted as a seventh BAR */
 #define PCI_PIRQ_COUNT   4
 
+#define PCI_MSIX_VECTORS     4 /* most that a function here has */
+#define PCI_MSIX_ENTRY_BYTES 16
+
 /* A BAR's priority in the physical map: RAM and firmware ROM (priority 0 and up) hide it, because
  * the host bridge claims those addresses before they reach the bus. */
 #define PCI_MAP_PRIORITY (-1)
@@ -66,7 +69,7 @@ enum pci_status_bits {
 
 #define PCI_HEADER_MULTIFUNCTION 0x80
 
-enum pci_capability { PCI_CAP_MSI = 0x05, PCI_CAP_VENDOR = 0x09 };
+enum pci_capability { PCI_CAP_MSI = 0x05, PCI_CAP_VENDOR = 0x09, PCI_CAP_MSIX = 0x11 };
 
 struct pci_bus;
 struct pci_device;
@@ -145,9 +148,12 @@ struct pci_device {
     struct pci_bus *bus;
     u8 devfn;
     u8 next_capability; /* where the next capability is laid out */
-    u8 msi;             /* its capability's offset, 0 without */
-    bool intx;          /* what the function drives on its pin */
-    bool intx_seen;     /* what of it reaches the bus (interrupt disable bit) */
+    u8 msi, msix;       /* their capabilities' offsets, 0 without */
+    u8 msix_vectors;
+    u32 msix_pending; /* a bit for each vector whose message waits */
+    u8 msix_table[PCI_MSIX_VECTORS * PCI_MSIX_ENTRY_BYTES];
+    bool intx;      /* what the function drives on its pin */
+    bool intx_seen; /* what of it reaches the bus (interrupt disable bit) */
     struct pci_bar bars[PCI_BAR_COUNT + 1];
 };
 
@@ -155,6 +161,10 @@ struct pci_device {
  * callback calls pci_device_loaded(). */
 #define PCI_STATE_ROWS(s, f)                                                                       \
     STATE_ROW(STATE_BYTES, s, f.config, PCI_CONFIG_BYTES, 1), STATE_ROW(STATE_BOOL, s, f.intx, 1, 1)
+/* And of a function with MSI-X. */
+#define PCI_MSIX_STATE_ROWS(s, f)                                                                  \
+    STATE_ROW(STATE_U32, s, f.msix_pending, 1, 1),                                                 \
+        STATE_ROW(STATE_BYTES, s, f.msix_table, PCI_MSIX_VECTORS *PCI_MSIX_ENTRY_BYTES, 1)
 
 /* Fills the header and puts the function on the bus. False when devfn is taken. */
 bool pci_device_init(struct pci_device *d, struct pci_bus *bus, u8 devfn,
@@ -195,6 +205,12 @@ bool pci_msi_enabled(const struct pci_device *d);
 /* Sends message `vector` (masked down to what the guest granted). False when MSI is off or the
  * function is no bus master. */
 bool pci_msi_send(struct pci_device *d, unsigned vector);
+
+/* MSI-X with so many vectors, table and pending bits in memory BAR `bar`. */
+void pci_add_msix(struct pci_device *d, unsigned vectors, unsigned bar);
+bool pci_msix_enabled(const struct pci_device *d);
+/* Sends the message of a vector, now or when it is no longer masked. Nothing while MSI-X is off. */
+void pci_msix_send(struct pci_device *d, unsigned vector);
 
 /* The level of the function's interrupt pin. */
 void pci_set_intx(struct pci_device *d, bool level);

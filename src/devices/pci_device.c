@@ -302,7 +302,8 @@ static void update_pin(struct pci_device *d)
         d->config[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
     else
         d->config[PCI_STATUS] &= (u8)~PCI_STATUS_INTERRUPT;
-    bool seen = d->intx && !(pci_command(d) & PCI_COMMAND_INTX_DISABLE) && !pci_msi_enabled(d);
+    bool messages = pci_msi_enabled(d) || pci_msix_enabled(d);
+    bool seen = d->intx && !(pci_command(d) & PCI_COMMAND_INTX_DISABLE) && !messages;
     if (seen == d->intx_seen)
         return;
     d->intx_seen = seen;
@@ -340,6 +341,7 @@ void pci_device_write(struct pci_device *d, u8 reg, u32 value, unsigned size)
     if (touches(reg, size, PCI_COMMAND, 2) || touches(reg, size, PCI_BASE_ADDRESS_0, CONFIG_BARS))
         pci_device_remap(d);
     update_pin(d);
+    pci_msix_update(d);
     if (d->info->config_written)
         d->info->config_written(d->opaque, reg, size);
 }
@@ -423,6 +425,7 @@ void pci_device_reset(struct pci_device *d)
         d->config[i] &= (u8)~d->writable[i];
     for (unsigned i = 0; d->msi && i < MSI_BYTES; i++)
         d->config[d->msi + i] &= (u8)~d->writable[d->msi + i];
+    pci_msix_reset(d);
     d->intx = false;
     pci_device_remap(d);
     update_pin(d);

@@ -26,5 +26,8 @@ void pci_bus_drive_pin(struct pci_bus *bus, const struct pci_device *d, bool lev
 /* A configuration access that reached the function; reg + size <= 256. */
 u32 pci_device_read(const struct pci_device *d, u8 reg, unsigned size);
 void pci_device_write(struct pci_device *d, u8 reg, u32 value, unsigned size);
+/* pci_msix.c: after the function's configuration changed, and at its reset. */
+void pci_msix_update(struct pci_device *d);
+void pci_msix_reset(struct pci_device *d);
 
 #endif

@@ -10,7 +10,7 @@
  * A driver that breaks the rules of a queue gets DEVICE_NEEDS_RESET and no service until it resets
  * the device (2.1.2).
  *
- * Deviations: no MSI-X, one interrupt line for everything.
+ * Interrupts: MSI-X with a vector for the configuration and one for each queue, or the pin.
  */
 #ifndef ANELLO_DEVICES_VIRTIO_H
 #define ANELLO_DEVICES_VIRTIO_H
@@ -22,6 +22,7 @@
 #define VIRTQ_SIZE_MAX     256
 #define VIRTQ_SEGMENTS_MAX 130 /* buffers of one chain */
 #define VIRTIO_CONFIG_MAX  64
+#define VIRTIO_NO_VECTOR   0xffff /* no message for this event */
 
 enum virtio_status {
     VIRTIO_ACKNOWLEDGE = 1,
@@ -46,6 +47,7 @@ struct virtq {
     u16 next_used;
     u16 signalled; /* next_used when the last interrupt was considered */
     bool signalled_valid;
+    u16 vector; /* of MSI-X, VIRTIO_NO_VECTOR without */
 };
 
 struct virtio;
@@ -68,6 +70,7 @@ struct virtio {
     u64 offered, accepted;
     u32 offered_select, accepted_select;
     u16 queue_select;
+    u16 config_vector;
     u8 status, isr, generation;
     u8 window;        /* the capability that reaches the registers by configuration space */
     u32 legacy_frame; /* as written to the legacy queue address of the selected queue */
@@ -85,9 +88,11 @@ struct virtio {
         STATE_ROW(STATE_U16, s, f.queues[q].next_available, 1, 1),                                 \
         STATE_ROW(STATE_U16, s, f.queues[q].next_used, 1, 1),                                      \
         STATE_ROW(STATE_U16, s, f.queues[q].signalled, 1, 1),                                      \
-        STATE_ROW(STATE_BOOL, s, f.queues[q].signalled_valid, 1, 1)
+        STATE_ROW(STATE_BOOL, s, f.queues[q].signalled_valid, 1, 1),                               \
+        STATE_ROW(STATE_U16, s, f.queues[q].vector, 1, 1)
 #define VIRTIO_STATE_ROWS(s, f)                                                                    \
-    PCI_STATE_ROWS(s, f.pci), STATE_ROW(STATE_U64, s, f.accepted, 1, 1),                           \
+    PCI_STATE_ROWS(s, f.pci), PCI_MSIX_STATE_ROWS(s, f.pci),                                       \
+        STATE_ROW(STATE_U64, s, f.accepted, 1, 1), STATE_ROW(STATE_U16, s, f.config_vector, 1, 1), \
         STATE_ROW(STATE_U32, s, f.offered_select, 1, 1),                                           \
         STATE_ROW(STATE_U32, s, f.accepted_select, 1, 1),                                          \
         STATE_ROW(STATE_U16, s, f.queue_select, 1, 1), STATE_ROW(STATE_U8, s, f.status, 1, 1),     \
@@ -114,7 +119,8 @@ static inline bool virtio_has(const struct virtio *v, u64 feature)
 }
 /* The driver broke the rules. */
 void virtio_broken(struct virtio *v, const char *why);
-void virtio_interrupt(struct virtio *v);
+/* Tells the driver of used buffers, by the vector of the queue or by the pin. */
+void virtio_interrupt(struct virtio *v, unsigned queue);
 
 /* ---- virtio_queue.c ---- */
 

@@ -3,15 +3,18 @@
  * Virtio over PCI (4.1): one set of registers in two layouts.
  *
  *   BAR 0, ports    legacy: features, queue address as a page number, status, configuration
+ *   BAR 1, memory   MSI-X
  *   BAR 4, memory   1.x: common configuration 0000h, interrupt status 1000h,
  *                   device configuration 2000h, notifications 3000h (4 bytes for each queue)
  *
- * The legacy layout fixes where the rings lie behind the descriptors, and has no FEATURES_OK.
+ * The legacy layout fixes where the rings lie behind the descriptors, and has no FEATURES_OK. Two
+ * registers for vectors come into it before the device's configuration while MSI-X is on.
  */
 #include "devices/virtio.h"
 
 #define LEGACY_BAR    0
 #define LEGACY_BYTES  128
+#define MSIX_BAR      1
 #define MODERN_BAR    4
 #define MODERN_BYTES  KIB(16)
 #define AT_COMMON     0x0000u
@@ -22,10 +25,9 @@
 #define NOTIFY_STRIDE 4
 
 #define SUBSYSTEM_ID_AT PCI_SUBSYSTEM_ID
-#define NO_VECTOR       0xffff
 #define ISR_QUEUE       1
+#define ISR_CONFIG      2
 #define LEGACY_ALIGN    4096
-#define LEGACY_CONFIG   20 /* device configuration, without MSI-X */
 
 enum capability_type {
     CAP_COMMON = 1,
@@ -52,6 +54,8 @@ enum common_register {
 enum legacy_register {
     LEGACY_OFFERED = 0, LEGACY_ACCEPTED = 4, LEGACY_QUEUE_FRAME = 8, LEGACY_QUEUE_SIZE = 12,
     LEGACY_QUEUE_SELECT = 14, LEGACY_NOTIFY = 16, LEGACY_STATUS = 18, LEGACY_ISR = 19,
+    LEGACY_HEADER = 20, /* what follows is the device's, or with MSI-X: */
+    LEGACY_CONFIG_VECTOR = 20, LEGACY_QUEUE_VECTOR = 22, LEGACY_MSIX_HEADER = 24,
 };
 // clang-format on
 
@@ -60,7 +64,7 @@ enum legacy_register {
 static void drop_queues(struct virtio *v)
 {
     for (unsigned i = 0; i < v->type->queues; i++)
-        v->queues[i] = (struct virtq){.size = VIRTQ_SIZE_MAX};
+        v->queues[i] = (struct virtq){.size = VIRTQ_SIZE_MAX, .vector = VIRTIO_NO_VECTOR};
 }
 
 /* Writing 0 to the status register, or a reset of the board. */
@@ -74,9 +78,27 @@ static void device_reset(struct virtio *v)
     v->accepted = 0;
     v->offered_select = v->accepted_select = 0;
     v->queue_select = 0;
+    v->config_vector = VIRTIO_NO_VECTOR;
     v->legacy_frame = 0;
     v->isr = 0;
     pci_set_intx(&v->pci, false);
+}
+
+static void interrupt(struct virtio *v, u16 vector, u8 isr)
+{
+    if (pci_msix_enabled(&v->pci)) {
+        if (vector != VIRTIO_NO_VECTOR)
+            pci_msix_send(&v->pci, vector);
+        return;
+    }
+    v->isr |= isr;
+    pci_set_intx(&v->pci, true);
+}
+
+/* A driver that asks for a vector that is not there reads NO_VECTOR back (4.1.5.1.2). */
+static u16 granted_vector(const struct virtio *v, u32 asked)
+{
+    return asked < v->pci.msix_vectors ? (u16)asked : VIRTIO_NO_VECTOR;
 }
 
 void virtio_broken(struct virtio *v, const char *why)
@@ -84,12 +106,13 @@ void virtio_broken(struct virtio *v, const char *why)
     log_unsupported(v->log, v->pci.info->name, 0, "%s: the driver broke a queue: %s",
                     v->pci.info->name, why);
     v->status |= VIRTIO_NEEDS_RESET;
+    if (v->status & VIRTIO_DRIVER_OK) /* a change of the configuration (2.1.2) */
+        interrupt(v, v->config_vector, ISR_CONFIG);
 }
 
-void virtio_interrupt(struct virtio *v)
+void virtio_interrupt(struct virtio *v, unsigned queue)
 {
-    v->isr |= ISR_QUEUE;
-    pci_set_intx(&v->pci, true);
+    interrupt(v, v->queues[queue].vector, ISR_QUEUE);
 }
 
 static u8 take_isr(struct virtio *v)
@@ -162,10 +185,10 @@ static u32 queue_read(struct virtio *v, u32 at)
 {
     const struct virtq *q = selected(v);
     if (!q)
-        return at == QUEUE_VECTOR ? NO_VECTOR : 0;
+        return at == QUEUE_VECTOR ? VIRTIO_NO_VECTOR : 0;
     switch (at) {
     case QUEUE_SIZE: return q->size;
-    case QUEUE_VECTOR: return NO_VECTOR;
+    case QUEUE_VECTOR: return q->vector;
     case QUEUE_ENABLE: return q->enabled;
     case QUEUE_NOTIFY_OFF: return v->queue_select;
     case QUEUE_DESC:
@@ -186,7 +209,7 @@ static u32 common_read(struct virtio *v, u32 at)
     case DRIVER_FEATURE_SELECT: return v->accepted_select;
     case DRIVER_FEATURE:
         return v->accepted_select < 2 ? half(v->accepted, v->accepted_select * 4) : 0;
-    case CONFIG_VECTOR: return NO_VECTOR;
+    case CONFIG_VECTOR: return v->config_vector;
     case NUM_QUEUES: return v->type->queues;
     case DEVICE_STATUS: return v->status;
     case CONFIG_GENERATION: return v->generation;
@@ -198,6 +221,8 @@ static u32 common_read(struct virtio *v, u32 at)
 static void queue_write(struct virtio *v, u32 at, u32 value)
 {
     struct virtq *q = selected(v);
+    if (q && at == QUEUE_VECTOR)
+        q->vector = granted_vector(v, value);
     if (!q || q->enabled)
         return; /* a queue in use cannot be moved */
     switch (at) {
@@ -225,6 +250,7 @@ static void common_write(struct virtio *v, u32 at, u32 value)
         if (v->accepted_select < 2)
             accept_features(v, v->accepted_select * 32, value);
         break;
+    case CONFIG_VECTOR: v->config_vector = granted_vector(v, value); break;
     case DEVICE_STATUS: set_status(v, (u8)value); break;
     case QUEUE_SELECT: v->queue_select = (u16)value; break;
     default: queue_write(v, at, value); break;
@@ -308,12 +334,19 @@ static void place_queue(struct virtio *v, u32 frame)
     q->signalled_valid = false;
 }
 
+/* Where the device's configuration begins (4.1.4.8). */
+static u16 legacy_header(const struct virtio *v)
+{
+    return pci_msix_enabled(&v->pci) ? LEGACY_MSIX_HEADER : LEGACY_HEADER;
+}
+
 static u32 legacy_read(void *opaque, u16 offset, unsigned size)
 {
     struct virtio *v = opaque;
     const struct virtq *q = selected(v);
-    if (offset >= LEGACY_CONFIG)
-        return config_read(v, offset - LEGACY_CONFIG, size);
+    u16 header = legacy_header(v);
+    if (offset >= header)
+        return config_read(v, (u32)offset - header, size);
     switch (offset) {
     case LEGACY_OFFERED: return (u32)v->offered;
     case LEGACY_ACCEPTED: return (u32)v->accepted;
@@ -322,6 +355,8 @@ static u32 legacy_read(void *opaque, u16 offset, unsigned size)
     case LEGACY_QUEUE_SELECT: return v->queue_select;
     case LEGACY_STATUS: return v->status;
     case LEGACY_ISR: return take_isr(v);
+    case LEGACY_CONFIG_VECTOR: return v->config_vector;
+    case LEGACY_QUEUE_VECTOR: return q ? q->vector : VIRTIO_NO_VECTOR;
     default: return 0;
     }
 }
@@ -329,13 +364,21 @@ static u32 legacy_read(void *opaque, u16 offset, unsigned size)
 static void legacy_write(void *opaque, u16 offset, u32 value, unsigned size)
 {
     struct virtio *v = opaque;
+    struct virtq *q = selected(v);
     (void)size;
+    if (offset >= legacy_header(v))
+        return; /* nothing there can be written */
     switch (offset) {
     case LEGACY_ACCEPTED: accept_features(v, 0, value); break;
     case LEGACY_QUEUE_FRAME: place_queue(v, value); break;
     case LEGACY_QUEUE_SELECT: v->queue_select = (u16)value; break;
     case LEGACY_NOTIFY: notify(v, value & 0xffff); break;
     case LEGACY_STATUS: set_status(v, (u8)(value & ~(u32)VIRTIO_FEATURES_OK)); break;
+    case LEGACY_CONFIG_VECTOR: v->config_vector = granted_vector(v, value & 0xffff); break;
+    case LEGACY_QUEUE_VECTOR:
+        if (q)
+            q->vector = granted_vector(v, value & 0xffff);
+        break;
     default: break;
     }
 }
@@ -384,7 +427,9 @@ bool virtio_init(struct virtio *v, struct pci_bus *bus, u8 devfn, const struct v
     add_capability(v, CAP_DEVICE, AT_DEVICE, WINDOW_BYTES);
     add_capability(v, CAP_NOTIFY, AT_NOTIFY, WINDOW_BYTES);
     add_window(v);
+    pci_add_msix(&v->pci, type->queues + 1, MSIX_BAR);
     drop_queues(v);
+    v->config_vector = VIRTIO_NO_VECTOR;
     return true;
 }
 
@@ -407,5 +452,7 @@ void virtio_loaded(struct virtio *v)
         struct virtq *q = &v->queues[i];
         if (!q->size || q->size > VIRTQ_SIZE_MAX || (q->size & (q->size - 1)))
             *q = (struct virtq){.size = VIRTQ_SIZE_MAX};
+        q->vector = granted_vector(v, q->vector);
     }
+    v->config_vector = granted_vector(v, v->config_vector);
 }

@@ -179,7 +179,7 @@ void virtq_signal(struct virtio *v, unsigned queue)
 {
     struct virtq *q = &v->queues[queue];
     if (in_service(v, q) && wants_interrupt(v, q))
-        virtio_interrupt(v);
+        virtio_interrupt(v, queue);
 }
 
 /* ---- data ---- */

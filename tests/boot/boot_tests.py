@@ -298,7 +298,12 @@ def command(guest, at, line, answer, timeout=60):
     return guest.wait_serial(r"guest# ", 20, at)
 
 
-def guest_fetches_a_file(context, kernel, card, *modules):
+def check_interrupts(guest, at, pattern):
+    """The guest's kernel names the interrupts that its drivers use."""
+    return command(guest, at, "cat /proc/interrupts", pattern, 30) if pattern else at
+
+
+def guest_fetches_a_file(context, kernel, card, *modules, interrupts=None):
     """The guest's own driver, DHCP client and HTTP client against a server on our loopback."""
     lease = os.path.join(HERE, "lease.sh")
     added = [(lease, "bin/lease.sh")]
@@ -312,6 +317,7 @@ def guest_fetches_a_file(context, kernel, card, *modules):
                      r"address 10\.0\.2\.15 router 10\.0\.2\.2 dns 10\.0\.2\.3", 120)
         at = command(guest, at, f"wget -O /tmp/f http://10.0.2.2:{port}/f; md5sum /tmp/f",
                      hashlib.md5(payload).hexdigest(), 240)
+        check_interrupts(guest, at, interrupts)
         guest.type_serial("poweroff\n")
         guest.wait_exit(0, 60)
 
@@ -344,13 +350,15 @@ def linux_686_fetches_a_file_over_its_e1000(context):
 @boot_test("kernel-686", "busybox-i386")
 def linux_686_fetches_a_file_over_its_virtio_card(context):
     guest_fetches_a_file(context, "kernel-686", ["-nic", "user,model=virtio-net-pci"], *VIRTIO_PCI,
-                         "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net")
+                         "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net",
+                         interrupts=r"[1-9]\d* +PCI-MSI.* virtio0-input\.0")
 
 
 @boot_test("kernel-686", "busybox-i386")
 def linux_686_reads_and_writes_its_virtio_disk(context):
     guest_reads_and_writes(context, "if=virtio", "vda", 8 << 20, 24, *VIRTIO_PCI,
-                           "drivers/block/virtio_blk")
+                           "drivers/block/virtio_blk",
+                           interrupts=r"[1-9]\d* +PCI-MSI.* virtio0-req\.0")
 
 
 SCSI_DISK = ["crypto/crct10dif_common", "lib/crc-t10dif", "lib/crc64", "lib/crc64-rocksoft",
@@ -405,7 +413,8 @@ def linux_686_reads_and_writes_its_floppy(context):
     guest_reads_and_writes(context, "if=floppy", "fd0", 1440 << 10, 2, "drivers/block/floppy")
 
 
-def guest_reads_and_writes(context, drive, device, size, count, *modules, card=()):
+def guest_reads_and_writes(context, drive, device, size, count, *modules, card=(),
+                           interrupts=None):
     """Compares all of a disk, then writes COUNT blocks of 64 KiB of it; nothing else may change."""
     content = os.urandom(size)
     with tempfile.NamedTemporaryFile(prefix="anello-disk-") as disk:
@@ -419,6 +428,7 @@ def guest_reads_and_writes(context, drive, device, size, count, *modules, card=(
             at = command(guest, at, f"dd if=/dev/urandom of=/tmp/w bs=64k count={count}; "
                          f"dd if=/tmp/w of=/dev/{device} bs=64k seek=3 conv=fsync; echo is=$?",
                          r"is=0", 120)
+            at = check_interrupts(guest, at, interrupts)
             guest.type_serial("md5sum /tmp/w\n")
             guest.wait_serial(r"[0-9a-f]{32}  /tmp/w", 60, at)
             written = re.search(r"([0-9a-f]{32})  /tmp/w", guest.serial[at:])[1]

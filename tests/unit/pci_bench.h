@@ -19,6 +19,7 @@ struct bench {
     struct rig rig;
     bool pirq[PCI_PIRQ_COUNT];
     unsigned messages; /* MSI or MSI-X */
+    u64 message_address;
     u32 message_data;
     struct netdev *netdev;
     struct {
@@ -36,8 +37,8 @@ static inline void bench_pirq(void *opaque, unsigned pirq, bool level)
 static inline void bench_message(void *opaque, u64 address, u32 data)
 {
     struct bench *b = opaque;
-    (void)address;
     b->messages++;
+    b->message_address = address;
     b->message_data = data;
 }
 
