@@ -2,13 +2,16 @@
  *
  * Virtio block device (5.2), one request queue, as many requests in flight as the driver likes.
  *
- * A request owns its buffer, so that the driver may do what it wants with memory meanwhile, and so
- * that a reset can let go of requests that the host still works on: they belong to an older `epoch`
- * and return to nobody. The image is written through when the driver has not accepted FLUSH: such a
- * driver takes a completed write for stable (5.2.6.2).
+ * Data go between the image and the guest's memory piece by piece, in the hands of the block
+ * layer's workers. A reset lets go of requests that the host still works on: they belong to an
+ * older `epoch` and return to nobody. Those that wait for space on the host do not touch memory any
+ * more, once it may be another's: `settled` tells from which epoch on requests still may. The image
+ * is written through when the driver has not accepted FLUSH: such a driver takes a completed write
+ * for stable (5.2.6.2).
  */
 #include "devices/virtio_blk.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "devices/virtio.h"
@@ -66,6 +69,7 @@ struct virtio_blk {
     struct block *block;
     char serial[ID_BYTES + 1];
     u32 epoch;     /* counts resets */
+    u32 settled;   /* requests of older epochs have lost their memory; atomic */
     unsigned busy; /* requests in flight, of this epoch */
 };
 
@@ -74,8 +78,8 @@ struct request {
     struct virtio_blk *device;
     u32 epoch;
     u32 written; /* bytes for the driver, without the status */
+    bool zeroes; /* what is written does not come from the driver */
     struct virtq_chain chain;
-    u8 data[];
 };
 
 /* ---- the end of a request ---- */
@@ -99,9 +103,29 @@ static void block_done(struct block_request *block)
         return;
     }
     r->device->busy--;
-    if (!block->error && block->op == BLOCK_READ)
-        virtq_write(&r->device->virtio, &r->chain, 0, r->data, block->bytes);
     finish(r, block->error ? STATUS_IOERR : STATUS_OK);
+}
+
+/* Between a piece and the driver's buffers, on a worker's thread. */
+static int move_data(struct block_request *block, u64 at, void *piece, u64 n)
+{
+    struct request *r = block->opaque;
+    struct virtio_blk *b = r->device;
+    if ((i32)(r->epoch - __atomic_load_n(&b->settled, __ATOMIC_ACQUIRE)) < 0)
+        return -ECANCELED;
+    if (block->op == BLOCK_READ)
+        virtq_write(&b->virtio, &r->chain, at, piece, n);
+    else
+        virtq_read(&b->virtio, &r->chain, HEADER_BYTES + at, piece, n);
+    return 0;
+}
+
+static int move_zeroes(struct block_request *block, u64 at, void *piece, u64 n)
+{
+    (void)block;
+    (void)at;
+    memset(piece, 0, n);
+    return 0;
 }
 
 static void submit(struct request *r, enum block_op op, u64 offset, u64 bytes)
@@ -112,7 +136,7 @@ static void submit(struct request *r, enum block_op op, u64 offset, u64 bytes)
         .fua = op == BLOCK_WRITE && !virtio_has(&b->virtio, BLK_F_FLUSH),
         .offset = offset,
         .bytes = bytes,
-        .data = op == BLOCK_READ || op == BLOCK_WRITE ? r->data : NULL,
+        .move = r->zeroes ? move_zeroes : move_data,
         .done = block_done,
         .opaque = r,
     };
@@ -138,10 +162,7 @@ static void transfer(struct request *r, u32 type, u64 sector, u64 bytes)
         finish(r, STATUS_IOERR);
         return;
     }
-    if (writes)
-        virtq_read(&b->virtio, &r->chain, HEADER_BYTES, r->data, bytes);
-    else
-        r->written = (u32)bytes;
+    r->written = writes ? 0 : (u32)bytes;
     submit(r, writes ? BLOCK_WRITE : BLOCK_READ, sector * SECTOR_BYTES, bytes);
 }
 
@@ -190,19 +211,6 @@ static void begin(struct request *r, u32 type, u64 sector)
     }
 }
 
-/* Room for the data of a request of this kind; what is too long is refused without any. */
-static u64 data_bytes(u32 type, const struct virtq_chain *c)
-{
-    u64 bytes = 0;
-    switch (type) {
-    case REQUEST_IN: bytes = c->in_bytes; break;
-    case REQUEST_OUT: bytes = c->out_bytes; break;
-    case REQUEST_WRITE_ZEROES: bytes = (u64)ZEROES_SECTORS * SECTOR_BYTES; break;
-    default: break;
-    }
-    return bytes <= DATA_MAX + SECTOR_BYTES ? bytes : 0;
-}
-
 static void take_request(struct virtio_blk *b, const struct virtq_chain *chain)
 {
     struct virtio *v = &b->virtio;
@@ -212,19 +220,16 @@ static void take_request(struct virtio_blk *b, const struct virtq_chain *chain)
         return;
     }
     virtq_read(v, chain, 0, header, sizeof header);
-    u32 request_type = load32(header);
-    u64 bytes = data_bytes(request_type, chain);
-    struct request *r = malloc(sizeof *r + bytes);
+    struct request *r = malloc(sizeof *r);
     if (!r) {
         virtio_broken(v, "no memory on the host");
         return;
     }
-    r->device = b;
-    r->epoch = b->epoch;
-    r->written = 0;
-    r->chain = *chain;
-    if (request_type == REQUEST_WRITE_ZEROES)
-        memset(r->data, 0, bytes);
+    u32 request_type = load32(header);
+    *r = (struct request){.device = b,
+                          .epoch = b->epoch,
+                          .zeroes = request_type == REQUEST_WRITE_ZEROES,
+                          .chain = *chain};
     begin(r, request_type, load64(header + 8));
 }
 
@@ -246,6 +251,7 @@ static void driver_reset(void *opaque)
     b->busy = 0;
     if (b->block)
         block_drain(b->block);
+    __atomic_store_n(&b->settled, b->epoch, __ATOMIC_RELEASE);
 }
 
 /* ---- life ---- */

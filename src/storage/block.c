@@ -29,7 +29,9 @@
 #include "storage/block_internal.h"
 #include "storage/format.h"
 
-#define WORKERS 4
+#define WORKERS     4
+#define PIECE_BYTES KIB(64) /* stays in the host CPU's cache; a cluster of most qcow2 images */
+#define PIECE_ALIGN 4096    /* cache=none wants it */
 
 struct request_list {
     struct block_request *first, **end;
@@ -109,14 +111,54 @@ static void add_waiting(struct block *b, struct block_request *r)
 
 /* ---- workers ---- */
 
-static int perform(struct block *b, const struct block_request *r)
+static int read_piece(struct image *image, struct block_request *r, u64 at, void *piece, u64 n)
+{
+    int error = image_read(image, r->offset + at, piece, n);
+    return error ? error : r->move(r, at, piece, n);
+}
+
+static int write_piece(struct image *image, struct block_request *r, u64 at, void *piece, u64 n)
+{
+    int error = r->move(r, at, piece, n);
+    return error ? error : image_write(image, r->offset + at, piece, n);
+}
+
+/* Data without a buffer of the caller's; pieces end where those of other requests do, so that no
+ * cluster is made for a half and then written again. */
+static int move_pieces(struct image *image, struct block_request *r)
+{
+    u64 room = r->bytes < PIECE_BYTES ? align_up(r->bytes, PIECE_ALIGN) : PIECE_BYTES;
+    u8 *piece = aligned_alloc(PIECE_ALIGN, room);
+    int error = piece ? 0 : -ENOMEM;
+    for (u64 at = 0, n; at < r->bytes && !error; at += n) {
+        n = PIECE_BYTES - (r->offset + at) % PIECE_BYTES;
+        if (n > r->bytes - at)
+            n = r->bytes - at;
+        error = r->op == BLOCK_READ ? read_piece(image, r, at, piece, n)
+                                    : write_piece(image, r, at, piece, n);
+    }
+    free(piece);
+    return error;
+}
+
+static int read_data(struct image *image, struct block_request *r)
+{
+    return r->move ? move_pieces(image, r) : image_read(image, r->offset, r->data, r->bytes);
+}
+
+static int write_data(struct image *image, struct block_request *r)
+{
+    return r->move ? move_pieces(image, r) : image_write(image, r->offset, r->data, r->bytes);
+}
+
+static int perform(struct block *b, struct block_request *r)
 {
     if (!b->image)
         return -ENOMEDIUM;
     switch (r->op) {
-    case BLOCK_READ: return image_read(b->image, r->offset, r->data, r->bytes);
+    case BLOCK_READ: return read_data(b->image, r);
     case BLOCK_WRITE: {
-        int error = image_write(b->image, r->offset, r->data, r->bytes);
+        int error = write_data(b->image, r);
         bool through = r->fua || b->options.cache == CACHE_WRITETHROUGH;
         return error || !through ? error : image_flush(b->image);
     }

@@ -22,8 +22,12 @@ struct block_request {
     bool fua;   /* WRITE: stable on the host before completion */
     u64 offset; /* bytes; READ/WRITE: any alignment is allowed, 512-byte multiples are usual */
     u64 bytes;
-    void *data; /* READ: filled; WRITE: taken; NULL for FLUSH and DISCARD */
-    int error;  /* at completion: 0 or -errno */
+    void *data; /* READ: filled; WRITE: taken; NULL for FLUSH and DISCARD, and with `move` */
+    /* Instead of data: hands over what passes through a buffer of the block layer, bytes at..at+n-1
+     * of the request, in order. READ takes them from `piece`, WRITE puts them there. A worker
+     * calls it, without the board lock. An error (-errno) ends the request. */
+    int (*move)(struct block_request *request, u64 at, void *piece, u64 n);
+    int error; /* at completion: 0 or -errno */
     void (*done)(struct block_request *request);
     void *opaque;               /* the caller's */
     struct block_request *next; /* the block layer's, while in flight */

@@ -6,7 +6,8 @@
  *   SPEED name bytes nanoseconds
  *
  * Kernel parameters: speed.disk=, speed.modules= (tests/systems/guest_init.h), speed.ms=N for each
- * pattern. Places of random accesses come from a fixed sequence.
+ * pattern, speed.only=TEXT: patterns with this in their name. Places of random accesses come from a
+ * fixed sequence.
  */
 #define _GNU_SOURCE
 #include <stdbool.h>
@@ -111,8 +112,11 @@ int main(void)
     int disk = open_disk(parameter(line, "speed.disk="), O_DIRECT);
     uint64_t size = disk_bytes(disk);
     uint64_t ns = strtoull(parameter(line, "speed.ms="), NULL, 10) * 1000000u;
+    const char *only = parameter(line, "speed.only=");
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         const struct pattern *p = &patterns[i];
+        if (!strstr(p->name, only))
+            continue;
         uint64_t start = now_ns();
         uint64_t moved = run(p, disk, size, start + ns);
         printf("SPEED %s %llu %llu\n", p->name, (unsigned long long)moved,

@@ -3,7 +3,8 @@
 """How fast a disk is inside the guest, beside QEMU's TCG with the same image.
 
 usage: disk_speed.py [--disk ide|sata|virtio]... [--rounds N] [--ms N] [--format qcow2|raw]
-                     [--size MIB] [--binary FILE] [--other FILE|none] [--accel NAME] [--json FILE]
+                     [--size MIB] [--only TEXT] [--binary FILE] [--other FILE|none] [--accel NAME]
+                     [--json FILE]
 
 A Linux guest whose init is disk_speed.c reads and writes around its page cache, sequentially and at
 random, 4 KiB and 1 MiB at a time, with and without a flush (fdatasync) after each write, each
@@ -50,7 +51,8 @@ def make_image(options, folder):
 
 def measure(options, folder, binary, kind, image):
     """One run of the guest: pattern -> MiB/s."""
-    command = [binary, "-m", "128M", *guest_disks.boot(folder, kind, "speed", f"ms={options.ms}"),
+    command = [binary, "-m", "128M", *guest_disks.boot(
+                   folder, kind, "speed", f"ms={options.ms} speed.only={options.only}"),
                *guest_disks.drive(kind, f"file={image},format={options.format}")]
     if options.accel and binary == options.binary:
         command += ["-accel", options.accel]
@@ -94,6 +96,7 @@ def main():
     parser.add_argument("--disk", action="append", choices=list(guest_disks.DISKS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ms", type=int, default=2000, help="for each pattern")
+    parser.add_argument("--only", default="", help="patterns with this in their name")
     parser.add_argument("--size", type=int, default=256, help="MiB of the image")
     parser.add_argument("--format", choices=["qcow2", "raw"], default="qcow2")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "devices/virtio_blk.h"
+#include "storage/block_internal.h"
+#include "storage/file_fault.h"
 #include "virtio_driver.h"
 
 #define SECTORS   64
@@ -23,7 +25,20 @@ struct disk {
     struct block *block;
     struct virtio_blk *dev;
     char path[64];
+    struct file *file; /* with setup_on_fault() */
 };
+
+static int attach(struct disk *k, void **state)
+{
+    assert_non_null(k->block);
+    k->b = bench_open();
+    k->dev = virtio_blk_create(&(struct virtio_blk_config){
+        .bus = k->b->rig.pci, .devfn = BENCH_DEVFN, .block = k->block, .serial = "SN1"});
+    assert_non_null(k->dev);
+    rig_add(&k->b->rig, virtio_blk_device(k->dev));
+    *state = k;
+    return 0;
+}
 
 static int setup(void **state)
 {
@@ -41,13 +56,20 @@ static int setup(void **state)
     k->block = block_open(k->path, &o, NULL, error, sizeof error);
     if (!k->block)
         fail_msg("%s", error);
-    k->b = bench_open();
-    k->dev = virtio_blk_create(&(struct virtio_blk_config){
-        .bus = k->b->rig.pci, .devfn = BENCH_DEVFN, .block = k->block, .serial = "SN1"});
-    assert_non_null(k->dev);
-    rig_add(&k->b->rig, virtio_blk_device(k->dev));
-    *state = k;
-    return 0;
+    return attach(k, state);
+}
+
+/* On a file whose host can have too little space. */
+static int setup_on_fault(void **state)
+{
+    struct disk *k = calloc(1, sizeof *k);
+    char error[128] = "";
+    k->file = fault_file_create();
+    file_truncate(k->file, SECTORS * SECTOR_BYTES);
+    struct image_options raw = {.format = "raw"};
+    struct image *image = image_open_file(k->file, "fault", &raw, error, sizeof error);
+    k->block = block_from_image(image, &(struct block_options){.format = "raw"}, NULL);
+    return attach(k, state);
 }
 
 static int teardown(void **state)
@@ -275,6 +297,28 @@ static void virtio_reset_forgets_queues(void **state)
     driver_kick(&k->d, 0); /* nobody is at home */
 }
 
+static void heard_full(void *opaque, struct block *block)
+{
+    (void)opaque;
+    (void)block;
+}
+
+static void virtio_write_that_waits_for_space_takes_nothing_after_a_reset(void **state)
+{
+    struct disk *k = *state;
+    block_on_full(k->block, heard_full, NULL);
+    fault_file_plan(k->file, &(struct fault_plan){.space_limit = SECTOR_BYTES});
+    start(k, FEATURE_FLUSH);
+    assert_int_equal(request(k, OUT, 8, SECTOR_BYTES), UNTOUCHED); /* it waits */
+    vwr(&k->d, k->d.common + 0x14, 0, 1);
+    memset(bench_ram(k->b, PAYLOAD), 0x77, SECTOR_BYTES); /* memory is another's now */
+    fault_file_plan(k->file, &(struct fault_plan){0});
+    block_retry(k->block);
+    block_drain(k->block);
+    assert_int_equal(fault_file_bytes(k->file)[8 * SECTOR_BYTES], 0);
+    assert_int_equal(*bench_ram(k->b, STATUS), UNTOUCHED);
+}
+
 /* ---- hostile drivers: each needs a reset afterwards, and works again after it ---- */
 
 static void check_broken(struct disk *k)
@@ -371,6 +415,9 @@ int main(void)
         TEST(virtio_event_index_saves_interrupts),
         TEST(virtio_no_interrupt_flag_is_heeded),
         TEST(virtio_reset_forgets_queues),
+        cmocka_unit_test_setup_teardown(
+            virtio_write_that_waits_for_space_takes_nothing_after_a_reset, setup_on_fault,
+            teardown),
         TEST(virtio_descriptor_loop_ends),
         TEST(virtio_indexes_outside_the_table_are_refused),
         TEST(virtio_indirect_tables_do_not_nest),

@@ -213,6 +213,67 @@ static void block_keeps_many_requests_in_flight(void **state)
         assert_true(jobs[i].done && !jobs[i].request.error);
 }
 
+struct mover {
+    struct job job; /* first */
+    u8 *data;
+    u64 next; /* pieces come in order */
+    u64 fails_at;
+};
+
+static int move(struct block_request *r, u64 at, void *piece, u64 n)
+{
+    struct mover *m = r->opaque;
+    assert_int_equal(at, m->next);
+    assert_true(n && at + n <= r->bytes);
+    if (at + n > m->fails_at)
+        return -ECANCELED;
+    if (r->op == BLOCK_READ)
+        memcpy(m->data + at, piece, n);
+    else
+        memcpy(piece, m->data + at, n);
+    m->next = at + n;
+    return 0;
+}
+
+static int move_all(struct bench *t, struct block *b, struct mover *m, enum block_op op, u64 offset,
+                    u64 bytes)
+{
+    m->next = 0;
+    m->job = (struct job){.request = {.op = op,
+                                      .offset = offset,
+                                      .bytes = bytes,
+                                      .move = move,
+                                      .done = job_done,
+                                      .opaque = m}};
+    block_submit(b, &m->job.request);
+    wait_for(t, &m->job);
+    return m->job.request.error;
+}
+
+static void block_data_without_a_buffer_move_in_pieces(void **state)
+{
+    struct bench *t = *state;
+    enum { OFFSET = 512 * 3, BYTES = DISK_BYTES - 512 * 7 };
+    u8 *data = malloc(DISK_BYTES), *back = malloc(DISK_BYTES);
+    struct block *b = open_disk(t, (struct block_options){.format = "raw"});
+    struct mover m = {.data = data, .fails_at = UINT64_MAX};
+    fill(data, BYTES, 5);
+    assert_int_equal(move_all(t, b, &m, BLOCK_WRITE, OFFSET, BYTES), 0);
+    assert_int_equal(m.next, BYTES);
+    assert_int_equal(block_read(b, OFFSET, back, BYTES), 0);
+    assert_memory_equal(data, back, BYTES);
+    memset(back, 0, DISK_BYTES);
+    m.data = back;
+    assert_int_equal(move_all(t, b, &m, BLOCK_READ, OFFSET, BYTES), 0);
+    assert_memory_equal(data, back, BYTES);
+    m.fails_at = KIB(100); /* whoever moves may say no */
+    assert_int_equal(move_all(t, b, &m, BLOCK_WRITE, OFFSET, BYTES), -ECANCELED);
+    assert_true(m.next <= KIB(100));
+    block_close(b);
+    free(data);
+    free(back);
+}
+
 static void block_requests_beyond_the_end_fail(void **state)
 {
     struct bench *t = *state;
@@ -514,6 +575,7 @@ int main(void)
         T(block_open_rounds_odd_images_up_to_a_sector),
         T(block_requests_complete_on_the_loop),
         T(block_keeps_many_requests_in_flight),
+        T(block_data_without_a_buffer_move_in_pieces),
         T(block_requests_beyond_the_end_fail),
         T(block_discard_reads_as_zeros),
         T(block_cache_modes_all_keep_data),
