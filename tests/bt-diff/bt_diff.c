@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "bt/bt.h"
+#include "image.h"
 #include "subject.h"
 
 #define BATCH      64      /* programs that a child runs on the same machines */
@@ -32,9 +33,22 @@ struct options {
 };
 
 /* What a batch adds up. */
-enum count { TRANSLATIONS, CALLOUTS, LINKS, KILLED, FAULTS, PAGES, INSTRUCTIONS, COUNTS };
+enum count {
+    TRANSLATIONS,
+    CALLOUTS,
+    LINKS,
+    KILLED,
+    FAULTS,
+    PAGES,
+    INSTRUCTIONS,
+    EXCEPTIONS,
+    SERVICES,
+    FAST_SERVICES,
+    COUNTS
+};
 static const char *const count_names[COUNTS] = {
-    "translations", "call-outs", "links", "killed", "faults", "window pages", "instructions"};
+    "translations", "call-outs",    "links",      "killed",   "faults",
+    "window pages", "instructions", "exceptions", "services", "by SYSENTER"};
 
 struct tally {
     u64 run, different, crashed, skipped, counts[COUNTS];
@@ -163,11 +177,16 @@ static void run_batch(int to, u64 seed, unsigned n)
     struct pair two;
     if (!pair_open(&two))
         _exit(1);
+    struct work done = {0};
     for (unsigned i = 0; i < n; i++) {
         program_make(&p, seed + i, subject_features(two.interp));
         u8 v = (u8)try_program(&two, &p, NULL);
         if (write(to, &v, 1) != 1)
             _exit(1);
+        struct work more = image_work(subject_memory(two.interp, 0));
+        done.exceptions += more.exceptions;
+        done.services += more.services;
+        done.fast_services += more.fast_services;
     }
     const struct bt_stats *bt = bt_stats(subject_cpu(two.bt));
     const u64 counts[COUNTS] = {bt->translations,
@@ -176,7 +195,10 @@ static void run_batch(int to, u64 seed, unsigned n)
                                 bt->killed,
                                 bt->faults,
                                 bt_window_stats(subject_cpu(two.bt))->pages,
-                                subject_cpu(two.interp)->instructions};
+                                subject_cpu(two.interp)->instructions,
+                                done.exceptions,
+                                done.services,
+                                done.fast_services};
     _exit(write(to, counts, sizeof counts) != sizeof counts);
 }
 

@@ -5,6 +5,9 @@
 ; FPU was only taken away for a while; else at the address that the program has left in a variable.
 ;
 ;   INT 80h   service, chosen by EAX; arguments in ECX and EDX; no register changes
+;   INT 82h   the same with interrupts as they are
+;   SYSENTER  service, chosen by AL; arguments in ESI and EDI; it comes back to EDX with ESP = ECX,
+;             by SYSEXIT or, with bit 0 of AH, by IRET
 ;   INT 81h   the end of the program, which sees it with all registers as they are
 ;   INT 20h   the tick, which leaves no trace
 
@@ -19,10 +22,22 @@ DATA3   equ 0x20 | 3
 PORT_LEAVE equ 0xf4
 
 FLAG_TF equ 1 << 8
+FLAG_IF equ 1 << 9
 FLAG_NT equ 1 << 14
 FLAG_RF equ 1 << 16
 FLAG_AC equ 1 << 18
 CR0_TS  equ 1 << 3
+CR4_PGE equ 1 << 7
+E_P     equ 1
+E_W     equ 2
+
+MSR_SYSENTER_CS equ 0x174
+SEL_THREAD equ 0x58
+SEL_LDT    equ 0x78
+GDT        equ 0x1000                   ; and the other one behind it
+GDT_BYTES  equ 16 * 8
+CONTROL_TIME equ 0x710020               ; not 0: EAX and EDX come from the clock
+SPACES  equ 4
 
 REGION_SHIFT equ 22                     ; the pages that may come and go: 400000h..7FFFFFh
 REGION       equ 1
@@ -31,13 +46,17 @@ REGION       equ 1
 log_next: dd 0
 log_end:  dd 0
 resume:   dd 0                          ; where the program keeps where to go on
-space:    dd 0                          ; the address space: 0 or 1
-cr3s:     dd 0, 0                       ; by space
-tables:   dd 0, 0                       ; paging entries of the region
-repairs:  dd 0, 0                       ; what they are when all is well, 8 bytes each; 0: never
+space:    dd 0                          ; the address space
+spaces:   dd 0                          ; how many the program uses
+cr3s:     times SPACES dd 0             ; by space
+tables:   times SPACES dd 0             ; paging entries of the region
+repairs:  times SPACES dd 0             ; what they are when all is well, 8 bytes each; 0: never
 large:    dd 0                          ; 1: entries have 8 bytes
+smap:     dd 0                          ; 1: the program's pages need STAC
+served:   dd 0                          ; services: how many by INT
+fast_served: dd 0                       ; and by SYSENTER
 ; What it wants to know.
-        dd stubs, tick, service, leave, double_fault
+        dd stubs, tick, service, leave, double_fault, fast
 
 ; ---- entries ----
 
@@ -76,6 +95,8 @@ double_fault:
 ; What `exception` leaves on the stack.
 F_ES     equ 0
 F_DS     equ 4
+F_EDX    equ 28
+F_EAX    equ 36
 F_VECTOR equ 40
 F_EIP    equ 48
 F_CS     equ 52
@@ -92,6 +113,13 @@ exception:
         mov ax, DATA0
         mov ds, ax
         mov es, ax
+        call open_pages
+        cmp dword [CONTROL_TIME], 0
+        je .timeless
+        xor eax, eax
+        mov [esp + F_EAX], eax
+        mov [esp + F_EDX], eax
+.timeless:
         cld
         mov edi, [log_next]
         mov edx, edi
@@ -143,9 +171,21 @@ go_on_elsewhere:
         mov eax, [eax]
         mov [esp + F_EIP], eax
         and dword [esp + F_FLAGS], ~(FLAG_TF | FLAG_NT | FLAG_RF | FLAG_AC)
-        mov dword [esp + F_ES], DATA3
+        mov dword [CONTROL_TIME], 0
+        test byte [esp + F_CS], 3
+        jnz .user
+        cmp byte [smap], 0
+        je .user
+        or dword [esp + F_FLAGS], FLAG_AC
+.user:  mov dword [esp + F_ES], DATA3
         mov dword [esp + F_DS], DATA3
         jmp back
+
+open_pages:
+        cmp byte [smap], 0
+        je .open
+        stac
+.open:  ret
 
 ; A page whose entry is not what it is when all is well gets that back.
 page_fault:
@@ -196,14 +236,53 @@ service:
         mov es, bx
         cmp eax, SERVICES
         jae .done
+        inc dword [served]
         call [services + eax * 4]
 .done:  popad
         pop es
         pop ds
         iretd
 
-services: dd set_entry, change_space, reload, flip_cr0, flip_cr4, to_ring3, to_ring0, set_and_reload
+services: dd set_entry, change_space, reload, flip_cr0, flip_cr4, set_and_reload
+        dd protect, unmap, share, swap, map_quietly
+        dd set_thread, change_gdt, change_ldt, flip_sysenter, interrupt
+FAST_SERVICES equ ($ - services) / 4
+        dd to_ring3, to_ring0           ; these look at the frame of INT
 SERVICES equ ($ - services) / 4
+
+fast:   push ds
+        push es
+        pushad
+        mov bx, DATA0
+        mov ds, bx
+        mov es, bx
+        cmp byte [smap], 0
+        je .closed
+        clac
+.closed:
+        mov ecx, esi
+        mov edx, edi
+        movzx eax, al
+        cmp eax, FAST_SERVICES
+        jae .done
+        inc dword [fast_served]
+        call [services + eax * 4]
+.done:  popad
+        pop es
+        pop ds
+        test ah, 1
+        jnz .slow
+        sti
+        sysexit
+.slow:  push dword DATA3
+        push ecx
+        pushfd
+        or dword [esp], FLAG_IF
+        push dword CODE3
+        push edx
+        iretd
+
+; ---- paging ----
 
 ; Page ECX of the region gets the low bits EDX, and NX for bit 31; EBP = its address.
 write_entry:
@@ -234,16 +313,153 @@ set_entry:
 
 set_and_reload:
         call write_entry
+flush_all:
         mov eax, cr4                    ; global pages too
-        mov ecx, eax
-        xor ecx, 1 << 7
-        mov cr4, ecx
+        mov ebx, eax
+        xor ebx, CR4_PGE
+        mov cr4, ebx
         mov cr4, eax
         ret
 
+; What becomes of many pages: from ECX on, as many as DL says. DH tells how the TLB learns of it.
+%macro many_pages 0
+        mov esi, [space]
+        mov edi, [tables + esi * 4]
+        mov [first], ecx
+        movzx ebp, dl
+        add ebp, ecx
+%%page: cmp ecx, ebp
+        jae drop
+        call change_entry
+        inc ecx
+        jmp %%page
+%endmacro
+
+; Entry ECX loses the bits that EAX does not have, if its page is there.
+change_entry:
+        cmp byte [large], 0
+        jne .large
+        test byte [edi + ecx * 4], E_P
+        jz .none
+        and [edi + ecx * 4], eax
+.none:  ret
+.large: test byte [edi + ecx * 8], E_P
+        jz .none
+        and [edi + ecx * 8], eax
+        ret
+
+protect:
+        mov eax, ~E_W
+        many_pages
+
+unmap:  mov eax, ~E_P
+        many_pages
+
+first:  dd 0
+
+; Pages from [first] up to EBP. DH = 0: one by one, 1: all, 2: all but global ones.
+drop:   cmp dh, 1
+        je flush_all
+        ja reload
+        mov ecx, [first]
+.page:  cmp ecx, ebp
+        jae .done
+        mov eax, ecx
+        shl eax, 12
+        invlpg [eax + (REGION << REGION_SHIFT)]
+        inc ecx
+        jmp .page
+.done:  ret
+
+; As fork(): another space (EDX >> 16) gets the same pages, and both may only read.
+share:  push ecx
+        push edx
+        mov esi, [space]
+        mov esi, [tables + esi * 4]
+        mov edi, edx
+        shr edi, 16
+        mov edi, [tables + edi * 4]
+        movzx eax, dl
+        mov dl, [large]
+        add dl, 2                       ; entries of 4 or 8 bytes
+        xchg ecx, edx
+        shl edx, cl
+        add esi, edx
+        add edi, edx
+        sub cl, 2
+        shl eax, cl
+        mov ecx, eax
+        cld
+        rep movsd
+        pop edx
+        pop ecx
+        push ecx
+        push edx
+        call protect
+        pop edx
+        pop ecx
+        mov edi, edx
+        shr edi, 16
+        xchg edi, [space]
+        push edi
+        call protect
+        pop dword [space]
+        ret
+
+; The pages ECX and EDX change places, and are as when all is well.
+swap:   mov ebp, ecx
+        mov ebx, edx
+        mov esi, [space]
+        mov edi, [repairs + esi * 4]
+        mov eax, [edi + ecx * 8]
+        xchg eax, [edi + edx * 8]
+        mov [edi + ecx * 8], eax
+        mov eax, [edi + ecx * 8 + 4]
+        xchg eax, [edi + edx * 8 + 4]
+        mov [edi + ecx * 8 + 4], eax
+        call repair
+        mov ecx, ebx
+        call repair
+        shl ebp, 12
+        invlpg [ebp + (REGION << REGION_SHIFT)]
+        shl ebx, 12
+        invlpg [ebx + (REGION << REGION_SHIFT)]
+        ret
+
+; Page ECX as when all is well.
+repair: mov esi, [space]
+        mov edi, [repairs + esi * 4]
+        mov eax, [edi + ecx * 8]
+        mov edx, [edi + ecx * 8 + 4]
+        mov edi, [tables + esi * 4]
+        cmp byte [large], 0
+        jne .large
+        mov [edi + ecx * 4], eax
+        ret
+.large: mov [edi + ecx * 8], eax
+        mov [edi + ecx * 8 + 4], edx
+        ret
+
+; Page ECX, if it is not there: no TLB can know that.
+map_quietly:
+        mov esi, [space]
+        mov edi, [tables + esi * 4]
+        mov al, [large]
+        mov edx, ecx
+        shl edx, 2
+        xchg eax, ecx
+        shl edx, cl
+        xchg eax, ecx
+        test byte [edi + edx], E_P
+        jz repair
+        ret
+
+; To space ECX, of those that the program uses.
 change_space:
-        mov eax, [space]
-        xor eax, 1
+        mov eax, ecx
+        xor edx, edx
+        div dword [spaces]
+        mov eax, edx
         mov [space], eax
         mov eax, [cr3s + eax * 4]
         mov cr3, eax
@@ -264,6 +480,56 @@ flip_cr4:
         xor eax, edx
         mov cr4, eax
         ret
+
+; ---- segments, MSRs ----
+
+; The base of the thread's segment gets the low bits CX, in the table that is in use.
+set_thread:
+        sub esp, 8
+        sgdt [esp]
+        mov edi, [esp + 2]
+        add esp, 8
+        mov [edi + SEL_THREAD + 2], cx
+        and byte [edi + SEL_THREAD + 5], ~1
+        ret
+
+change_gdt:
+        sub esp, 8
+        sgdt [esp]
+        xor dword [esp + 2], GDT ^ (GDT + 0x800)
+        lgdt [esp]
+        add esp, 8
+        ret
+
+change_ldt:
+        sldt ax
+        xor ax, SEL_LDT
+        lldt ax
+        ret
+
+flip_sysenter:
+        mov ecx, MSR_SYSENTER_CS
+        rdmsr
+        xor eax, CODE0
+        wrmsr
+        ret
+
+; One that the program may not give itself, or may; ECX chooses.
+interrupt:
+        and ecx, 7
+        jmp [.which + ecx * 4]
+.one:   int 0x22
+        ret
+.two:   int 0x28
+        ret
+.three: int3
+        ret
+.ask:   cli
+        out 0x41, al
+        sti
+        nop
+        ret
+.which: dd .one, .two, .three, .ask, .one, .ask, .two, .ask
 
 ; The program goes on in the other ring with the same stack. The frame lies above the return
 ; address, PUSHAD's 32 bytes, ES and DS.

@@ -33,6 +33,7 @@ enum {
     STACK_PAGES = 2,
     STACK_MIDDLE = STACK + 0x1000,
     CONTROL = 0x710000,
+    CONTROL_TIME = CONTROL + 0x20, /* not 0: EAX and EDX come from the clock */
     CONTROL_COUNTERS = CONTROL + 0x40,
     COUNTERS = 64,
     DEVICE = 0x720000,
@@ -40,6 +41,36 @@ enum {
 };
 #define DEVICE_PA 0xfe000000u
 #define LAST_PAGE 0xfffff000u
+
+/* Selectors of its GDT, beside those of descriptors.h. */
+enum {
+    SEL_FAULT_TSS = 0x30,
+    SEL_NEAR = 0x38 | 3,  /* its base is a bit behind DATA */
+    SEL_BELOW = 0x40 | 3, /* its base is far below DATA */
+    SEL_LIMITED = 0x48 | 3,
+    SEL_WRAPPING = 0x50 | 3,
+    SEL_THREAD = 0x58 | 3, /* the kernel changes its base */
+    SEL_DOWN = 0x60 | 3,
+    SEL_READ_ONLY = 0x68 | 3,
+    SEL_GONE = 0x70 | 3, /* not present */
+    SEL_LDT = 0x78,
+    SEL_LOCAL = 0x00 | 7, /* of the LDT, which the kernel gives and takes */
+    SEL_LOCAL_FLAT = 0x08 | 7,
+};
+
+/* Vectors and ports (subject.c, kernel.asm). */
+enum {
+    INT_TICK = 0x20,
+    INT_ASKED = 0x21, /* and what follows, by port */
+    INT_OPEN = 0x22,  /* for all rings */
+    INT_OPEN_LAST = 0x25,
+    INT_SERVICE = 0x80,
+    INT_END = 0x81,
+    INT_OPEN_SERVICE = 0x82, /* through a trap gate */
+    PORT_ASK = 0x40,         /* asks for an interrupt */
+    PORT_ASK_LAST = 0x46,
+    PORT_LEAVE = 0xf4,
+};
 
 /* What the data pages are when paging is on: enum page_nature by page. */
 enum page_nature {
@@ -51,6 +82,8 @@ enum page_nature {
     PAGE_COW,   /* read only until the first fault */
 };
 
+#define SPACES 4 /* address spaces */
+
 enum paging_kind { PAGING_OFF, PAGING_32, PAGING_LARGE, PAGING_PAE };
 
 /* How the machine is set up for it. */
@@ -58,8 +91,9 @@ struct config {
     unsigned ring; /* 0 or 3: where it starts */
     bool both;     /* it goes from ring to ring */
     enum paging_kind paging;
-    bool nx, wp, global, spaces; /* spaces: it changes address space */
-    bool alignment_checks;       /* CR0.AM */
+    bool nx, wp, global, smap, smep, pvi;
+    unsigned spaces;       /* address spaces that it uses */
+    bool alignment_checks; /* CR0.AM */
     unsigned iopl;
     bool interrupts; /* EFLAGS.IF at the start */
     bool ticks;      /* interrupts at random times, which leave no trace */
@@ -122,6 +156,29 @@ bool rng_one_in(struct rng *r, unsigned n);
 u32 rng_value(struct rng *r);
 #define RNG_PICK(r, list) (list)[rng_below(r, ARRAY_LEN(list))]
 
+enum opcode_bytes {
+    OPC_PUSH_CS = 0x0e,
+    OPC_PUSH_IMM = 0x68,
+    OPC_PUSHF = 0x9c,
+    OPC_POPF = 0x9d,
+    OPC_STOSB = 0xaa,
+    OPC_MOV_IMM = 0xb8,
+    OPC_RET_IMM = 0xc2,
+    OPC_RET = 0xc3,
+    OPC_RETF = 0xcb,
+    OPC_INT = 0xcd,
+    OPC_IRET = 0xcf,
+    OPC_OUT_IMM = 0xe6,
+    OPC_CALL = 0xe8,
+    OPC_JMP = 0xe9,
+    OPC_JMP_SHORT = 0xeb,
+    OPC_REP = 0xf3,
+    OPC_HLT = 0xf4,
+    OPC_CLI = 0xfa,
+    OPC_STI = 0xfb,
+    OPC_CLD = 0xfc,
+};
+
 /* ---- while a program is made ---- */
 
 struct maker {
@@ -142,6 +199,42 @@ void piece_mov(struct piece *q, unsigned reg, u32 value);
 
 /* One random instruction, with what it takes to make it meaningful (raw.c). */
 void piece_raw(struct maker *m, struct piece *q);
+/* ---- kinds of pieces (gen_system.c, gen_patch.c) ---- */
+
+static inline unsigned maker_room(const struct maker *m)
+{
+    return PIECES - m->p->pieces;
+}
+/* The number that the n-th piece from here will have. */
+static inline unsigned maker_ahead(const struct maker *m, unsigned n)
+{
+    return m->p->pieces + n;
+}
+static inline bool maker_can_ring0(const struct maker *m)
+{
+    return m->p->config.ring == 0 || m->p->config.both;
+}
+/* mov reg, address of a piece + add */
+void piece_mov_address(struct piece *q, unsigned reg, unsigned to, i32 add);
+/* mov dword [at], value */
+void piece_store(struct piece *q, u32 at, u32 value);
+u32 maker_counter(struct maker *m);
+/* dec dword [counter]; jnz to */
+void piece_loop_tail(struct piece *q, u32 counter, unsigned to);
+void add_raw(struct maker *m);
+/* A function, jumped over. Returns its number. */
+unsigned add_function(struct maker *m);
+void add_flags(struct maker *m);
+void add_interrupt(struct maker *m);
+void add_system(struct maker *m);
+void add_segment(struct maker *m);
+void add_access_check(struct maker *m);
+void add_cpuid(struct maker *m);
+void add_patch(struct maker *m);
+void add_hole(struct maker *m);
+void add_copied(struct maker *m);
+void add_jit(struct maker *m);
+
 /* Somewhere to access `size` bytes: mostly good. */
 u32 draw_target(struct maker *m, unsigned size);
 /* Good for loads and stores, whatever the program does. */

@@ -15,7 +15,14 @@ struct subject;
 struct subject *subject_create(bool translated);
 void subject_destroy(struct subject *s);
 const u32 *subject_features(const struct subject *s);
-struct vcpu *subject_cpu(struct subject *s);
+struct vcpu *subject_cpu(const struct subject *s);
+/* The memory of parts[part], and what the device has seen. */
+const u8 *subject_memory(const struct subject *s, unsigned part);
+struct notes {
+    u64 digest;
+    unsigned count;
+};
+struct notes subject_notes(const struct subject *s);
 
 enum ending {
     ENDED,     /* it said so */

@@ -25,6 +25,7 @@
 #include "cpu/mem.h"
 #include "cpu/seg.h"
 #include "cpu/vcpu.h"
+#include "descriptors.h"
 
 #define RIG_RAM MIB(16)
 
@@ -37,13 +38,8 @@ enum {
     RIG_TABLES = 0x8000,
 };
 
-/* Selectors of rig_protected()'s GDT. */
+/* Selectors of rig_protected()'s GDT, beside those of descriptors.h. */
 enum {
-    SEL_CODE0 = 0x08,
-    SEL_DATA0 = 0x10,
-    SEL_CODE3 = 0x18 | 3,
-    SEL_DATA3 = 0x20 | 3,
-    SEL_TSS = 0x28,
     SEL_TSS2 = 0x30,
     SEL_GATE = 0x38,
     SEL_CONFORMING = 0x40,
@@ -196,13 +192,6 @@ static inline u64 peek64(struct rig *r, u64 pa)
 
 /* ---- descriptors ---- */
 
-/* attr as in enum seg_attr. */
-static inline u64 make_desc(u32 base, u32 limit, unsigned attr)
-{
-    return (u64)(limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)attr << 40 |
-           (u64)(limit >> 16 & 0xf) << 48 | (u64)(base >> 24) << 56;
-}
-
 enum {
     D_CODE = SEG_PRESENT | SEG_S | SEG_CODE | SEG_WRITABLE,
     D_DATA = SEG_PRESENT | SEG_S | SEG_WRITABLE,
@@ -223,13 +212,6 @@ static inline void set_desc(struct rig *r, u16 sel, u64 desc)
 static inline u64 get_desc(struct rig *r, u16 sel)
 {
     return peek64(r, RIG_GDT + (sel & ~7u));
-}
-
-/* A gate of any type: interrupt, trap, call (with parameter count), task. */
-static inline u64 make_gate(u16 sel, u32 offset, unsigned type, unsigned dpl, unsigned params)
-{
-    return (u64)(offset & 0xffff) | (u64)sel << 16 | (u64)params << 32 |
-           (u64)(type | dpl << 5 | SEG_PRESENT) << 40 | (u64)(offset >> 16) << 48;
 }
 
 static inline void set_gate(struct rig *r, unsigned vector, u64 gate)
