@@ -182,6 +182,49 @@ def ipxe_cd_starts(context):
         guest.wait_screen(r"iPXE 1\.\d+", 60)
 
 
+# ---- FreeDOS
+
+FREEDOS_SIZES = ["160K", "180K", "320K", "360K", "720K", "1200K", "1.4MB"]
+
+
+def freedos_floppy(context, size):
+    path = context.file("freedos", f"freedos.boot.disk.{size}.img")
+    if not os.path.exists(path):
+        raise Skip(f"{path} is not there: docs/guests.md")
+    return path
+
+
+@boot_test()
+def freedos_boots_from_floppies_of_every_size(context):
+    for size in FREEDOS_SIZES:
+        floppy = freedos_floppy(context, size)
+        with context.boot("-m", "16M", "-drive", f"file={floppy},if=floppy,format=raw,snapshot=on",
+                          "-boot", "a") as guest:
+            guest.wait_screen(r"A:\\>", 60)
+            guest.type_keys("echo six times seven >x.txt\n")
+            time.sleep(0.5)
+            guest.type_keys("type x.txt\n")
+            guest.wait_screen(r"\n *six times seven", 30)
+
+
+@boot_test()
+def freedos_boots_from_a_cd(context):
+    """By floppy emulation (El Torito): drive A: is the picture of a floppy on the CD."""
+    if not shutil.which("xorrisofs"):
+        raise Skip("xorriso is not installed: scripts/setup")
+    floppy = freedos_floppy(context, "1.4MB")
+    with tempfile.TemporaryDirectory() as folder:
+        cd = os.path.join(folder, "cd.iso")
+        subprocess.run(["xorrisofs", "-quiet", "-b", os.path.basename(floppy), "-c", "boot.cat",
+                        "-o", cd, floppy], check=True, stderr=subprocess.DEVNULL)
+        with context.boot("-m", "16M", "-cdrom", cd, "-boot", "d") as guest:
+            guest.wait_screen(r"A:\\>", 60)
+            guest.type_keys("type readme.txt\n")
+            guest.wait_screen(r"FreeDOS", 30)
+            guest.type_keys("echo $(no) >x.txt\n")
+            guest.wait_screen(r"[Ww]rite.protect|Access denied", 30)
+
+
 # ---- Linux
 
 def linux(context, kernel, *more, append="", busybox="busybox-i386", added=()):
