@@ -58,21 +58,24 @@ static void touch(struct vcpu *v, const struct place *p, unsigned size)
     }
 }
 
+/* A write to what is not RAM. ROM and unclaimed addresses ignore it. */
+static void write_beyond_ram(struct vcpu *v, const struct place *p, u64 value, unsigned size)
+{
+    if (p->kind != PHYS_MMIO)
+        return;
+    fpu_put_away(v);
+    v->mmio_accesses++;
+    v->hooks.mmio_write(v->hooks.opaque, p->pa, value & mask64(size * 8), size);
+}
+
 static void write_place(struct vcpu *v, const struct place *p, u64 value, unsigned size)
 {
-    switch (p->kind) {
-    case PHYS_RAM:
-        touch(v, p, size);
-        store_piece(p->hp, value, size);
-        break;
-    case PHYS_MMIO:
-        fpu_put_away(v);
-        v->mmio_accesses++;
-        v->hooks.mmio_write(v->hooks.opaque, p->pa, value & mask64(size * 8), size);
-        break;
-    case PHYS_ROM:
-    case PHYS_NONE: break;
+    if (p->kind != PHYS_RAM) {
+        write_beyond_ram(v, p, value, size);
+        return;
     }
+    touch(v, p, size);
+    store_piece(p->hp, value, size);
 }
 
 /* ---- crossing, alignment, breakpoints ---- */
@@ -207,7 +210,7 @@ static void write_block(struct vcpu *v, const struct place *p, const u8 *from, u
     for (unsigned at = 0, n; at < size; at += n) {
         n = size - at < 8 ? size - at : 8;
         struct place piece = {.kind = p->kind, .pa = p->pa + at};
-        write_place(v, &piece, load_piece(from + at, n), n);
+        write_beyond_ram(v, &piece, load_piece(from + at, n), n);
     }
 }
 
