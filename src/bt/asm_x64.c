@@ -36,7 +36,7 @@ enum opcode_bytes {
     OPC_GROUP15 = 0xae,
 };
 enum group2 { G2_SHL = 4, G2_SHR };
-enum group15 { G15_RDGSBASE = 1 };
+enum group15 { G15_RDGSBASE = 1, G15_WRGSBASE = 3 };
 
 void asm_init(struct asm_buf *a, u8 *at, size_t size, i64 delta)
 {
@@ -260,6 +260,11 @@ void asm_not(struct asm_buf *a, unsigned reg)
 void asm_rdgsbase(struct asm_buf *a, unsigned reg)
 {
     asm_rr(a, OPC_GROUP15 | X64_0F | X64_F3 | X64_W, G15_RDGSBASE, reg);
+}
+
+void asm_wrgsbase(struct asm_buf *a, unsigned reg)
+{
+    asm_rr(a, OPC_GROUP15 | X64_0F | X64_F3 | X64_W, G15_WRGSBASE, reg);
 }
 
 void asm_push(struct asm_buf *a, unsigned reg)

@@ -137,6 +137,20 @@ void asm_rr(struct asm_buf *a, u32 op, unsigned reg, unsigned rm);
  * exist here. */
 void asm_rm(struct asm_buf *a, u32 op, unsigned reg, struct x64_mem m);
 
+/* 64-bit moves: from memory, to memory, from a register. */
+static inline void asm_load64(struct asm_buf *a, unsigned reg, struct x64_mem m)
+{
+    asm_rm(a, XO_MOV_LOAD | X64_W, reg, m);
+}
+static inline void asm_store64(struct asm_buf *a, unsigned reg, struct x64_mem m)
+{
+    asm_rm(a, XO_MOV_STORE | X64_W, reg, m);
+}
+static inline void asm_copy64(struct asm_buf *a, unsigned to, unsigned from)
+{
+    asm_rr(a, XO_MOV_STORE | X64_W, from, to);
+}
+
 /* mov r32, imm32 (zero-extends); mov r64, imm64. */
 void asm_mov_imm32(struct asm_buf *a, unsigned reg, u32 imm);
 void asm_mov_imm64(struct asm_buf *a, unsigned reg, u64 imm);
@@ -171,6 +185,8 @@ void asm_shlx(struct asm_buf *a, unsigned dst, unsigned src, unsigned count);
 void asm_shrx(struct asm_buf *a, unsigned dst, unsigned src, unsigned count);
 /* rdgsbase r64 */
 void asm_rdgsbase(struct asm_buf *a, unsigned reg);
+/* wrgsbase r64 */
+void asm_wrgsbase(struct asm_buf *a, unsigned reg);
 void asm_push(struct asm_buf *a, unsigned reg);
 void asm_pop(struct asm_buf *a, unsigned reg);
 void asm_ret(struct asm_buf *a);

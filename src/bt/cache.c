@@ -109,6 +109,7 @@ static void start_keys_again(struct vcpu *v)
     fpu_put_away(v);
     memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
     memset(bt->key, 0, sizeof bt->key);
+    vcpu_forget_rings(v);
     for (unsigned i = 0; i < bt->count; i++)
         tcode_unlink_exits(bt, bt->codes[i]); /* guards compare keys */
     bt->last_key = 0;

@@ -57,16 +57,25 @@ static const u8 *go_to_next(struct vcpu *v, const struct tcode *t, const struct 
     return t->entry + t->at[ci->index + 1];
 }
 
-static void execute(struct vcpu *v, const struct cached_insn *ci)
+/* Returns the mode before. */
+static u32 execute(struct vcpu *v, const struct cached_insn *ci)
 {
+    u32 mode = v->mode;
     v->at = NULL;
     v->rip = ci->rip;
     ci->exec(v, &ci->in);
+    return mode;
 }
 
-static const u8 *go_on(struct vcpu *v, const struct tcode *t, const struct cached_insn *ci)
+static const u8 *go_on(struct vcpu *v, const struct tcode *t, const struct cached_insn *ci,
+                       u32 mode_before)
 {
-    return ci->fn == uop_exec_end ? go_to_rip(v) : go_to_next(v, t, ci);
+    if (ci->fn != uop_exec_end)
+        return go_to_next(v, t, ci);
+    const u8 *to = go_to_rip(v);
+    if (to && (ci->in.op == OP_SYSENTER || ci->in.op == OP_SYSEXIT))
+        ring_changed(v, mode_before);
+    return to;
 }
 
 const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place)
@@ -77,8 +86,8 @@ const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place)
     bt_of(v)->stats.io += ci->in.op == OP_IN || ci->in.op == OP_OUT;
     const struct tcode *t = insn_block(ci)->code;
     x87_settle(v);
-    execute(v, ci);
-    return go_on(v, t, ci);
+    u32 mode = execute(v, ci);
+    return go_on(v, t, ci, mode);
 }
 
 static const u8 *execute_at(struct vcpu *v, const u8 *host)
@@ -87,8 +96,8 @@ static const u8 *execute_at(struct vcpu *v, const u8 *host)
     unsigned n = tcode_insn_at(t, host);
     const struct cached_insn *ci = &t->b->insn[n];
     x87_catch_up(v, t, n);
-    execute(v, ci);
-    return go_on(v, t, ci);
+    u32 mode = execute(v, ci);
+    return go_on(v, t, ci, mode);
 }
 
 /* `back` follows the call, which is inside its instruction's code. */
@@ -187,10 +196,10 @@ const u8 *callout_trap(struct vcpu *v, const u8 *where)
     bt->trap_address = 0;
     count_trap(v, t, n, in_window);
     x87_catch_up(v, t, n);
-    execute(v, ci);
+    u32 mode = execute(v, ci);
     if (in_window)
         fill(v, t, n, address);
-    return go_on(v, t, ci);
+    return go_on(v, t, ci, mode);
 }
 
 /* The first FPU instruction of a translation found the registers not live, or errors unmasked. */
@@ -202,6 +211,16 @@ const u8 *callout_fpu(struct vcpu *v, const u8 *back, u64 place)
         fpu_make_live(v);
     if (LIKELY(!v->fpu_unmasked))
         return back;
+    bt_of(v)->interpret = true;
+    return leave(v, ci->rip);
+}
+
+/* The first access through FS or GS found a limit: blocks are translated for segments without. */
+const u8 *callout_seg(struct vcpu *v, const u8 *back, u64 place)
+{
+    (void)back;
+    const struct cached_insn *ci = (const void *)(v->interp->arena + place);
+    x87_catch_up(v, insn_block(ci)->code, ci->index);
     bt_of(v)->interpret = true;
     return leave(v, ci->rip);
 }

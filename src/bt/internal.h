@@ -77,17 +77,19 @@ struct tkey {
 #define ACCESS_SIZES 7 /* 1, 2, 4, 8, 10, 16, 32 */
 
 struct thunks {
-    const u8 *enter;         /* (vcpu, host code): the way in for C */
-    const u8 *leave;         /* the way out; RAX is what `enter` returns */
-    const u8 *link;          /* called by an exit's stub */
-    const u8 *exit;          /* to the run loop; R8 is the guest address */
-    const u8 *jump;          /* R8 is the guest address: through the table of jumps */
-    const u8 *find;          /* the same, called: R10 is its entry; see xl_flow.c */
-    const u8 *callout, *fpu; /* called with R8 = an instruction's place in the arena */
-    const u8 *trap;          /* R9 = where the host trapped */
-    const u8 *slow;          /* called: the instruction, by the interpreter's function */
+    const u8 *enter;               /* (vcpu, host code): the way in for C */
+    const u8 *leave;               /* the way out; RAX is what `enter` returns */
+    const u8 *link;                /* called by an exit's stub */
+    const u8 *exit;                /* to the run loop; R8 is the guest address */
+    const u8 *jump;                /* R8 is the guest address: through the table of jumps */
+    const u8 *find;                /* the same, called: R10 is its entry; see xl_flow.c */
+    const u8 *callout, *fpu, *seg; /* called with R8 = an instruction's place in the arena */
+    const u8 *trap;                /* R9 = where the host trapped */
+    const u8 *slow;                /* called: the instruction, by the interpreter's function */
     /* Called, and go to `slow` where there is more to be done than usual: thunk_sys.c. */
     const u8 *cli, *sti, *pushf, *popf, *rdtsc, *rdtsc_user, *stac, *clac, *clac_if_smap;
+    /* The same: ring.c. [CPL 3][register]: R8 is the selector. */
+    const u8 *load[2][SEG_COUNT], *sysenter, *sysexit;
     /* R8 from linear to host address, by view and write */
     const u8 *access[TLB_VIEWS][2][ACCESS_SIZES];
     const u8 *find_end, *jump_end, *end; /* of their code */
@@ -143,6 +145,8 @@ static inline bool bt_events(struct vcpu *v)
 void thunks_make(struct bt *bt);
 /* Those of thunk_sys.c, at a. */
 void thunks_make_sys(struct asm_buf *a, struct thunks *t);
+/* Those of ring.c. */
+void thunks_make_ring(struct asm_buf *a, struct thunks *t);
 /* What the translation of b may call and jump to, for the verifier. Returns how many. */
 unsigned thunks_verify_targets(const struct bt *bt, const struct block *b,
                                struct verify_target target[VERIFY_TARGETS]);
@@ -209,6 +213,12 @@ void x87_catch_up(struct vcpu *v, const struct tcode *t, unsigned n);
  * addresses in the window at gs, become the guest's again. @asyncsignalsafe */
 bool xl_string_trapped(const u8 *host, u64 gs, u64 *rsi, u64 *rdi);
 
+/* ---- ring.c ---- */
+
+/* SYSENTER or SYSEXIT has been executed in mode `from`, and all that follows from it been brought
+ * up to date. */
+void ring_changed(struct vcpu *v, u32 from);
+
 /* ---- run.c ---- */
 
 /* Before translated code is looked for. */
@@ -237,5 +247,6 @@ const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place);
 const u8 *callout_slow(struct vcpu *v, const u8 *back);
 const u8 *callout_trap(struct vcpu *v, const u8 *where);
 const u8 *callout_fpu(struct vcpu *v, const u8 *back, u64 place);
+const u8 *callout_seg(struct vcpu *v, const u8 *back, u64 place);
 
 #endif

@@ -16,16 +16,6 @@ _Static_assert(TLB_BITS == 10, "HR_C22 is 32 less this");
 
 static const unsigned pushed[] = {X64_RBX, X64_RBP, X64_R12, X64_R13, X64_R14, X64_R15};
 
-static void load64r(struct asm_buf *a, unsigned reg, struct x64_mem m)
-{
-    asm_rm(a, XO_MOV_LOAD | X64_W, reg, m);
-}
-
-static void store64r(struct asm_buf *a, unsigned reg, struct x64_mem m)
-{
-    asm_rm(a, XO_MOV_STORE | X64_W, reg, m);
-}
-
 static struct x64_mem gpr_slot(unsigned gpr)
 {
     return x64_at(HR_VCPU, (i32)(offsetof(struct vcpu, gpr) + gpr * 8));
@@ -35,7 +25,7 @@ static struct x64_mem gpr_slot(unsigned gpr)
 static void put_spill(struct asm_buf *a)
 {
     for (unsigned g = 0; g < 8; g++)
-        store64r(a, host_gpr(g), gpr_slot(g));
+        asm_store64(a, host_gpr(g), gpr_slot(g));
     asm_lahf_seto(a);
     asm_rm(a, XO_MOV_STORE | X64_66, X64_RAX, VCPU(oszapc));
 }
@@ -62,8 +52,8 @@ static void make_enter(struct asm_buf *a, struct thunks *t)
     t->enter = asm_here(a);
     for (unsigned i = 0; i < ARRAY_LEN(pushed); i++)
         asm_push(a, pushed[i]);
-    asm_rr(a, XO_MOV_STORE | X64_W, X64_RDI, HR_VCPU);
-    asm_rr(a, XO_MOV_STORE | X64_W, X64_RSI, HR_T0);
+    asm_copy64(a, HR_VCPU, X64_RDI);
+    asm_copy64(a, HR_T0, X64_RSI);
     asm_mov_imm32(a, HR_C22, 22);
     asm_mov_imm32(a, HR_C12, PAGE_SHIFT);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(events));
@@ -87,12 +77,12 @@ static void make_exits(struct asm_buf *a, struct thunks *t)
     t->link = asm_here(a);
     asm_pop(a, HR_T0);
     put_spill(a);
-    asm_rr(a, XO_MOV_STORE | X64_W, HR_T0, X64_RAX);
+    asm_copy64(a, X64_RAX, HR_T0);
     asm_jmp(a, t->leave);
 
     t->exit = asm_here(a);
     put_spill(a);
-    store64r(a, HR_T0, VCPU(rip));
+    asm_store64(a, HR_T0, VCPU(rip));
     asm_rr(a, XO_XOR, X64_RAX, X64_RAX);
     asm_jmp(a, t->leave);
 }
@@ -104,7 +94,7 @@ static void make_exits(struct asm_buf *a, struct thunks *t)
  * beginning (run.c). */
 static void put_find(struct asm_buf *a, u8 *out[2])
 {
-    asm_rr(a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
+    asm_copy64(a, HR_T3, X64_RCX);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(events));
     asm_vex_rm(a, (struct x64_vex){.opcode = 0xf5, .map = 2, .pp = 2}, X64_RCX, X64_RCX,
                VCPU(event_mask)); /* pext: 0 only if none of the mask's bits is set */
@@ -116,24 +106,24 @@ static void put_find(struct asm_buf *a, u8 *out[2])
     asm_rm(a, XO_LEA, HR_T1, x64_indexed(HR_T1, HR_T0, 1, 0));
     asm_rm(a, XO_LEA, HR_T1, x64_indexed(HR_T1, HR_T2, 1, 0));
     asm_rr(a, XO_MOVZX16, HR_T1, HR_T1);
-    load64r(a, HR_T2, VCPU(jumps));
+    asm_load64(a, HR_T2, VCPU(jumps));
     asm_rm(a, XO_LEA | X64_W, HR_T1, x64_indexed(HR_T1, HR_T1, 1, 0));
     asm_rm(a, XO_LEA | X64_W, HR_T2, x64_indexed(HR_T2, HR_T1, 8, 0));
-    load64r(a, X64_RCX, x64_at(HR_T2, offsetof(struct tjump, ntag)));
-    load64r(a, HR_T1, VCPU(code_key));
+    asm_load64(a, X64_RCX, x64_at(HR_T2, offsetof(struct tjump, ntag)));
+    asm_load64(a, HR_T1, VCPU(code_key));
     asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(X64_RCX, HR_T0, 1, 0));
     asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 0));
     u8 *hit = asm_jrcxz(a);
     out[1] = asm_jmp(a, NULL);
     asm_short_here(a, hit);
-    asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_copy64(a, X64_RCX, HR_T3);
 }
 
 static void put_out(struct asm_buf *a, const struct thunks *t, u8 *out[2], bool called)
 {
     asm_rel32_here(a, out[0]);
     asm_rel32_here(a, out[1]);
-    asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_copy64(a, X64_RCX, HR_T3);
     if (called)
         asm_pop(a, HR_T1); /* the return address */
     asm_jmp(a, t->exit);
@@ -163,7 +153,7 @@ static void put_tail(struct asm_buf *a, const struct thunks *t)
     asm_pop(a, X64_RCX);
     asm_jmp(a, t->leave);
     asm_short_here(a, on);
-    store64r(a, X64_RAX, x64_at(X64_RSP, 0));
+    asm_store64(a, X64_RAX, x64_at(X64_RSP, 0));
     put_reload(a);
     asm_ret(a);
 }
@@ -173,8 +163,8 @@ static const u8 *make_door(struct asm_buf *a, const struct thunks *t, const void
 {
     const u8 *start = asm_here(a);
     put_spill(a);
-    asm_rr(a, XO_MOV_STORE | X64_W, HR_VCPU, X64_RDI);
-    load64r(a, X64_RSI, x64_at(X64_RSP, 0));
+    asm_copy64(a, X64_RDI, HR_VCPU);
+    asm_load64(a, X64_RSI, x64_at(X64_RSP, 0));
     asm_rr(a, XO_MOV_STORE, HR_T0, X64_RDX);
     put_call_c(a, fn);
     put_tail(a, t);
@@ -185,6 +175,7 @@ static void make_doors(struct asm_buf *a, struct thunks *t)
 {
     t->callout = make_door(a, t, (const void *)callout_insn);
     t->fpu = make_door(a, t, (const void *)callout_fpu);
+    t->seg = make_door(a, t, (const void *)callout_seg);
     /* A trap has no return address yet: it takes where it happened for one. */
     t->trap = asm_here(a);
     asm_push(a, HR_T1);
@@ -224,16 +215,16 @@ static const u8 *make_access(struct asm_buf *a, bool write, unsigned size, unsig
     asm_shlx(a, HR_T1, HR_T1, HR_C12);
     asm_rm(a, XO_LEA, HR_T2, x64_indexed(X64_NONE, HR_T2, 8, 0));
     asm_not(a, HR_T1);
-    asm_rr(a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
+    asm_copy64(a, HR_T3, X64_RCX);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, x64_indexed(HR_VCPU, HR_T2, 8, table + tag));
     asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 1));
     u8 *hit = asm_jrcxz(a);
-    asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_copy64(a, X64_RCX, HR_T3);
     asm_jmp(a, slow);
     asm_short_here(a, hit);
-    asm_rr(a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
-    load64r(a, HR_T1,
-            x64_indexed(HR_VCPU, HR_T2, 8, table + (i32)offsetof(struct tlb_entry, addend)));
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_load64(a, HR_T1,
+               x64_indexed(HR_VCPU, HR_T2, 8, table + (i32)offsetof(struct tlb_entry, addend)));
     asm_rm(a, XO_LEA | X64_W, HR_T0, x64_indexed(HR_T0, HR_T1, 1, 0));
     asm_ret(a);
     return start;
@@ -250,6 +241,7 @@ void thunks_make(struct bt *bt)
     make_doors(&a, t);
     t->slow = make_door(&a, t, (const void *)callout_slow);
     thunks_make_sys(&a, t);
+    thunks_make_ring(&a, t);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned write = 0; write < 2; write++) {
             for (unsigned i = 0; i < ACCESS_SIZES; i++)
@@ -270,7 +262,10 @@ unsigned thunks_verify_targets(const struct bt *bt, const struct block *b,
         {.at = t->link, .kind = VERIFY_CALL},
         {.at = t->callout, .kind = VERIFY_CALL},
         {.at = t->fpu, .kind = VERIFY_CALL},
+        {.at = t->seg, .kind = VERIFY_CALL},
         {.at = t->slow, .kind = VERIFY_CALL},
+        {.at = t->sysenter, .kind = VERIFY_CALL},
+        {.at = t->sysexit, .kind = VERIFY_CALL},
         {.at = t->cli, .kind = VERIFY_CALL},
         {.at = t->sti, .kind = VERIFY_CALL},
         {.at = t->popf, .kind = VERIFY_CALL},
@@ -285,10 +280,15 @@ unsigned thunks_verify_targets(const struct bt *bt, const struct block *b,
         {.at = t->jump, .kind = VERIFY_JUMP},
     };
     unsigned n = 0;
-    _Static_assert(ARRAY_LEN(fixed) + TLB_VIEWS * 2 * ACCESS_SIZES <= VERIFY_TARGETS,
+    _Static_assert(ARRAY_LEN(fixed) + SEG_COUNT + TLB_VIEWS * 2 * ACCESS_SIZES <= VERIFY_TARGETS,
                    "all have room");
     for (; n < ARRAY_LEN(fixed); n++)
         target[n] = fixed[n];
+    for (unsigned seg = 0; seg < SEG_COUNT; seg++) {
+        const u8 *load = t->load[(b->mode & MODE_CPL) == 3][seg];
+        if (load)
+            target[n++] = (struct verify_target){.at = load, .kind = VERIFY_CALL};
+    }
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         if (((b->mode & MODE_CPL) == 3) != (view == TLB_USER))
             continue;

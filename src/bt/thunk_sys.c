@@ -16,21 +16,6 @@
 /* MOVZX r32, AH cannot be encoded for R8 to R15. */
 #define AH_SHIFT 8
 
-static void load_field(struct asm_buf *a, unsigned reg, struct x64_mem m)
-{
-    asm_rm(a, XO_MOV_LOAD | X64_W, reg, m);
-}
-
-static void store_field(struct asm_buf *a, unsigned reg, struct x64_mem m)
-{
-    asm_rm(a, XO_MOV_STORE | X64_W, reg, m);
-}
-
-static void copy_reg(struct asm_buf *a, unsigned to, unsigned from)
-{
-    asm_rr(a, XO_MOV_STORE | X64_W, from, to);
-}
-
 /* Clears a bit of rflags, or sets it. Destroys HR_T0 and HR_T1. */
 static void put_flag(struct asm_buf *a, u32 flag, bool on)
 {
@@ -55,13 +40,13 @@ static const u8 *make_cli(struct asm_buf *a)
 static const u8 *make_sti(struct asm_buf *a, const u8 *slow)
 {
     const u8 *start = asm_here(a);
-    copy_reg(a, HR_T3, X64_RCX);
+    asm_copy64(a, HR_T3, X64_RCX);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(events));
     u8 *quiet = asm_jrcxz(a);
-    copy_reg(a, X64_RCX, HR_T3);
+    asm_copy64(a, X64_RCX, HR_T3);
     asm_jmp(a, slow);
     asm_short_here(a, quiet);
-    copy_reg(a, X64_RCX, HR_T3);
+    asm_copy64(a, X64_RCX, HR_T3);
     asm_mov_mem_imm32(a, VCPU(event_mask), UINT32_MAX);
     put_flag(a, FLAG_IF, true);
     asm_ret(a);
@@ -72,7 +57,7 @@ static const u8 *make_sti(struct asm_buf *a, const u8 *slow)
 static const u8 *make_pushf(struct asm_buf *a)
 {
     const u8 *start = asm_here(a);
-    copy_reg(a, HR_T3, X64_RAX);
+    asm_copy64(a, HR_T3, X64_RAX);
     asm_lahf_seto(a);
     asm_rr(a, XO_MOVZX16, HR_T1, X64_RAX);
     asm_rr(a, XO_MOVZX8, HR_T2, X64_RAX);
@@ -82,7 +67,7 @@ static const u8 *make_pushf(struct asm_buf *a)
     asm_rm(a, XO_OR, HR_T2, VCPU(rflags));
     asm_alu_imm(a, XG_AND, HR_T2, ~(u32)(FLAG_VM | FLAG_RF));
     asm_restore_flags(a);
-    copy_reg(a, X64_RAX, HR_T3);
+    asm_copy64(a, X64_RAX, HR_T3);
     asm_ret(a);
     return start;
 }
@@ -108,14 +93,14 @@ static const u8 *make_popf(struct asm_buf *a, const u8 *slow)
     asm_short_here(a, closed);
     asm_rr(a, XO_OR, HR_T1, HR_T2);
     asm_rm(a, XO_MOV_STORE, HR_T1, VCPU(rflags));
-    copy_reg(a, HR_T3, X64_RAX);
+    asm_copy64(a, HR_T3, X64_RAX);
     asm_rr(a, XO_MOV_LOAD, X64_RAX, HR_T0);
     asm_shr_imm(a, HR_T0, FLAG_OF_SHIFT);
     asm_alu_imm(a, XG_AND, HR_T0, OSZAPC_OF);
     asm_shl_imm(a, X64_RAX, AH_SHIFT);
     asm_rr(a, XO_OR, X64_RAX, HR_T0);
     asm_restore_flags(a);
-    copy_reg(a, X64_RAX, HR_T3);
+    asm_copy64(a, X64_RAX, HR_T3);
     asm_ret(a);
     asm_rel32_here(a, odd);
     asm_rel32_here(a, due);
@@ -133,7 +118,7 @@ static const u8 *make_rdtsc(struct asm_buf *a)
     asm_bytes(a, rdtsc, sizeof rdtsc);
     asm_mov_imm32(a, HR_T1, 32);
     asm_vex_rr(a, shlx64, X64_RDX, HR_T1, X64_RDX);
-    load_field(a, HR_T0, VCPU(tsc_offset));
+    asm_load64(a, HR_T0, VCPU(tsc_offset));
     asm_rm(a, XO_LEA | X64_W, X64_RAX, x64_indexed(X64_RAX, X64_RDX, 1, 0));
     asm_rm(a, XO_LEA | X64_W, X64_RAX, x64_indexed(X64_RAX, HR_T0, 1, 0));
     asm_vex_rr(a, shrx64, X64_RDX, HR_T1, X64_RAX);
@@ -146,15 +131,15 @@ static const u8 *make_rdtsc(struct asm_buf *a)
 static const u8 *make_cr4_switch(struct asm_buf *a, u32 bit, const u8 *clear, const u8 *set)
 {
     const u8 *start = asm_here(a);
-    copy_reg(a, HR_T3, X64_RCX);
+    asm_copy64(a, HR_T3, X64_RCX);
     asm_mov_imm32(a, HR_T1, bit);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(cr4));
     asm_pext(a, X64_RCX, X64_RCX, HR_T1);
     u8 *is_clear = asm_jrcxz(a);
-    copy_reg(a, X64_RCX, HR_T3);
+    asm_copy64(a, X64_RCX, HR_T3);
     asm_jmp(a, set);
     asm_short_here(a, is_clear);
-    copy_reg(a, X64_RCX, HR_T3);
+    asm_copy64(a, X64_RCX, HR_T3);
     asm_jmp(a, clear);
     return start;
 }
@@ -163,10 +148,10 @@ static const u8 *make_cr4_switch(struct asm_buf *a, u32 bit, const u8 *clear, co
 static const u8 *make_ac(struct asm_buf *a, bool on)
 {
     const u8 *start = asm_here(a);
-    load_field(a, HR_T0, VCPU(code_key));
-    load_field(a, HR_T1, VCPU(code_key_smap));
-    store_field(a, HR_T0, VCPU(code_key_smap));
-    store_field(a, HR_T1, VCPU(code_key));
+    asm_load64(a, HR_T0, VCPU(code_key));
+    asm_load64(a, HR_T1, VCPU(code_key_smap));
+    asm_store64(a, HR_T0, VCPU(code_key_smap));
+    asm_store64(a, HR_T1, VCPU(code_key));
     asm_rm(a, XO_MOV_LOAD, HR_T0, VCPU(mode));
     asm_rm(a, XO_LEA, HR_T0, x64_at(HR_T0, on ? -MODE_SMAP : MODE_SMAP));
     asm_rm(a, XO_MOV_STORE, HR_T0, VCPU(mode));

@@ -18,6 +18,7 @@ static void put_callout(struct xl *x, const struct cached_insn *ci)
     xl_x87_flush(x);
     asm_mov_imm32(&x->a, HR_T0, (u32)xl_place(x, ci));
     asm_call(&x->a, x->bt->thunk.callout);
+    x->unlimited = 0; /* it may have loaded a segment register */
     x->bt->stats.callout_insns++;
 }
 

@@ -44,8 +44,6 @@ struct windows {
     unsigned settles;
     /* The TLB has changed since the window was looked at; [1]: user code's. */
     bool stale[2];
-    u8 settled; /* 1 or 2: nothing to do at CPL 0..2, or at CPL 3 */
-    u64 gs;     /* GS base as set */
     u64 clock, promote_after;
     struct window_stats stats;
 };
@@ -58,24 +56,24 @@ const struct window_stats *windows_stats(const struct windows *ws)
 static void set_gs(struct windows *ws, const struct window *w)
 {
     u64 base = (u64)(uintptr_t)w->base;
-    if (ws->gs != base)
+    if (ws->v->window != base)
         __asm__ volatile("wrgsbase %0" : : "r"(base));
-    ws->gs = base;
+    ws->v->window = base;
 }
 
 void windows_bind(struct windows *ws)
 {
-    __asm__ volatile("wrgsbase %0" : : "r"(ws->gs));
+    __asm__ volatile("wrgsbase %0" : : "r"(ws->v->window));
 }
 
 u64 windows_gs(const struct windows *ws)
 {
-    return ws->gs;
+    return ws->v->window;
 }
 
 bool windows_has(const struct windows *ws, u64 at)
 {
-    return ws->gs && at - ws->gs < WINDOW_BYTES;
+    return ws->v->window && at - ws->v->window < WINDOW_BYTES;
 }
 
 /* ---- address spaces ---- */
@@ -140,6 +138,7 @@ static void promote(struct windows *ws, struct space *s)
         ws->owner[s->w - ws->window] = s;
     }
     s->cycles = s->cost = 0;
+    vcpu_forget_rings(ws->v);
     ws->stats.promotions++;
 }
 
@@ -148,6 +147,7 @@ static void promote(struct windows *ws, struct space *s)
 static void demote(struct windows *ws, struct space *s)
 {
     window_empty(s->w);
+    vcpu_forget_rings(ws->v);
     if (s == &ws->kernel)
         s->w = NULL;
     else
@@ -213,9 +213,9 @@ void windows_settle(struct windows *ws)
 {
     struct vcpu *v = ws->v;
     bool user = v->cpl == 3;
-    if (LIKELY(ws->settled == 1 + user))
+    if (LIKELY(v->window_settled == 1 + user))
         return;
-    if (UNLIKELY(ws->settles++ % 32 == 0))
+    if (UNLIKELY(ws->settles++ % 4 == 0))
         end_round(ws);
     struct space *s = current_space(ws, user);
     if (s->w && ws->stale[user])
@@ -223,7 +223,7 @@ void windows_settle(struct windows *ws)
     else if (!s->w)
         consider(ws, s);
     ws->stale[user] = false;
-    ws->settled = s->w ? (u8)(1 + user) : 0; /* without one it is considered time and again */
+    v->window_settled = s->w ? (u8)(1 + user) : 0; /* without one it is considered time and again */
     if (s->w) {
         set_gs(ws, s->w);
         if (user)
@@ -232,6 +232,7 @@ void windows_settle(struct windows *ws)
     u32 extra = s->w && (v->cr0 & CR0_PG) ? MODE_WINDOW : 0;
     if (v->window_mode[user] != extra) {
         v->window_mode[user] = extra;
+        vcpu_forget_rings(v);
         vcpu_mode_changed(v);
     }
 }
@@ -264,7 +265,8 @@ static void map_changed(struct vcpu *v, enum map_change what, u64 where)
             ws->window[i].doubted |= what == MAP_ALL;
         ws->kernel_window.doubted |= what == MAP_ALL;
         ws->stale[0] = ws->stale[1] = true;
-        ws->settled = 0;
+        v->window_settled = 0;
+        vcpu_forget_rings(v);
     }
 }
 
@@ -288,9 +290,9 @@ int windows_fill(struct windows *ws, u64 at)
 {
     bool user = ws->v->cpl == 3;
     struct space *s = user ? ws->now : &ws->kernel;
-    u64 la = at - ws->gs;
-    if (!s || !s->w || ws->settled != 1 + user || la > UINT32_MAX ||
-        ws->gs != (u64)(uintptr_t)s->w->base)
+    u64 la = at - ws->v->window;
+    if (!s || !s->w || ws->v->window_settled != 1 + user || la > UINT32_MAX ||
+        ws->v->window != (u64)(uintptr_t)s->w->base)
         return 0;
     make_room(ws, s);
     int pages = window_fill(s->w, (u32)la);

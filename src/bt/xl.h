@@ -21,6 +21,7 @@ struct xl {
     unsigned n;    /* the instruction in hand */
     bool direct;   /* this instruction's accesses go through the window */
     bool fpu_checked;
+    u8 unlimited;               /* by segment register: FS, GS have been seen to have no limit */
     unsigned x87_last, x87_mem; /* instruction whose note is due, from 1; 0: none (x87_track.c) */
 
     /* Jumps to places that come after the code proper. */
@@ -42,10 +43,26 @@ static inline u64 xl_place(const struct xl *x, const struct cached_insn *ci)
     return (u64)((const u8 *)ci - x->v->interp->arena);
 }
 
+/* Moves the guest's stack pointer. */
+static inline void xl_adjust_sp(struct xl *x, i32 by)
+{
+    asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, by));
+}
+
+/* Leaves the instruction to C unless RCX is 0. RCX itself is in HR_T3, and comes back. */
+static inline void xl_put_slow_unless_zero(struct xl *x)
+{
+    u8 *zero = asm_jrcxz(&x->a);
+    asm_copy64(&x->a, X64_RCX, HR_T3);
+    asm_call(&x->a, x->bt->thunk.slow);
+    asm_short_here(&x->a, zero);
+    asm_copy64(&x->a, X64_RCX, HR_T3);
+}
+
 /* ---- xl_mem.c ---- */
 
 /* The memory operand is one that translated code reaches. */
-bool xl_mem_ok(const struct xl *x, const struct insn *in);
+bool xl_mem_ok(const struct insn *in);
 /* HR_T0 = effective address, or linear address. */
 void xl_put_ea(struct xl *x, const struct insn *in);
 void xl_put_la(struct xl *x, const struct insn *in);
@@ -56,8 +73,8 @@ struct x64_mem xl_mem(struct xl *x, const struct insn *in, unsigned size, bool w
 struct x64_mem xl_stack_mem(struct xl *x, unsigned gpr, i32 offset, unsigned size, bool write);
 /* And at a register in a segment. */
 struct x64_mem xl_string_mem(struct xl *x, unsigned seg, unsigned gpr, unsigned size, bool write);
-/* The segment is flat, or has a base and no limit. */
-bool xl_seg_ok(const struct xl *x, unsigned seg);
+/* Translated code accesses memory through this segment register. */
+bool xl_seg_ok(unsigned seg);
 
 /* ---- xl_int.c, xl_fpu.c, xl_flow.c ---- */
 

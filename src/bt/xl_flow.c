@@ -45,16 +45,16 @@ void xl_exit_jcc(struct xl *x, enum x64_cc cc, u32 target)
 static void put_guard(struct xl *x, struct texit *e)
 {
     e->guard = asm_here(&x->a);
-    asm_rr(&x->a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
+    asm_copy64(&x->a, HR_T3, X64_RCX);
     asm_rm(&x->a, XO_MOV_LOAD, X64_RCX,
            x64_at(HR_VCPU, (i32)offsetof(struct vcpu, code_key) + (i32)sizeof(u32)));
     asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(X64_RCX, INT32_MAX)); /* a displacement of 32 bits */
     e->guard_key = x->a.at - sizeof(u32);
     u8 *same = asm_jrcxz(&x->a);
-    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_copy64(&x->a, X64_RCX, HR_T3);
     asm_jmp(&x->a, e->lookup);
     asm_short_here(&x->a, same);
-    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_copy64(&x->a, X64_RCX, HR_T3);
     e->guard_field = asm_jmp(&x->a, e->stub);
 }
 
@@ -84,7 +84,7 @@ void xl_finish_exits(struct xl *x)
 static void put_push_return(struct xl *x, u32 next)
 {
     asm_mov_mem_imm32(&x->a, xl_stack_mem(x, REG_SP, -4, 4, true), next);
-    asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, -4));
+    xl_adjust_sp(x, -4);
 }
 
 /* HR_T0 = the target of an indirect jump or call. */
@@ -95,7 +95,7 @@ static bool put_target(struct xl *x, const struct insn *in)
         asm_rr(&x->a, XO_MOV_LOAD, HR_T0, host_gpr(o->reg));
         return true;
     }
-    if (o->kind != OPD_MEM || !xl_mem_ok(x, in))
+    if (o->kind != OPD_MEM || !xl_mem_ok(in))
         return false;
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_mem(x, in, 4, false));
     return true;
@@ -141,7 +141,7 @@ static bool put_ret(struct xl *x, const struct insn *in)
 {
     i32 extra = in->imm_len ? (i32)(in->imm & 0xffff) : 0;
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
-    asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, 4 + extra));
+    xl_adjust_sp(x, 4 + extra);
     put_jump(x);
     return true;
 }

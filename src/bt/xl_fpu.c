@@ -15,13 +15,13 @@ _Static_assert(offsetof(struct vcpu, fpu_unmasked) == offsetof(struct vcpu, fpu_
 /* Nothing but scratch registers changes. */
 static void put_check(struct xl *x, const struct cached_insn *ci)
 {
-    asm_rr(&x->a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
+    asm_copy64(&x->a, HR_T3, X64_RCX);
     asm_rm(&x->a, XO_MOVZX16, X64_RCX, VCPU(fpu_live));
     asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(X64_RCX, -1));
     u8 *ready = asm_jrcxz(&x->a);
     x->fpu.field = asm_jmp(&x->a, NULL);
     asm_short_here(&x->a, ready);
-    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_copy64(&x->a, X64_RCX, HR_T3);
     x->fpu.resume = asm_here(&x->a);
     x->fpu.place = xl_place(x, ci);
     x->fpu_checked = true;
@@ -33,7 +33,7 @@ void xl_finish_fpu(struct xl *x)
     if (!x->fpu_checked)
         return;
     asm_rel32_here(&x->a, x->fpu.field);
-    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    asm_copy64(&x->a, X64_RCX, HR_T3);
     asm_mov_imm32(&x->a, HR_T0, (u32)x->fpu.place);
     asm_call(&x->a, x->bt->thunk.fpu);
     asm_jmp(&x->a, x->fpu.resume);
@@ -92,16 +92,12 @@ enum x87_control { OPC_D9 = 0xd9, D9_FLDCW = 5, D9_FNSTCW = 7, OPC_DD = 0xdd, DD
 static void put_fldcw(struct xl *x, const struct insn *in)
 {
     asm_rm(&x->a, XO_MOVZX16, HR_T1, xl_mem(x, in, 2, false));
-    asm_rr(&x->a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
+    asm_copy64(&x->a, HR_T3, X64_RCX);
     asm_rr(&x->a, XO_MOV_STORE, HR_T1, X64_RCX);
     asm_not(&x->a, X64_RCX);
     asm_mov_imm32(&x->a, HR_T2, X87_EXCEPTIONS);
     asm_pext(&x->a, X64_RCX, X64_RCX, HR_T2);
-    u8 *masked = asm_jrcxz(&x->a);
-    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
-    asm_call(&x->a, x->bt->thunk.slow);
-    asm_short_here(&x->a, masked);
-    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    xl_put_slow_unless_zero(x);
     asm_rm(&x->a, XO_MOV_STORE, HR_T1, VCPU(jump_to));
     asm_rm(&x->a, OPC_D9, D9_FLDCW, VCPU(jump_to));
 }
@@ -110,7 +106,7 @@ static bool put_control(struct xl *x, const struct cached_insn *ci)
 {
     const struct insn *in = &ci->in;
     bool mem = in->operand[0].kind == OPD_MEM;
-    if (!fpu_allowed(x->b->mode, CHECK_X87) || (mem && !xl_mem_ok(x, in)))
+    if (!fpu_allowed(x->b->mode, CHECK_X87) || (mem && !xl_mem_ok(in)))
         return false;
     if (!x->fpu_checked)
         put_check(x, ci);
@@ -134,7 +130,7 @@ bool xl_fpu(struct xl *x, const struct cached_insn *ci)
     if (!op_fpu_plan(x->v, in, &plan) || !fpu_allowed(x->b->mode, plan.check) || names_esp(in))
         return false;
     bool mem = plan.use != USE_NONE;
-    if (mem && (!xl_mem_ok(x, in) || !known_size(plan.size)))
+    if (mem && (!xl_mem_ok(in) || !known_size(plan.size)))
         return false;
     if (!x->fpu_checked)
         put_check(x, ci);

@@ -186,7 +186,7 @@ static bool put_rm(struct xl *x, const struct insn *in)
     enum reg_kind kind = reg_kind(in);
     bool mem = has_mem(in), byte_rm = !mem && rm_is_byte(in);
     const struct operand *operand = mem_operand(in);
-    if (mem && (!operand || !xl_mem_ok(x, in)))
+    if (mem && (!operand || !xl_mem_ok(in)))
         return false;
     if (kind == REG_FULL)
         reg = host_gpr(reg);
@@ -263,7 +263,7 @@ static bool put_rotation_of_memory(struct xl *x, const struct insn *in)
 {
     bool byte = !(in->opcode & 1);
     u32 op = host_opcode(in), size = in->opsize == 2 && !byte ? X64_66 : 0;
-    if (!xl_mem_ok(x, in))
+    if (!xl_mem_ok(in))
         return false;
     x->direct = false;
     struct x64_mem m = xl_mem(x, in, byte ? 1 : in->opsize, true);
@@ -326,7 +326,7 @@ static bool put_vex(struct xl *x, const struct insn *in)
     unsigned vvvv = in->op == OP_RORX ? 0 : host_gpr(in->vex_v & 7);
     struct x64_vex vex = {.opcode = in->opcode, .map = in->map, .pp = in->pp};
     if (has_mem(in)) {
-        if (!xl_mem_ok(x, in))
+        if (!xl_mem_ok(in))
             return false;
         asm_vex_rm(&x->a, vex, reg, vvvv, xl_mem(x, in, mem_operand(in)->size, false));
     } else {
@@ -342,7 +342,7 @@ static bool put_vex(struct xl *x, const struct insn *in)
 static bool put_moffs(struct xl *x, const struct insn *in)
 {
     bool write = in->opcode & 2, byte = !(in->opcode & 1);
-    if (!xl_mem_ok(x, in))
+    if (!xl_mem_ok(in))
         return false;
     struct x64_mem m = xl_mem(x, in, byte ? 1 : in->opsize, write);
     u32 op = write ? (byte ? 0x88u : 0x89u) : (byte ? 0x8au : 0x8bu);
@@ -422,11 +422,6 @@ bool xl_int(struct xl *x, const struct insn *in)
 
 /* ---- the stack: 32 bits wide, flat ---- */
 
-static void put_adjust(struct xl *x, i32 by)
-{
-    asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, by));
-}
-
 static bool put_push(struct xl *x, const struct insn *in)
 {
     const struct operand *o = &in->operand[0];
@@ -434,7 +429,7 @@ static bool put_push(struct xl *x, const struct insn *in)
         asm_rm(&x->a, XO_MOV_STORE, host_gpr(o->reg), xl_stack_mem(x, REG_SP, -4, 4, true));
     } else if (o->kind == OPD_IMM) {
         asm_mov_mem_imm32(&x->a, xl_stack_mem(x, REG_SP, -4, 4, true), (u32)in->imm);
-    } else if (o->kind == OPD_MEM && xl_mem_ok(x, in)) {
+    } else if (o->kind == OPD_MEM && xl_mem_ok(in)) {
         asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_mem(x, in, 4, false));
         asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
         struct x64_mem top = xl_stack_mem(x, REG_SP, -4, 4, true);
@@ -443,7 +438,7 @@ static bool put_push(struct xl *x, const struct insn *in)
     } else {
         return false;
     }
-    put_adjust(x, -4);
+    xl_adjust_sp(x, -4);
     return true;
 }
 
@@ -454,7 +449,7 @@ static bool put_pop(struct xl *x, const struct insn *in)
         return false;
     asm_rm(&x->a, XO_MOV_LOAD, host_gpr(o->reg), xl_stack_mem(x, REG_SP, 0, 4, false));
     if (o->reg != REG_SP)
-        put_adjust(x, 4);
+        xl_adjust_sp(x, 4);
     return true;
 }
 

@@ -4,21 +4,43 @@
  */
 #include "bt/xl.h"
 
-bool xl_seg_ok(const struct xl *x, unsigned seg)
+static struct x64_mem seg_field(unsigned seg, size_t field)
+{
+    return x64_at(HR_VCPU,
+                  (i32)(offsetof(struct vcpu, seg) + seg * sizeof(struct segment) + field));
+}
+
+/* The first access through FS or GS makes sure that there is no limit. */
+static void put_seg_check(struct xl *x, unsigned seg)
+{
+    if (x->unlimited >> seg & 1)
+        return;
+    x->unlimited |= (u8)(1 << seg);
+    asm_copy64(&x->a, HR_T3, X64_RCX);
+    asm_rm(&x->a, XO_MOV_LOAD, X64_RCX, seg_field(seg, offsetof(struct segment, limited)));
+    u8 *none = asm_jrcxz(&x->a);
+    asm_copy64(&x->a, X64_RCX, HR_T3);
+    asm_mov_imm32(&x->a, HR_T0, (u32)xl_place(x, &x->b->insn[x->n]));
+    asm_call(&x->a, x->bt->thunk.seg);
+    asm_short_here(&x->a, none);
+    asm_copy64(&x->a, X64_RCX, HR_T3);
+}
+
+bool xl_seg_ok(unsigned seg)
 {
     switch (seg) {
     case SEG_ES:
     case SEG_SS:
-    case SEG_DS: return true;
-    case SEG_FS: return x->b->mode & MODE_FS4G;
-    case SEG_GS: return x->b->mode & MODE_GS4G;
+    case SEG_DS:
+    case SEG_FS:
+    case SEG_GS: return true;
     default: return false; /* CS: readable or not is not in the mode */
     }
 }
 
-bool xl_mem_ok(const struct xl *x, const struct insn *in)
+bool xl_mem_ok(const struct insn *in)
 {
-    return in->adsize == 4 && xl_seg_ok(x, in->seg);
+    return in->adsize == 4 && xl_seg_ok(in->seg);
 }
 
 /* The effective address as the host would compute it, in 64 bits. */
@@ -49,14 +71,14 @@ static void put_base(struct xl *x, unsigned seg)
 {
     if (seg < SEG_FS)
         return;
-    i32 base = (i32)(offsetof(struct vcpu, seg) + seg * sizeof(struct segment) +
-                     offsetof(struct segment, base));
-    asm_rm(&x->a, XO_MOV_LOAD, HR_T1, x64_at(HR_VCPU, base));
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T1, seg_field(seg, offsetof(struct segment, base)));
     asm_rm(&x->a, XO_LEA, HR_T0, x64_indexed(HR_T0, HR_T1, 1, 0));
 }
 
 void xl_put_la(struct xl *x, const struct insn *in)
 {
+    if (in->seg >= SEG_FS)
+        put_seg_check(x, in->seg);
     xl_put_ea(x, in);
     put_base(x, in->seg);
 }
@@ -89,6 +111,8 @@ struct x64_mem xl_string_mem(struct xl *x, unsigned seg, unsigned gpr, unsigned 
     struct x64_mem m = x64_at(host_gpr(gpr), 0);
     if (x->direct && seg < SEG_FS)
         return in_window(m);
+    if (seg >= SEG_FS)
+        put_seg_check(x, seg);
     asm_rr(&x->a, XO_MOV_LOAD, HR_T0, m.base);
     put_base(x, seg);
     return x->direct ? in_window(x64_at(HR_T0, 0)) : put_access(x, size, write);

@@ -83,14 +83,10 @@ _Static_assert(GIB(4) + (4u << REP_MOST_BITS) <= WINDOW_BYTES, "REP stays in the
 /* Leaves to C what repeats more often. */
 static void put_count_check(struct xl *x)
 {
-    asm_rr(&x->a, XO_MOV_STORE | X64_W, X64_RCX, HR_T3);
+    asm_copy64(&x->a, HR_T3, X64_RCX);
     asm_mov_imm32(&x->a, HR_T1, REP_MOST_BITS);
     asm_shrx(&x->a, X64_RCX, X64_RCX, HR_T1);
-    u8 *few = asm_jrcxz(&x->a);
-    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
-    asm_call(&x->a, x->bt->thunk.slow);
-    asm_short_here(&x->a, few);
-    asm_rr(&x->a, XO_MOV_STORE | X64_W, HR_T3, X64_RCX);
+    xl_put_slow_unless_zero(x);
 }
 
 /* The host's instruction takes host addresses while it runs; if it traps they are taken back from
@@ -140,7 +136,7 @@ static bool put_repeated(struct xl *x, const struct insn *in)
 bool xl_string(struct xl *x, const struct insn *in)
 {
     unsigned size = in->opcode & 1 ? in->opsize : 1;
-    if (in->adsize != 4 || (x->mode & MODE_DF) || !xl_seg_ok(x, in->seg))
+    if (in->adsize != 4 || (x->mode & MODE_DF) || !xl_seg_ok(in->seg))
         return false;
     if (in->prefixes & (PFX_REP | PFX_REPNE))
         return put_repeated(x, in);

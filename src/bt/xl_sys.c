@@ -16,11 +16,6 @@ static struct x64_mem selector(unsigned seg)
                                  offsetof(struct segment, sel)));
 }
 
-static void put_adjust(struct xl *x, i32 by)
-{
-    asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, by));
-}
-
 static bool put_pushf(struct xl *x, const struct insn *in)
 {
     if (in->opsize != 4)
@@ -28,7 +23,7 @@ static bool put_pushf(struct xl *x, const struct insn *in)
     struct x64_mem top = xl_stack_mem(x, REG_SP, -4, 4, true);
     put_thunk(x, x->bt->thunk.pushf);
     asm_rm(&x->a, XO_MOV_STORE, HR_T2, top);
-    put_adjust(x, -4);
+    xl_adjust_sp(x, -4);
     return true;
 }
 
@@ -38,7 +33,7 @@ static bool put_popf(struct xl *x, const struct insn *in)
         return false;
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
     put_thunk(x, x->bt->thunk.popf);
-    put_adjust(x, 4);
+    xl_adjust_sp(x, 4);
     return true;
 }
 
@@ -50,26 +45,78 @@ static bool put_push_seg(struct xl *x, const struct insn *in)
     struct x64_mem top = xl_stack_mem(x, REG_SP, -4, 2, true);
     asm_rm(&x->a, XO_MOVZX16, HR_T1, selector(in->operand[0].reg));
     asm_rm(&x->a, XO_MOV_STORE | X64_66, HR_T1, top);
-    put_adjust(x, -4);
+    xl_adjust_sp(x, -4);
     return true;
 }
 
 static bool put_mov_from_seg(struct xl *x, const struct insn *in)
 {
     const struct operand *to = &in->operand[0];
-    if (in->operand[1].kind != OPD_SEG)
-        return false;
     struct x64_mem sel = selector(in->operand[1].reg);
     if (to->kind == OPD_GPR) {
         u32 op = in->opsize == 2 ? XO_MOV_LOAD | X64_66 : XO_MOVZX16;
         asm_rm(&x->a, op, host_gpr(to->reg), sel);
         return true;
     }
-    if (!xl_mem_ok(x, in))
+    if (!xl_mem_ok(in))
         return false;
     struct x64_mem m = xl_mem(x, in, 2, true);
     asm_rm(&x->a, XO_MOVZX16, HR_T1, sel);
     asm_rm(&x->a, XO_MOV_STORE | X64_66, HR_T1, m);
+    return true;
+}
+
+/* The selector is in HR_T0. */
+static void put_load_seg(struct xl *x, unsigned seg)
+{
+    put_thunk(x, x->bt->thunk.load[(x->mode & MODE_CPL) == 3][seg]);
+    x->unlimited &= (u8) ~(1 << seg);
+}
+
+/* The thunks are for levels 0 and 3; SS is for C, and #UD. */
+static bool can_load_seg(const struct xl *x, unsigned seg)
+{
+    unsigned cpl = x->mode & MODE_CPL;
+    return (cpl == 0 || cpl == 3) && seg < SEG_COUNT && x->bt->thunk.load[0][seg];
+}
+
+static bool put_mov_to_seg(struct xl *x, const struct insn *in)
+{
+    const struct operand *from = &in->operand[1];
+    if (!can_load_seg(x, in->operand[0].reg))
+        return false;
+    if (from->kind == OPD_GPR)
+        asm_rr(&x->a, XO_MOVZX16, HR_T0, host_gpr(from->reg));
+    else if (from->kind == OPD_MEM && xl_mem_ok(in))
+        asm_rm(&x->a, XO_MOVZX16, HR_T0, xl_mem(x, in, 2, false));
+    else
+        return false;
+    put_load_seg(x, in->operand[0].reg);
+    return true;
+}
+
+static bool put_pop_seg(struct xl *x, const struct insn *in)
+{
+    if (in->opsize != 4 || !can_load_seg(x, in->operand[0].reg))
+        return false;
+    asm_rm(&x->a, XO_MOVZX16, HR_T0, xl_stack_mem(x, REG_SP, 0, 2, false));
+    put_load_seg(x, in->operand[0].reg);
+    xl_adjust_sp(x, 4);
+    return true;
+}
+
+/* These end their blocks. */
+static bool put_sysenter(struct xl *x)
+{
+    put_thunk(x, x->bt->thunk.sysenter);
+    return true;
+}
+
+static bool put_sysexit(struct xl *x, const struct insn *in)
+{
+    if ((x->mode & MODE_CPL) || in->opsize == 8)
+        return false;
+    put_thunk(x, x->bt->thunk.sysexit);
     return true;
 }
 
@@ -124,7 +171,11 @@ bool xl_sys(struct xl *x, const struct cached_insn *ci)
     case OP_PUSHF: return put_pushf(x, in);
     case OP_POPF: return put_popf(x, in);
     case OP_PUSH_SEG: return put_push_seg(x, in);
-    case OP_MOV_SEG: return put_mov_from_seg(x, in);
+    case OP_MOV_SEG:
+        return in->operand[0].kind == OPD_SEG ? put_mov_to_seg(x, in) : put_mov_from_seg(x, in);
+    case OP_POP_SEG: return put_pop_seg(x, in);
+    case OP_SYSENTER: return put_sysenter(x);
+    case OP_SYSEXIT: return put_sysexit(x, in);
     case OP_RDTSC:
     case OP_RDTSCP: return put_rdtsc(x, in);
     default: return false;

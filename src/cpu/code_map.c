@@ -46,8 +46,10 @@ void code_map_detach(struct vcpu *v)
     v->code_map = NULL;
 }
 
-static u32 new_epoch(struct code_map *m)
+static u32 new_epoch(struct vcpu *v)
 {
+    struct code_map *m = v->code_map;
+    vcpu_forget_rings(v);
     if (++m->last_epoch == 0) /* after 2^32 changes: 0 is none */
         m->last_epoch = 1;
     return m->last_epoch;
@@ -67,7 +69,7 @@ static void forget_other(struct vcpu *v)
         m->bit[m->list[i] / 64] &= ~bit64(m->list[i] % 64);
     m->count = 0;
     m->local = false;
-    v->map_epoch[1] = new_epoch(m);
+    v->map_epoch[1] = new_epoch(v);
 }
 
 static void note_other(struct vcpu *v, u64 la)
@@ -98,7 +100,7 @@ static void start_space(struct vcpu *v, struct code_space *s)
 {
     memset(s->hash, 0, sizeof s->hash);
     s->count = 0;
-    s->epoch = v->map_epoch[0] = new_epoch(v->code_map);
+    s->epoch = v->map_epoch[0] = new_epoch(v);
 }
 
 static void note_user(struct vcpu *v, u64 la)
@@ -152,6 +154,7 @@ static void enter_space(struct vcpu *v)
     struct code_map *m = v->code_map;
     struct code_space *s = m->now = find_space(m, v->cr3);
     s->used = ++m->clock;
+    vcpu_forget_rings(v);
     if (s->epoch && pages_same(v, s))
         v->map_epoch[0] = s->epoch;
     else

@@ -269,6 +269,7 @@ static bool write_known(struct vcpu *v, u32 msr, u64 value)
         if (p->canonical && !mem_canonical(value))
             return false;
         *plain_field(v, p) = value;
+        vcpu_forget_rings(v); /* SYSENTER_CS */
         return true;
     }
     switch (msr) {

@@ -36,6 +36,7 @@ static struct table_reg read_table(struct vcpu *v, const struct insn *in)
 static void op_lgdt(struct vcpu *v, const struct insn *in)
 {
     v->gdtr = read_table(v, in);
+    seg_gdt_changed(v);
     sys_done(v, in);
 }
 

@@ -137,6 +137,42 @@ static void load_real(struct vcpu *v, unsigned s, u16 sel)
     r->unusable = false;
 }
 
+/* ---- what was loaded ---- */
+
+void seg_gdt_changed(struct vcpu *v)
+{
+    seg_gdt_moved(v);
+    memset(v->seg_loaded, 0, sizeof v->seg_loaded);
+}
+
+/* Where the CPU's own accesses find the first descriptors, if they do without a walk. */
+static const u8 *gdt_on_host(struct vcpu *v)
+{
+    u64 la = v->gdtr.base, page = la & ~PAGE_OFFSET_MASK;
+    const struct tlb_entry *e = &v->tlb[v->sys_view][(la >> PAGE_SHIFT) & (TLB_ENTRIES - 1)];
+    if (e->read != page || (la & PAGE_OFFSET_MASK) + SEG_LOADED * 8 > PAGE_BYTES)
+        return v->gdt_none;
+    return (const u8 *)(uintptr_t)(la + e->addend);
+}
+
+/* Register s has just been loaded with a selector; what follows from it is computed. */
+static void remember(struct vcpu *v, unsigned s, u16 sel)
+{
+    const struct segment *r = &v->seg[s];
+    if (sel >= SEG_LOADED * 8 || (sel & SEL_TI) || vcpu_long_mode(v))
+        return;
+    if (v->gdt_host == v->gdt_none)
+        v->gdt_host = gdt_on_host(v);
+    if (v->gdt_host == v->gdt_none)
+        return;
+    u32 minus_tag = -seg_tag(sel, v->cpl);
+    bool flat = !r->limited && !r->base;
+    v->seg_loaded[sel >> 3] = (struct seg_loaded){.minus_bytes = -load64(v->gdt_host + (sel & ~7u)),
+                                                  .minus_tag = minus_tag,
+                                                  .minus_flat_tag = flat ? minus_tag : 0,
+                                                  .seg = *r};
+}
+
 static void load_ss(struct vcpu *v, u16 sel)
 {
     /* 64-bit mode below ring 3 needs no stack segment (SDM 3A §5.14.1... "MOV"). */
@@ -161,16 +197,20 @@ static void load_data(struct vcpu *v, unsigned s, u16 sel)
 
 void seg_load(struct vcpu *v, unsigned s, u16 selector)
 {
-    if (!vcpu_protected(v))
+    bool protected = vcpu_protected(v);
+    if (!protected)
         load_real(v, s, selector);
     else if (s == SEG_SS)
         load_ss(v, selector);
     else
         load_data(v, s, selector);
-    if (s == SEG_SS)
+    if (s == SEG_SS) {
         vcpu_mode_changed(v);
-    else
-        vcpu_data_segment_changed(v, s);
+        return;
+    }
+    vcpu_data_segment_changed(v, s);
+    if (protected)
+        remember(v, s, selector);
 }
 
 void seg_set_cs(struct vcpu *v, u16 sel, u64 desc, unsigned cpl)

@@ -103,6 +103,14 @@ struct segment seg_vm86(u16 sel);
 /* What remains in a data segment register after a null selector was loaded. */
 struct segment seg_null(u16 sel);
 
+/* The GDT may be elsewhere, or its pages. */
+static inline void seg_gdt_moved(struct vcpu *v)
+{
+    v->gdt_host = v->gdt_none;
+}
+/* GDTR has been written, or all of the state. */
+void seg_gdt_changed(struct vcpu *v);
+
 /* Reads the descriptor of a non-null selector; outside its table: raises `vector`(selector). */
 u64 seg_descriptor(struct vcpu *v, u16 sel, unsigned vector);
 /* The linear address of a selector's descriptor. */

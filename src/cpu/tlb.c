@@ -15,6 +15,7 @@
 #include "cpu/code_map.h"
 #include "cpu/debug.h"
 #include "cpu/paging.h"
+#include "cpu/seg.h"
 
 static void clear_entry(struct tlb_entry *e)
 {
@@ -62,6 +63,7 @@ bool tlb_is_global(const struct vcpu *v, u64 la, unsigned view)
 void tlb_flush(struct vcpu *v)
 {
     code_map_lost_all(v);
+    seg_gdt_moved(v);
     tell_translator(v, MAP_ALL, 0);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)
@@ -73,6 +75,7 @@ void tlb_flush(struct vcpu *v)
 void tlb_flush_nonglobal(struct vcpu *v)
 {
     code_map_lost_space(v);
+    seg_gdt_moved(v);
     tell_translator(v, MAP_SPACE, 0);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)
@@ -87,6 +90,7 @@ void tlb_flush_page(struct vcpu *v, u64 la)
         return;
     }
     unsigned index = (la >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+    seg_gdt_moved(v);
     tell_translator(v, MAP_LINEAR, la);
     code_map_lost_page(v, la);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {

@@ -15,6 +15,7 @@
 #include "cpu/interp.h"
 #include "cpu/mem.h"
 #include "cpu/msr.h"
+#include "cpu/seg.h"
 
 /* ---- the physical map's news ---- */
 
@@ -145,6 +146,7 @@ static void reset_registers(struct vcpu *v)
     v->ldtr = (struct segment){.limit = 0xffff, .attr = SEG_PRESENT | TYPE_LDT};
     v->tr = (struct segment){.limit = 0xffff, .attr = SEG_PRESENT | TYPE_TSS};
     v->gdtr = v->idtr = (struct table_reg){.limit = 0xffff};
+    seg_gdt_changed(v);
     v->cr2 = v->cr3 = v->cr4 = v->efer = 0;
     for (unsigned i = 0; i < ARRAY_LEN(v->dr); i++)
         v->dr[i] = 0;
@@ -227,22 +229,15 @@ static void set_quick_limits(struct segment *s, bool protected)
     bool code = s->attr & SEG_CODE;
     s->end_of = limits_made_from(s, protected);
     s->end[0] = s->end[1] = 0;
+    s->limited = true;
     if (s->unusable || (!code && (s->attr & SEG_EXPAND_DOWN)))
         return;
-    if (!protected) { /* types are not checked */
-        s->end[0] = s->end[1] = end;
-        return;
-    }
-    if (!code || (s->attr & SEG_WRITABLE))
+    /* Types are checked in protected mode only. */
+    if (!protected || !code || (s->attr & SEG_WRITABLE))
         s->end[0] = end;
-    if (!code && (s->attr & SEG_WRITABLE))
+    if (!protected || (!code && (s->attr & SEG_WRITABLE)))
         s->end[1] = end;
-}
-
-/* 0 or 1, as is_flat() counts. */
-static u32 is_unlimited(const struct segment *s)
-{
-    return (s->end[0] & s->end[1]) >> 63;
+    s->limited = !(s->end[0] & s->end[1] & NO_LIMIT);
 }
 
 /* Without a branch: kernels load segments all the time, and now one thing holds, now another. */
@@ -251,22 +246,13 @@ static bool is_flat(const struct vcpu *v)
     const struct segment *cs = &v->seg[SEG_CS], *ss = &v->seg[SEG_SS];
     const struct segment *ds = &v->seg[SEG_DS], *es = &v->seg[SEG_ES];
     u64 not_flat = cs->base | ss->base | ds->base | es->base | (cs->limit ^ UINT32_MAX);
-    return (is_unlimited(ss) & is_unlimited(ds) & is_unlimited(es)) & (not_flat == 0);
-}
-
-#define MODE_OF_DATA (MODE_FLAT | MODE_FS4G | MODE_GS4G)
-
-/* The bits that loads of data segments may change. */
-static u32 mode_of_data(const struct vcpu *v)
-{
-    return is_flat(v) * (u32)MODE_FLAT | is_unlimited(&v->seg[SEG_FS]) * (u32)MODE_FS4G |
-           is_unlimited(&v->seg[SEG_GS]) * (u32)MODE_GS4G;
+    return !(ss->limited | ds->limited | es->limited) & (not_flat == 0);
 }
 
 static u32 mode_of_segments(const struct vcpu *v)
 {
     const struct segment *cs = &v->seg[SEG_CS];
-    u32 mode = mode_of_data(v);
+    u32 mode = is_flat(v) * (u32)MODE_FLAT;
     if ((v->efer & EFER_LMA) && (cs->attr & SEG_L))
         mode |= MODE_CS64;
     else if (cs->attr & SEG_DB)
@@ -309,6 +295,7 @@ static u32 mode_of_control(struct vcpu *v)
     if (UNLIKELY(v->control.cr0 != v->cr0 || v->control.cr4 != v->cr4 ||
                  v->control.efer != v->efer || v->control.xcr0 != v->xcr0 ||
                  v->control.dr7 != v->dr[7])) {
+        vcpu_forget_rings(v);
         v->control.mode = compute_mode_of_control(v);
         v->control.cr0 = v->cr0;
         v->control.cr4 = v->cr4;
@@ -339,7 +326,7 @@ static void update_limits(struct segment *s, bool protected)
 void vcpu_data_segment_changed(struct vcpu *v, unsigned s)
 {
     update_limits(&v->seg[s], vcpu_protected(v));
-    v->mode = (v->mode & ~(u32)MODE_OF_DATA) | mode_of_data(v);
+    v->mode = (v->mode & ~(u32)MODE_FLAT) | is_flat(v) * (u32)MODE_FLAT;
 }
 
 void vcpu_mode_changed(struct vcpu *v)

@@ -155,6 +155,7 @@ struct segment {
     u16 attr;  /* enum seg_attr */
     u16 sel;
     bool unusable; /* a null selector was loaded: any access faults (outside 64-bit mode) */
+    u32 limited;   /* 0: any access is inside the limit and allowed. Made with `end` */
     u64 end[2];    /* [write]: accesses that end at or below this offset are allowed without further
                       checks; 0 when none are. Made by vcpu_mode_changed() */
     u64 end_of;    /* what `end` was made from */
@@ -164,6 +165,23 @@ struct table_reg {
     u64 base;
     u16 limit;
 };
+
+/* A descriptor of the GDT as DS, ES, FS or GS were loaded with it. As long as the same bytes are
+ * there (v->gdt_host), loading it gives the same. Read by emitted code: see seg_remember(). */
+struct seg_loaded {
+    u64 minus_bytes;    /* the descriptor's, negative */
+    u32 minus_tag;      /* negative; 0: nothing is known */
+    u32 minus_flat_tag; /* likewise; 0 unless the segment is flat */
+    struct segment seg;
+};
+_Static_assert(sizeof(struct seg_loaded) == 64, "emitted code scales its index");
+#define SEG_LOADED 32 /* selectors below 8 times this are remembered */
+
+/* What its tags are made of: the selector, and from which level it was loaded. */
+static inline u32 seg_tag(u16 sel, unsigned cpl)
+{
+    return sel | (cpl + 1) << 16;
+}
 
 /* ---- Software TLB ---- */
 #define TLB_BITS    10
@@ -253,6 +271,16 @@ struct fpu_image {
     u8 bytes[FPU_IMAGE_BYTES];
 } __attribute__((aligned(64)));
 
+/* What SYSENTER or SYSEXIT did last from one mode, as long as it would do the same again: see
+ * bt/ring.c. Flat segments differ in selector and rights only. */
+struct ring_change {
+    u32 minus_mode; /* that it starts from, negative; 0: nothing is known */
+    u32 mode;       /* that it leads to */
+    u32 cs, ss;     /* struct segment: attr, and sel above it */
+    u32 view;
+    u64 code_key, code_key_smap, window;
+};
+
 #define MODE_SHIFT_CPL 0
 enum mode_bits {                    /* the mode word: what translations and cached decodes assume */
                  MODE_CPL = 3 << 0, /* 0..3 */
@@ -277,8 +305,6 @@ enum mode_bits {                    /* the mode word: what translations and cach
                                           enabled, or vcpu_virtual_intr_due() */
                  MODE_UMIP = 1 << 20,
                  MODE_FLAT_CS = 1 << 21, /* CS base 0 (limit may be anything) */
-                 MODE_FS4G = 1 << 22,    /* FS: usable writable data, limit 4G; base any */
-                 MODE_GS4G = 1 << 23,    /* GS, likewise */
                  MODE_SMAP = 1 << 24,    /* user pages are forbidden to explicit accesses */
                  MODE_WINDOW = 1 << 25,  /* a window is in use (src/bt/windows.h) */
                  MODE_DF = 1 << 26,
@@ -362,7 +388,13 @@ struct vcpu {
         struct vcpu *v); /* another thread set an event while `inside`. @asyncsignalsafe */
     void (*journal)(struct vcpu *v, u64 offset); /* NULL, or told of a page before it is written;
                                                     then no write is direct */
-    u32 window_mode[2]; /* mode bits that the translator adds, [1] at CPL 3 */
+    u32 window_mode[2];         /* mode bits that the translator adds, [1] at CPL 3 */
+    u64 window;                 /* host address of the one in use: bt/windows.c */
+    u8 window_settled;          /* it needs no look: 1 at CPL 0..2, 2 at CPL 3; 0: it does */
+    struct ring_change ring[2]; /* to ring 0, to ring 3 */
+    const u8 *gdt_host; /* where the first SEG_LOADED descriptors of the GDT are, or gdt_none */
+    u8 gdt_none[SEG_LOADED * 8]; /* zeros */
+    struct seg_loaded seg_loaded[SEG_LOADED];
     /* NULL, or told that the TLB has lost or restricted entries. On the CPU's own thread. */
     void (*map_changed)(struct vcpu *v, enum map_change what, u64 where);
     u32 map_epoch[2]; /* of code at CPL 3, and of all other: differs when a linear address that code
@@ -440,6 +472,12 @@ void vcpu_send_sipi(struct vcpu *v, u8 vector);
 /* A virtual interrupt is pending and enabled for the program of virtual-8086 mode or of ring 3 that
  * runs: #GP before its next instruction, at any IOPL (SDM 3B §20.3.2, §20.4). */
 bool vcpu_virtual_intr_due(const struct vcpu *v);
+
+/* What v->ring tells may not hold any more. */
+static inline void vcpu_forget_rings(struct vcpu *v)
+{
+    v->ring[0].minus_mode = v->ring[1].minus_mode = 0;
+}
 
 /* Recomputes mode, views and the segments' quick limits from the registers. */
 void vcpu_mode_changed(struct vcpu *v);

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a system call is made of, beside the kernel's own code: SYSENTER, SYSEXIT, and the loads of
+ * DS, ES, FS and GS around them. C does each once and remembers what came of it (struct
+ * ring_change, struct seg_loaded); the thunks here do it again as long as nothing has changed that
+ * it hangs on, and go on in the door `slow` before any effect if something has.
+ *
+ * Who remembers what is to be forgotten: a ring change hangs on the state of windows and code keys,
+ * on control registers and SYSENTER_CS, whose writers call vcpu_forget_rings(); on RFLAGS and the
+ * mode, which are compared. A descriptor is compared byte by byte; GDTR and the place of its page
+ * are watched by seg.h.
+ */
+#include "bt/internal.h"
+#include "cpu/flags.h"
+
+/* With one of these set C looks. */
+#define FLAGS_ODD (FLAG_TF | FLAG_VM | FLAG_AC | FLAG_VIF | FLAG_VIP)
+
+_Static_assert(offsetof(struct segment, sel) == offsetof(struct segment, attr) + 2,
+               "selector and rights are stored as one");
+_Static_assert(offsetof(struct vcpu, x87_mem) == offsetof(struct vcpu, x87_last) + 4,
+               "both are looked at as one");
+
+/* ---- remembering ---- */
+
+static u32 attr_sel(const struct segment *s)
+{
+    return s->attr | (u32)s->sel << 16;
+}
+
+void ring_changed(struct vcpu *v, u32 from)
+{
+    bool user = v->cpl == 3;
+    if (v->window_settled != 1 + user || (v->rflags & FLAGS_ODD) || !bt_mode(v->mode))
+        return;
+    v->ring[user] = (struct ring_change){.minus_mode = -from,
+                                         .mode = v->mode,
+                                         .cs = attr_sel(&v->seg[SEG_CS]),
+                                         .ss = attr_sel(&v->seg[SEG_SS]),
+                                         .view = v->view,
+                                         .code_key = v->code_key,
+                                         .code_key_smap = v->code_key_smap,
+                                         .window = v->window};
+}
+
+/* ---- parts of thunks; RCX is in HR_T3 ---- */
+
+static struct x64_mem seg_field(unsigned seg, size_t field)
+{
+    return x64_at(HR_VCPU,
+                  (i32)(offsetof(struct vcpu, seg) + seg * sizeof(struct segment) + field));
+}
+
+/* Goes on where RCX is 0, else to `slow`. */
+static void put_slow_unless_zero(struct asm_buf *a, const u8 *slow)
+{
+    u8 *zero = asm_jrcxz(a);
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_jmp(a, slow);
+    asm_short_here(a, zero);
+}
+
+/* Selectors are part of what x87_settle() works out. */
+static void put_x87_check(struct asm_buf *a, const u8 *slow)
+{
+    asm_load64(a, X64_RCX, VCPU(x87_last));
+    put_slow_unless_zero(a, slow);
+}
+
+/* ---- segment loads ---- */
+
+/* The index is all but RPL, TI and what is beyond the table; the tag tells those apart. */
+static void put_index(struct asm_buf *a)
+{
+    asm_mov_imm32(a, HR_T1, (SEG_LOADED - 1) << 3);
+    asm_pext(a, HR_T1, HR_T0, HR_T1);
+}
+
+static const u8 *make_load(struct asm_buf *a, unsigned seg, unsigned cpl, const u8 *slow)
+{
+    const u8 *start = asm_here(a);
+    const i32 table = (i32)offsetof(struct vcpu, seg_loaded);
+    const i32 tag = seg >= SEG_FS ? (i32)offsetof(struct seg_loaded, minus_tag)
+                                  : (i32)offsetof(struct seg_loaded, minus_flat_tag);
+    asm_copy64(a, HR_T3, X64_RCX);
+    put_x87_check(a, slow);
+    put_index(a);
+    asm_load64(a, HR_T2, VCPU(gdt_host));
+    asm_load64(a, X64_RCX, x64_indexed(HR_T2, HR_T1, 8, 0));
+    asm_rm(a, XO_LEA, HR_T1, x64_indexed(X64_NONE, HR_T1, 8, 0)); /* an entry is 8 times 8 */
+    asm_load64(
+        a, HR_T2,
+        x64_indexed(HR_VCPU, HR_T1, 8, table + (i32)offsetof(struct seg_loaded, minus_bytes)));
+    asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(X64_RCX, HR_T2, 1, 0));
+    put_slow_unless_zero(a, slow);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, x64_indexed(HR_VCPU, HR_T1, 8, table + tag));
+    asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T0, 1, (i32)seg_tag(0, cpl)));
+    put_slow_unless_zero(a, slow);
+    for (unsigned at = 0; at < sizeof(struct segment); at += 8) {
+        i32 from = table + (i32)offsetof(struct seg_loaded, seg) + (i32)at;
+        asm_load64(a, HR_T2, x64_indexed(HR_VCPU, HR_T1, 8, from));
+        asm_store64(a, HR_T2, seg_field(seg, at));
+    }
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_ret(a);
+    return start;
+}
+
+/* ---- SYSENTER, SYSEXIT ---- */
+
+#define RING(which, field)                                                                         \
+    x64_at(HR_VCPU, (i32)(offsetof(struct vcpu, ring) + (which) * sizeof(struct ring_change) +     \
+                          offsetof(struct ring_change, field)))
+
+/* To `slow` unless what is remembered holds. HR_T0 = rflags. */
+static void put_ring_checks(struct asm_buf *a, unsigned user, const u8 *slow)
+{
+    asm_copy64(a, HR_T3, X64_RCX);
+    put_x87_check(a, slow);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(mode));
+    asm_rm(a, XO_MOV_LOAD, HR_T0, RING(user, minus_mode));
+    asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T0, 1, 0));
+    put_slow_unless_zero(a, slow);
+    asm_rm(a, XO_MOV_LOAD, HR_T0, VCPU(rflags));
+    asm_mov_imm32(a, HR_T1, FLAGS_ODD);
+    asm_pext(a, X64_RCX, HR_T0, HR_T1);
+    put_slow_unless_zero(a, slow);
+    asm_copy64(a, X64_RCX, HR_T3);
+}
+
+static void put_copy32(struct asm_buf *a, struct x64_mem to, struct x64_mem from)
+{
+    asm_rm(a, XO_MOV_LOAD, HR_T1, from);
+    asm_rm(a, XO_MOV_STORE, HR_T1, to);
+}
+
+static void put_copy64(struct asm_buf *a, struct x64_mem to, struct x64_mem from)
+{
+    asm_load64(a, HR_T1, from);
+    asm_store64(a, HR_T1, to);
+}
+
+static void put_imm8(struct asm_buf *a, struct x64_mem to, u8 value)
+{
+    asm_mov_imm32(a, HR_T1, value);
+    asm_rm(a, XO_MOV_STORE8, HR_T1, to);
+}
+
+static void put_ring_change(struct asm_buf *a, unsigned user)
+{
+    put_copy32(a, seg_field(SEG_CS, offsetof(struct segment, attr)), RING(user, cs));
+    put_copy32(a, seg_field(SEG_SS, offsetof(struct segment, attr)), RING(user, ss));
+    put_copy32(a, VCPU(mode), RING(user, mode));
+    put_copy64(a, VCPU(code_key), RING(user, code_key));
+    put_copy64(a, VCPU(code_key_smap), RING(user, code_key_smap));
+    put_copy64(a, VCPU(window), RING(user, window));
+    asm_wrgsbase(a, HR_T1);
+    asm_rm(a, XO_MOV_LOAD, HR_T1, RING(user, view));
+    asm_rm(a, XO_MOV_STORE8, HR_T1, VCPU(view));
+    put_imm8(a, VCPU(cpl), user ? 3 : 0);
+    put_imm8(a, VCPU(window_settled), (u8)(1 + user));
+}
+
+static const u8 *make_sysenter(struct asm_buf *a, const struct thunks *t)
+{
+    const u8 *start = asm_here(a);
+    put_ring_checks(a, 0, t->slow);
+    asm_mov_imm32(a, HR_T1, ~(u32)FLAG_IF);
+    asm_pext(a, HR_T0, HR_T0, HR_T1);
+    asm_pdep(a, HR_T0, HR_T0, HR_T1);
+    asm_rm(a, XO_MOV_STORE, HR_T0, VCPU(rflags));
+    put_ring_change(a, 0);
+    asm_rm(a, XO_MOV_LOAD, HR_SP, VCPU(sysenter_esp));
+    asm_rm(a, XO_MOV_LOAD, HR_T0, VCPU(sysenter_eip));
+    asm_pop(a, HR_T1); /* the return address */
+    asm_jmp(a, t->jump);
+    return start;
+}
+
+static const u8 *make_sysexit(struct asm_buf *a, const struct thunks *t)
+{
+    const u8 *start = asm_here(a);
+    put_ring_checks(a, 1, t->slow);
+    put_ring_change(a, 1);
+    asm_rr(a, XO_MOV_LOAD, HR_SP, X64_RCX);
+    asm_rr(a, XO_MOV_LOAD, HR_T0, X64_RDX);
+    asm_pop(a, HR_T1);
+    asm_jmp(a, t->jump);
+    return start;
+}
+
+void thunks_make_ring(struct asm_buf *a, struct thunks *t)
+{
+    for (unsigned seg = 0; seg < SEG_COUNT; seg++) {
+        if (seg == SEG_CS || seg == SEG_SS)
+            continue;
+        t->load[0][seg] = make_load(a, seg, 0, t->slow);
+        t->load[1][seg] = make_load(a, seg, 3, t->slow);
+    }
+    t->sysenter = make_sysenter(a, t);
+    t->sysexit = make_sysexit(a, t);
+}
