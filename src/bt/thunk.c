@@ -194,16 +194,60 @@ unsigned thunk_size_index(unsigned size)
     return i;
 }
 
+#define TLB_TABLE(view)                                                                            \
+    (offsetof(struct vcpu, tlb) + (view) * sizeof(struct tlb_entry) * TLB_ENTRIES)
+
+/* A field of the TLB entry at index HR_T2 / 8. */
+static struct x64_mem tlb_field(unsigned view, size_t field)
+{
+    return x64_indexed(HR_VCPU, HR_T2, 8, (i32)(TLB_TABLE(view) + field));
+}
+
+/* Goes on if RCX is 0; with RCX in HR_T3. */
+static void put_slow_unless_zero(struct asm_buf *a, const u8 *slow)
+{
+    u8 *zero = asm_jrcxz(a);
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_jmp(a, slow);
+    asm_short_here(a, zero);
+}
+
+#define GRANULES_OF_ACCESS 3 /* mask: an access touches no more than the next one too */
+
+/* A write that is no hit. It is one all the same if the page is kept from direct writes by code
+ * only, and there is none in the granules that it touches. HR_T1 is the negative page of its last
+ * byte, less 1. A page without any code is for C, which lets go of it after a while. */
+static void put_write_beside_code(struct asm_buf *a, unsigned view, const u8 *slow)
+{
+    const struct x64_vex shrx64 = {.opcode = 0xf7, .map = 2, .pp = 3, .w = true};
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, tlb_field(view, offsetof(struct tlb_entry, page)));
+    asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 1));
+    put_slow_unless_zero(a, slow);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, tlb_field(view, offsetof(struct tlb_entry, code)));
+    u8 *unknown = asm_jrcxz(a);
+    asm_load64(a, HR_T1, VCPU(interp));
+    asm_load64(a, X64_RCX,
+               x64_indexed(HR_T1, X64_RCX, 1, (i32)offsetof(struct page_record, granules)));
+    u8 *no_code = asm_jrcxz(a);
+    asm_rorx(a, HR_T1, HR_T0, CODE_GRANULE_SHIFT);
+    asm_vex_rr(a, shrx64, X64_RCX, HR_T1, X64_RCX);
+    asm_mov_imm32(a, HR_T1, GRANULES_OF_ACCESS);
+    asm_pext(a, X64_RCX, X64_RCX, HR_T1);
+    u8 *beside = asm_jrcxz(a);
+    asm_short_here(a, unknown);
+    asm_short_here(a, no_code);
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_jmp(a, slow);
+    asm_short_here(a, beside);
+}
+
 /* R8: linear address in, host address out. The tag is compared with the page of the last byte, so
  * that crossings miss. No flag is touched: a difference is tested for by JECXZ. */
 static const u8 *make_access(struct asm_buf *a, bool write, unsigned size, unsigned view,
                              const u8 *slow)
 {
     const u8 *start = asm_here(a);
-    const i32 table =
-        (i32)(offsetof(struct vcpu, tlb) + view * sizeof(struct tlb_entry) * TLB_ENTRIES);
-    const i32 tag =
-        (i32)(write ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
+    const size_t tag = write ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read);
     unsigned last = HR_T0;
     asm_rorx(a, HR_T2, HR_T0, PAGE_SHIFT + TLB_BITS); /* index to bits 31..22 */
     if (size > 1) {
@@ -216,15 +260,18 @@ static const u8 *make_access(struct asm_buf *a, bool write, unsigned size, unsig
     asm_rm(a, XO_LEA, HR_T2, x64_indexed(X64_NONE, HR_T2, 8, 0));
     asm_not(a, HR_T1);
     asm_copy64(a, HR_T3, X64_RCX);
-    asm_rm(a, XO_MOV_LOAD, X64_RCX, x64_indexed(HR_VCPU, HR_T2, 8, table + tag));
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, tlb_field(view, tag));
     asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 1));
     u8 *hit = asm_jrcxz(a);
-    asm_copy64(a, X64_RCX, HR_T3);
-    asm_jmp(a, slow);
+    if (write) {
+        put_write_beside_code(a, view, slow);
+    } else {
+        asm_copy64(a, X64_RCX, HR_T3);
+        asm_jmp(a, slow);
+    }
     asm_short_here(a, hit);
     asm_copy64(a, X64_RCX, HR_T3);
-    asm_load64(a, HR_T1,
-               x64_indexed(HR_VCPU, HR_T2, 8, table + (i32)offsetof(struct tlb_entry, addend)));
+    asm_load64(a, HR_T1, tlb_field(view, offsetof(struct tlb_entry, addend)));
     asm_rm(a, XO_LEA | X64_W, HR_T0, x64_indexed(HR_T0, HR_T1, 1, 0));
     asm_ret(a);
     return start;

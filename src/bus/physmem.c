@@ -453,7 +453,7 @@ static void tell_protected(struct physmem *pm, u64 offset)
 void physmem_mark(struct physmem *pm, u64 offset, u8 marks)
 {
     u8 before = __atomic_fetch_or(physmem_marks(pm, offset), marks, __ATOMIC_SEQ_CST);
-    if (!before)
+    if (~before & marks)
         tell_protected(pm, offset);
 }
 
@@ -475,7 +475,7 @@ static void change_holders(struct physmem *pm, u64 offset, int by)
         after = (u8)(marks | (holders ? PAGE_CODE : 0) | holders << PAGE_HOLDERS_SHIFT);
     } while (!__atomic_compare_exchange_n(at, &before, after, false, __ATOMIC_SEQ_CST,
                                           __ATOMIC_RELAXED));
-    if (!before)
+    if (by > 0)
         tell_protected(pm, offset);
 }
 

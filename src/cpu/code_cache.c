@@ -19,8 +19,7 @@
 #include "cpu/optable.h"
 #include "cpu/trace.h"
 
-#define ARENA_BYTES   MIB(128) /* of address space; about 130,000 blocks of average size */
-#define GRANULE_SHIFT 6
+#define ARENA_BYTES MIB(128) /* of address space; about 130,000 blocks of average size */
 
 /* A page without blocks is let go of after so many writes, or one of so many bytes. */
 #define IDLE_WRITES 16
@@ -107,9 +106,17 @@ static struct page_record *page_hold(struct vcpu *v, u64 offset)
     return page;
 }
 
+u32 cache_page_place(const struct vcpu *v, u64 offset)
+{
+    struct interp *i = v->interp;
+    const struct page_record *page = i ? page_find(i, offset) : NULL;
+    return page ? (u32)((const u8 *)page - (const u8 *)i) : 0;
+}
+
 static void page_release(struct vcpu *v, struct page_record *page)
 {
     struct interp *i = v->interp;
+    tlb_forget_code(v, page->offset);
     *page_slot(i, page->offset) = page->hash_next;
     physmem_release_code(v->pm, page->offset);
     page->hash_next = i->spare_pages;
@@ -119,8 +126,8 @@ static void page_release(struct vcpu *v, struct page_record *page)
 /* The granules of bytes from..from+size-1 of a page. */
 static u64 granules(u64 from, u64 size)
 {
-    unsigned first = (from & PAGE_OFFSET_MASK) >> GRANULE_SHIFT;
-    unsigned last = ((from & PAGE_OFFSET_MASK) + size - 1) >> GRANULE_SHIFT;
+    unsigned first = (from & PAGE_OFFSET_MASK) >> CODE_GRANULE_SHIFT;
+    unsigned last = ((from & PAGE_OFFSET_MASK) + size - 1) >> CODE_GRANULE_SHIFT;
     return mask64(last + 1) & ~mask64(first);
 }
 
@@ -307,6 +314,7 @@ void cache_drop_all(struct vcpu *v)
         for (struct page_record *page = i->pages[n]; page; page = page->hash_next)
             physmem_release_code(v->pm, page->offset);
     }
+    tlb_forget_code(v, ALL_PAGES);
     memset(i->pages, 0, sizeof i->pages);
     memset(i->hash, 0, sizeof i->hash);
     memset(i->jump, 0, sizeof i->jump);

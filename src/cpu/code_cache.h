@@ -116,6 +116,8 @@ struct block {
     struct uop uop[]; /* instructions, [insns] what follows them, then the two stubs */
 };
 
+#define CODE_GRANULE_SHIFT 6
+
 /* A page with blocks. */
 struct page_record {
     u64 offset;           /* in the memfd */
@@ -208,6 +210,9 @@ void cache_link(struct block *from, unsigned side, struct block *to);
 
 /* Kills the blocks that have bytes in size bytes at `offset` of the memfd. */
 void cache_written(struct vcpu *v, u64 offset, u32 size);
+
+/* Where the record of the page at `offset` is, in bytes from v->interp; 0: it has none. */
+u32 cache_page_place(const struct vcpu *v, u64 offset);
 
 /* Takes note of what other threads wrote (EVENT_CODE). */
 void cache_take_foreign(struct vcpu *v);

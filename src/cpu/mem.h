@@ -98,6 +98,8 @@ void tlb_init(struct vcpu *v);                /* all entries empty */
 void tlb_flush(struct vcpu *v);               /* everything */
 void tlb_flush_nonglobal(struct vcpu *v);     /* MOV CR3 */
 void tlb_flush_page(struct vcpu *v, u64 la);  /* INVLPG */
+#define ALL_PAGES UINT64_MAX
+void tlb_forget_code(struct vcpu *v, u64 offset); /* the record of this page goes, or all go */
 void tlb_protect(struct vcpu *v, u64 offset); /* no more direct writes to this page of the memfd */
 /* Whether MOV CR3 leaves the page's translation alone, as far as the TLB knows. */
 bool tlb_is_global(const struct vcpu *v, u64 la, unsigned view);

@@ -12,6 +12,7 @@
  *     full flush: INVLPG inside it flushes everything, because one INVLPG ends a whole large page
  *     of which many entries may have come.
  */
+#include "cpu/code_cache.h"
 #include "cpu/code_map.h"
 #include "cpu/debug.h"
 #include "cpu/paging.h"
@@ -21,6 +22,7 @@ static void clear_entry(struct tlb_entry *e)
 {
     e->read = e->write = e->exec = e->page = TLB_NO_PAGE;
     e->allowed = 0;
+    e->code = 0;
 }
 
 static void forget_large_range(struct vcpu *v)
@@ -99,19 +101,33 @@ void tlb_flush_page(struct vcpu *v, u64 la)
     }
 }
 
-void tlb_protect(struct vcpu *v, u64 offset)
+/* Entries that show the page at `offset`, or all, lose what is said of writing it directly. */
+static void forbid_writes(struct vcpu *v, u64 offset, bool code_only)
 {
-    offset &= ~PAGE_OFFSET_MASK;
-    tell_translator(v, MAP_MARKED, offset);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++) {
             for (u64 bits = v->tlb_used[view][w]; bits; bits &= bits - 1) {
                 struct tlb_entry *e = &v->tlb[view][w * 64 + (unsigned)__builtin_ctzll(bits)];
-                if (e->offset == offset)
+                if (e->offset != offset && offset != ALL_PAGES)
+                    continue;
+                e->code = 0;
+                if (!code_only)
                     e->write = TLB_NO_PAGE;
             }
         }
     }
+}
+
+void tlb_protect(struct vcpu *v, u64 offset)
+{
+    offset &= ~PAGE_OFFSET_MASK;
+    tell_translator(v, MAP_MARKED, offset);
+    forbid_writes(v, offset, false);
+}
+
+void tlb_forget_code(struct vcpu *v, u64 offset)
+{
+    forbid_writes(v, offset, true);
 }
 
 /* ---- filling ---- */
@@ -132,22 +148,32 @@ static u8 rights(const struct vcpu *v, const struct walk *w, unsigned view)
     return (u8)(1 << ACCESS_READ | (write && w->dirty) << ACCESS_WRITE | exec << ACCESS_FETCH);
 }
 
-static bool may_tag_write(const struct vcpu *v, const struct tlb_entry *e)
+/* Writes to the page are direct, if its marks are such. */
+static void set_write_tag(struct vcpu *v, struct tlb_entry *e)
 {
-    return (e->allowed & 1 << ACCESS_WRITE) && e->kind == PHYS_RAM &&
-           !*physmem_marks(v->pm, e->offset) && !debug_page_watched(v, e->page) && !v->journal;
+    const u8 own_code = PAGE_CODE | 1 << PAGE_HOLDERS_SHIFT;
+    e->write = TLB_NO_PAGE;
+    e->code = 0;
+    if (!(e->allowed & 1 << ACCESS_WRITE) || e->kind != PHYS_RAM ||
+        debug_page_watched(v, e->page) || v->journal)
+        return;
+    u8 marks = *physmem_marks(v->pm, e->offset);
+    if (!marks)
+        e->write = e->page;
+    else if (marks == own_code)
+        e->code = cache_page_place(v, e->offset);
 }
 
 static void set_tags(struct vcpu *v, struct tlb_entry *e)
 {
     e->read = e->write = e->exec = TLB_NO_PAGE;
+    e->code = 0;
     if (e->kind != PHYS_RAM && e->kind != PHYS_ROM)
         return;
     e->addend = (u64)(uintptr_t)physmem_fast(v->pm)->base + e->offset - e->page;
     if (!debug_page_watched(v, e->page))
         e->read = e->page;
-    if (may_tag_write(v, e))
-        e->write = e->page;
+    set_write_tag(v, e);
     if (e->allowed & 1 << ACCESS_FETCH)
         e->exec = e->page;
 }
@@ -206,6 +232,6 @@ struct place tlb_translate(struct vcpu *v, u64 la, enum access access, unsigned 
 void tlb_relax(struct vcpu *v, u64 la, unsigned view)
 {
     struct tlb_entry *e = tlb_entry(v, la, view);
-    if (e->page == (la & ~PAGE_OFFSET_MASK) && may_tag_write(v, e))
-        e->write = e->page;
+    if (e->page == (la & ~PAGE_OFFSET_MASK))
+        set_write_tag(v, e);
 }

@@ -200,6 +200,8 @@ struct tlb_entry {
     u64 page;   /* linear page that offset, pa, kind and allowed tell about, or TLB_NO_PAGE */
     u8 kind;    /* enum phys_kind */
     u8 allowed; /* bit 1 << enum access: the page tables say yes, and A and D are set for it */
+    u32 code;   /* not 0: nothing but code of this CPU keeps `write` from being a tag; its record
+                   (struct page_record) is so many bytes behind v->interp */
 };
 _Static_assert(sizeof(struct tlb_entry) == 64, "an entry is a cache line");
 
