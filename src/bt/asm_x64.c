@@ -8,6 +8,7 @@
 #define REX_RR 4
 #define REX_XX 2
 #define REX_BB 1
+#define RM_RIP 5 /* of ModRM with mod 0: RIP and a displacement */
 
 #define MOD_MEM     0
 #define MOD_MEM8    1
@@ -260,6 +261,16 @@ void asm_not(struct asm_buf *a, unsigned reg)
 void asm_rdgsbase(struct asm_buf *a, unsigned reg)
 {
     asm_rr(a, OPC_GROUP15 | X64_0F | X64_F3 | X64_W, G15_RDGSBASE, reg);
+}
+
+u8 *asm_lea_here(struct asm_buf *a, unsigned reg)
+{
+    asm_byte(a, (u8)(REX | REX_WW | (reg >= 8 ? REX_RR : 0)));
+    asm_byte(a, XO_LEA);
+    asm_byte(a, (u8)((reg & 7) << 3 | RM_RIP));
+    u8 *field = a->at;
+    asm_u32(a, 0);
+    return field;
 }
 
 void asm_wrgsbase(struct asm_buf *a, unsigned reg)

@@ -154,6 +154,8 @@ static inline void asm_copy64(struct asm_buf *a, unsigned to, unsigned from)
 /* mov r32, imm32 (zero-extends); mov r64, imm64. */
 void asm_mov_imm32(struct asm_buf *a, unsigned reg, u32 imm);
 void asm_mov_imm64(struct asm_buf *a, unsigned reg, u64 imm);
+/* lea r64, [rip + rel32], to be filled in; returns where the rel32 is written. */
+u8 *asm_lea_here(struct asm_buf *a, unsigned reg);
 /* ALU r32, imm32 */
 void asm_alu_imm(struct asm_buf *a, enum x64_alu alu, unsigned reg, u32 imm);
 /* shl, shr r32, count */

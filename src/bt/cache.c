@@ -43,6 +43,12 @@ static void point_to(struct texit *x, struct bt *bt, const u8 *to)
     asm_patch_rel32(x->field, codemem_exec(&bt->mem, x->field), to);
 }
 
+void tcode_forget_returns(struct bt *bt)
+{
+    for (unsigned i = 0; i < RETURNS; i++)
+        bt->v->returns[i] = bt->thunk.jump;
+}
+
 static void unlink_exit(struct bt *bt, struct texit *x)
 {
     if (!x->to)
@@ -60,12 +66,15 @@ static void point_by_guard(struct texit *x, struct bt *bt, const u8 *to)
     u32 key = -(u32)(bt->v->code_key >> 32);
     memcpy(x->guard_key, &key, sizeof key);
     asm_patch_rel32(x->guard_field, codemem_exec(&bt->mem, x->guard_field), to);
-    point_to(x, bt, x->guard);
+    if (!x->is_return)
+        point_to(x, bt, x->guard);
 }
 
 void tcode_link(struct bt *bt, struct texit *x, struct tcode *to)
 {
     unlink_exit(bt, x);
+    if (observe_each_run(bt))
+        return;
     if (!x->guard && to->b->page != x->from->b->page)
         return; /* the guest has moved the page meanwhile */
     if (to->b->mode != x->from->b->mode)
@@ -133,6 +142,7 @@ void tcode_update_key(struct vcpu *v)
     if (UNLIKELY(bt_of(v)->last_key >= UINT32_MAX - 2))
         start_keys_again(v);
     v->code_key = key_of(v, v->mode);
+    v->return_key = (u32)(v->code_key >> 32);
     if (v->cpl != 3 && (v->cr4 & CR4_SMAP))
         v->code_key_smap = key_of(v, v->mode ^ MODE_SMAP);
 }
@@ -199,6 +209,7 @@ void tcode_drop_all(struct vcpu *v)
             bt->codes[i]->b->code = NULL;
     }
     memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
+    tcode_forget_returns(bt);
     bt->count = bt->adapted_count = 0;
     bt->arena_used = 0;
     bt->used = bt->thunk_used;

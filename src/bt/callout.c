@@ -41,15 +41,15 @@ static const u8 *go_to_rip(struct vcpu *v)
 static const u8 *go_to_next(struct vcpu *v, const struct tcode *t, const struct cached_insn *ci)
 {
     const struct block *b = t->b;
-    u64 next = ci->rip + ci->in.len;
+    u64 next = (u32)(ci->rip + ci->in.len);
+    v->rip = next; /* thunks leave if an event comes now */
     if (ci->fn == uop_exec_mode)
         bt_settle(v); /* it may end t's life */
     if (UNLIKELY(t->dead || bt_events(v) || !fpu_as_before(v, t)))
-        return leave(v, (u32)next);
+        return NULL;
     if (ci->fn == uop_exec_mode) {
         u32 mode = b->mode ^ (t->smap_switched >> ci->index & 1 ? (u32)MODE_SMAP : 0);
         if (UNLIKELY(v->mode != mode || excp_stepping(v) || !code_page_is(v, b->la, b->page))) {
-            v->rip = (u32)next;
             return go_to_rip(v);
         }
         tcode_update_key(v);
@@ -209,6 +209,7 @@ const u8 *callout_fpu(struct vcpu *v, const u8 *back, u64 place)
     x87_settle(v);
     if (!v->fpu_live)
         fpu_make_live(v);
+    v->rip = ci->rip;
     if (LIKELY(!v->fpu_unmasked))
         return back;
     bt_of(v)->interpret = true;

@@ -28,4 +28,7 @@ static inline unsigned host_gpr(unsigned gpr)
 /* A field of struct vcpu as an operand. */
 #define VCPU(field) x64_at(HR_VCPU, (i32)offsetof(struct vcpu, field))
 
+/* The upper half of a field of 64 bits. */
+#define VCPU_UPPER(field) x64_at(HR_VCPU, (i32)offsetof(struct vcpu, field) + 4)
+
 #endif

@@ -18,13 +18,18 @@
 struct bt;
 struct tcode;
 
-/* An exit to a known address. Unlinked, its jump leads to `stub`, which calls bt->thunk.link: the
+/* Where a call comes back to. The call has put the address of `guard` to vcpu->returns; a return
+ * jumps to what it finds there for its target. The guard looks whether target and key are right. A
+ * return has no other exit than its guard's.
+ *
+ * An exit to a known address. Unlinked, its jump leads to `stub`, which calls bt->thunk.link: the
  * return address tells which exit it was. A link to another page goes by `guard`, code that
  * compares the key under which the link was made with vcpu->code_key, and looks the target up if it
  * differs.
  */
 struct texit {
     struct tcode *from, *to; /* to: NULL while unlinked */
+    bool is_return;
     struct texit *next, **prev;
     u8 *field;                   /* the rel32, in the writable view */
     u8 *stub;                    /* as executed */
@@ -60,6 +65,9 @@ struct tjump {
 };
 #define JUMPS 65536
 
+/* Of a return address, in vcpu->returns: its low bits. */
+#define RETURN_MASK (RETURNS - 1)
+
 /* Its place: kernel and programs have much code at the same low 16 bits, and some code runs in more
  * than one mode. */
 static inline u16 jump_index(u32 rip, u64 code_key)
@@ -80,6 +88,7 @@ struct thunks {
     const u8 *enter;               /* (vcpu, host code): the way in for C */
     const u8 *leave;               /* the way out; RAX is what `enter` returns */
     const u8 *link;                /* called by an exit's stub */
+    const u8 *miss;                /* called by an exit's guard; R8 is the guest address */
     const u8 *exit;                /* to the run loop; R8 is the guest address */
     const u8 *jump;                /* R8 is the guest address: through the table of jumps */
     const u8 *find;                /* the same, called: R10 is its entry; see xl_flow.c */
@@ -159,6 +168,8 @@ unsigned thunk_size_index(unsigned size);
 struct tcode *tcode_at(const struct bt *bt, const u8 *host);
 /* The guest instruction of it that is there. */
 unsigned tcode_insn_at(const struct tcode *t, const u8 *host);
+/* Where nothing is known of a return address the table of jumps is asked. */
+void tcode_forget_returns(struct bt *bt);
 void tcode_link(struct bt *bt, struct texit *x, struct tcode *to);
 /* @asyncsignalsafe while translated code runs */
 void tcode_unlink_exits(struct bt *bt, struct tcode *t);

@@ -54,6 +54,7 @@ static bool knocked(struct hosttrap *trap)
     if (!codemem_has(&bt->mem, rip))
         return true; /* C code looks at the events before it goes back */
     bt->stats.knocks++;
+    bt->v->return_key = 0;
     const struct thunks *t = &bt->thunk;
     if (rip >= t->find && rip < t->jump_end) {
         const u8 *start = rip < t->find_end ? t->find : t->jump;
@@ -141,6 +142,8 @@ bool bt_attach(struct vcpu *v)
         return false;
     }
     thunks_make(bt);
+    tcode_forget_returns(bt);
+    v->patience = 1;
     bt->windows = windows_create(v);
     v->knock = knock;
     v->interp->killed = tcode_killed;

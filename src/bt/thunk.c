@@ -102,7 +102,7 @@ static void put_find(struct asm_buf *a, u8 *out[2])
     out[0] = asm_jmp(a, NULL);
     asm_short_here(a, quiet);
     asm_rorx(a, HR_T1, HR_T0, 16); /* jump_index() */
-    asm_rm(a, XO_MOV_LOAD, HR_T2, x64_at(HR_VCPU, (i32)offsetof(struct vcpu, code_key) + 4));
+    asm_rm(a, XO_MOV_LOAD, HR_T2, VCPU_UPPER(code_key));
     asm_rm(a, XO_LEA, HR_T1, x64_indexed(HR_T1, HR_T0, 1, 0));
     asm_rm(a, XO_LEA, HR_T1, x64_indexed(HR_T1, HR_T2, 1, 0));
     asm_rr(a, XO_MOVZX16, HR_T1, HR_T1);
@@ -143,13 +143,40 @@ static void make_jump(struct asm_buf *a, struct thunks *t)
     put_out(a, t, jump_out, false);
 }
 
+/* A guard has not found its key. Mostly its link serves another program that runs the same code:
+ * now and then the exit is linked for the one that asks. */
+#define MISSES_TO_LINK 16
+
+static void make_miss(struct asm_buf *a, struct thunks *t)
+{
+    t->miss = asm_here(a);
+    asm_copy64(a, HR_T3, X64_RCX);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(patience));
+    asm_rm(a, XO_LEA, X64_RCX, x64_at(X64_RCX, -1));
+    asm_rm(a, XO_MOV_STORE, X64_RCX, VCPU(patience));
+    u8 *enough = asm_jrcxz(a);
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_pop(a, HR_T1); /* the return address */
+    asm_jmp(a, t->jump);
+    asm_short_here(a, enough);
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_mov_mem_imm32(a, VCPU(patience), MISSES_TO_LINK);
+    asm_jmp(a, t->link);
+}
+
 /* ---- doors to C ---- */
 
-/* After C: RAX is where to go on, or NULL. The slot at [RSP] takes it. */
+/* After C: RAX is where to go on, or NULL. An event that has knocked while C code ran was not heard
+ * by the translation. The slot at [RSP] takes it. */
 static void put_tail(struct asm_buf *a, const struct thunks *t)
 {
     asm_rr(a, XO_TEST | X64_W, X64_RAX, X64_RAX);
-    u8 *on = asm_jcc_short(a, XCC_NZ);
+    u8 *off = asm_jcc_short(a, XCC_Z);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(events));
+    asm_rm(a, XO_AND, X64_RCX, VCPU(event_mask));
+    u8 *on = asm_jcc_short(a, XCC_Z);
+    asm_rr(a, XO_XOR, X64_RAX, X64_RAX);
+    asm_short_here(a, off);
     asm_pop(a, X64_RCX);
     asm_jmp(a, t->leave);
     asm_short_here(a, on);
@@ -285,6 +312,7 @@ void thunks_make(struct bt *bt)
     make_enter(&a, t);
     make_exits(&a, t);
     make_jump(&a, t);
+    make_miss(&a, t);
     make_doors(&a, t);
     t->slow = make_door(&a, t, (const void *)callout_slow);
     thunks_make_sys(&a, t);
@@ -307,6 +335,7 @@ unsigned thunks_verify_targets(const struct bt *bt, const struct block *b,
     const struct thunks *t = &bt->thunk;
     const struct verify_target fixed[] = {
         {.at = t->link, .kind = VERIFY_CALL},
+        {.at = t->miss, .kind = VERIFY_CALL},
         {.at = t->callout, .kind = VERIFY_CALL},
         {.at = t->fpu, .kind = VERIFY_CALL},
         {.at = t->seg, .kind = VERIFY_CALL},

@@ -72,6 +72,8 @@ static const struct {
     FIELD(x87_mem),
 };
 
+#define RETURN_TABLE offsetof(struct vcpu, returns)
+
 #define WINDOW_GUARD 64 /* more bytes than any access has */
 
 /* ---- one verification ---- */
@@ -89,6 +91,7 @@ struct verifier {
     u8 approved_size;
     u64 known;                         /* up to this offset all has been compared with an idiom */
     const struct verify_target *found; /* a VERIFY_FIND has just returned */
+    u64 point;                         /* up to here R8 is the address of a place in this code */
     char *text;
     size_t size;
 };
@@ -158,10 +161,23 @@ static void add_target(struct verifier *v, u64 offset)
         v->targets[offset]++;
 }
 
+/* lea r8, [rip + n] */
+static bool is_lea_place(const struct verifier *v, u64 *place)
+{
+    const cs_x86_op *o = &v->x86->operands[1];
+    if (v->insn->id != X86_INS_LEA || o->mem.base != X86_REG_RIP)
+        return false;
+    *place = v->insn->address + v->insn->size + (u64)o->mem.disp;
+    return v->x86->operands[0].reg == X86_REG_R8;
+}
+
 /* First pass: notes where direct branches within the code lead. */
 static void note_target(struct verifier *v)
 {
     const cs_x86_op *o = &v->x86->operands[0];
+    u64 place;
+    if (is_lea_place(v, &place) && inside(v->code, place))
+        add_target(v, place - (u64)(uintptr_t)v->code->at);
     bool branch = in_group(v->insn, CS_GRP_JUMP) || in_group(v->insn, CS_GRP_CALL);
     if (branch && v->x86->op_count == 1 && o->type == X86_OP_IMM && inside(v->code, (u64)o->imm))
         add_target(v, (u64)o->imm - (u64)(uintptr_t)v->code->at);
@@ -184,10 +200,28 @@ static bool is_jump_to_found(const struct verifier *v)
            o->mem.disp == v->found->size;
 }
 
+/* mov r9d, RETURN_MASK; pext r9d, r8d, r9d; jmp [r15 + r9 * 8 + returns] */
+static bool is_return(const struct verifier *v)
+{
+    static const u8 index[] = {0x41, 0xb9, 0xff, 0x0f, 0x00, 0x00, 0xc4, 0x42, 0x3a, 0xf5, 0xc9};
+    const x86_op_mem *m = &v->x86->operands[0].mem;
+    u64 here = v->insn->address - (u64)(uintptr_t)v->code->at;
+    _Static_assert(RETURNS - 1 == 0xfff, "the mask above");
+    if (v->insn->id != X86_INS_JMP || v->x86->operands[0].type != X86_OP_MEM ||
+        here < sizeof index || memcmp(v->code->bytes + here - sizeof index, index, sizeof index))
+        return false;
+    for (u64 at = here - sizeof index + 1; at <= here; at++) {
+        if (v->targets[at])
+            return false;
+    }
+    return m->base == X86_REG_R15 && m->index == X86_REG_R9 && m->scale == sizeof(u8 *) &&
+           m->segment == X86_REG_INVALID && v->x86->addr_size == 8 && m->disp == RETURN_TABLE;
+}
+
 static bool check_branch(struct verifier *v)
 {
     const cs_x86_op *o = &v->x86->operands[0];
-    if (is_jump_to_found(v))
+    if (is_jump_to_found(v) || is_return(v))
         return true;
     bool call = v->insn->id == X86_INS_CALL;
     bool jump = in_group(v->insn, CS_GRP_JUMP) && v->insn->id != X86_INS_LJMP &&
@@ -282,8 +316,19 @@ static bool check_approved(struct verifier *v, const cs_x86_op *o)
     return true;
 }
 
+/* mov [a slot of returns], r8 right after R8 was made the address of a place. */
+static bool is_return_point(const struct verifier *v, const cs_x86_op *o)
+{
+    u64 slot = (u64)o->mem.disp - RETURN_TABLE;
+    return v->point == v->insn->address && v->insn->id == X86_INS_MOV && o->size == sizeof(u8 *) &&
+           o == &v->x86->operands[0] && v->x86->operands[1].reg == X86_REG_R8 &&
+           slot < RETURNS * sizeof(u8 *) && slot % sizeof(u8 *) == 0;
+}
+
 static bool check_field(struct verifier *v, const cs_x86_op *o)
 {
+    if (is_return_point(v, o))
+        return true;
     if (o->mem.disp < 0 || (u64)o->mem.disp + o->size > sizeof(struct vcpu))
         return refuse(v, "beyond struct vcpu");
     if (may_write(v, o) && !field_writable((u64)o->mem.disp, o->size))
@@ -476,8 +521,20 @@ static bool check_operands(struct verifier *v)
     return true;
 }
 
+static bool check_place(struct verifier *v, u64 place)
+{
+    if (!inside(v->code, place) || !v->starts[place - (u64)(uintptr_t)v->code->at])
+        return refuse(v, "the address of no instruction of this code");
+    v->approved = APPROVED_NO;
+    v->point = v->insn->address + v->insn->size;
+    return true;
+}
+
 static bool check_insn(struct verifier *v)
 {
+    u64 place;
+    if (is_lea_place(v, &place))
+        return check_place(v, place);
     if (is_branch(v))
         return check_branch(v);
     if (v->insn->id == X86_INS_RDGSBASE)

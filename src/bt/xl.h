@@ -31,6 +31,10 @@ struct xl {
     } exit[2];
     unsigned exits;
     struct {
+        u8 *field; /* of the LEA; NULL: no call */
+        u32 target;
+    } back;
+    struct {
         u8 *field;  /* the jump there */
         u8 *resume; /* as executed */
         u64 place;

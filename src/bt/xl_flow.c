@@ -41,21 +41,50 @@ void xl_exit_jcc(struct xl *x, enum x64_cc cc, u32 target)
     note_exit(x, asm_jcc(&x->a, cc, NULL), target);
 }
 
-/* Flags stay as they are: see struct texit. */
-static void put_guard(struct xl *x, struct texit *e)
+/* Goes on if the upper half of a key is the one that the exit is linked for, else calls `miss`.
+ * Flags stay as they are. */
+static void put_key_check(struct xl *x, struct texit *e, struct x64_mem key)
 {
-    e->guard = asm_here(&x->a);
-    asm_copy64(&x->a, HR_T3, X64_RCX);
-    asm_rm(&x->a, XO_MOV_LOAD, X64_RCX,
-           x64_at(HR_VCPU, (i32)offsetof(struct vcpu, code_key) + (i32)sizeof(u32)));
+    asm_rm(&x->a, XO_MOV_LOAD, X64_RCX, key);
     asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(X64_RCX, INT32_MAX)); /* a displacement of 32 bits */
     e->guard_key = x->a.at - sizeof(u32);
     u8 *same = asm_jrcxz(&x->a);
     asm_copy64(&x->a, X64_RCX, HR_T3);
-    asm_jmp(&x->a, e->lookup);
+    asm_mov_imm32(&x->a, HR_T0, e->target);
+    asm_call(&x->a, x->bt->thunk.miss);
     asm_short_here(&x->a, same);
     asm_copy64(&x->a, X64_RCX, HR_T3);
     e->guard_field = asm_jmp(&x->a, e->stub);
+}
+
+static void put_guard(struct xl *x, struct texit *e)
+{
+    e->guard = asm_here(&x->a);
+    asm_copy64(&x->a, HR_T3, X64_RCX);
+    put_key_check(x, e, VCPU_UPPER(code_key));
+}
+
+/* HR_T0 is where the guest returns to. */
+static void put_return_guard(struct xl *x, struct texit *e)
+{
+    e->guard = asm_here(&x->a);
+    asm_rel32_here(&x->a, x->back.field);
+    asm_copy64(&x->a, HR_T3, X64_RCX);
+    asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(HR_T0, -(i32)e->target));
+    u8 *here = asm_jrcxz(&x->a);
+    asm_copy64(&x->a, X64_RCX, HR_T3);
+    asm_jmp(&x->a, x->bt->thunk.jump);
+    asm_short_here(&x->a, here);
+    put_key_check(x, e, VCPU(return_key));
+    e->field = e->guard_field;
+}
+
+static struct texit *new_exit(struct xl *x, u8 *field, u32 target)
+{
+    struct texit *e = &x->t->exit[x->t->exits++];
+    *e = (struct texit){.from = x->t, .field = field, .target = target};
+    e->stub = asm_here(&x->a);
+    return e;
 }
 
 /* What the exits lead to as long as they are not linked. */
@@ -68,15 +97,19 @@ void xl_finish_exits(struct xl *x)
             put_lookup(x, target);
             continue;
         }
-        struct texit *e = &x->t->exit[x->t->exits++];
-        *e = (struct texit){.from = x->t, .field = x->exit[i].field, .target = target};
-        e->stub = asm_here(&x->a);
+        struct texit *e = new_exit(x, x->exit[i].field, target);
         asm_call(&x->a, x->bt->thunk.link);
         e->lookup = asm_here(&x->a);
         put_lookup(x, target);
         if (!same_page(x, target))
             put_guard(x, e);
     }
+    if (!x->back.field)
+        return;
+    struct texit *e = new_exit(x, NULL, x->back.target);
+    e->is_return = true;
+    asm_call(&x->a, x->bt->thunk.miss);
+    put_return_guard(x, e);
 }
 
 /* ---- instructions ---- */
@@ -85,6 +118,37 @@ static void put_push_return(struct xl *x, u32 next)
 {
     asm_mov_mem_imm32(&x->a, xl_stack_mem(x, REG_SP, -4, 4, true), next);
     xl_adjust_sp(x, -4);
+}
+
+/* Tells where the call comes back to: see struct texit. Not where the block has changed the mode:
+ * its key is not that of a guard, and a knock would be forgotten (v->return_key). */
+static bool has_return_key(const struct xl *x)
+{
+    return can_link(x) && !x->t->smap_switched;
+}
+
+static struct x64_mem return_slot(u32 target)
+{
+    return x64_at(HR_VCPU,
+                  (i32)(offsetof(struct vcpu, returns) + (target & RETURN_MASK) * sizeof(u8 *)));
+}
+
+static void put_return_point(struct xl *x, u32 next)
+{
+    if (!has_return_key(x))
+        return;
+    x->back.target = next;
+    x->back.field = asm_lea_here(&x->a, HR_T0);
+    asm_store64(&x->a, HR_T0, return_slot(next));
+}
+
+/* To HR_T0, by what the call has left. */
+static void put_return(struct xl *x)
+{
+    asm_mov_imm32(&x->a, HR_T1, RETURN_MASK);
+    asm_pext(&x->a, HR_T1, HR_T0, HR_T1);
+    asm_jmp_mem(&x->a,
+                x64_indexed(HR_VCPU, HR_T1, sizeof(u8 *), (i32)offsetof(struct vcpu, returns)));
 }
 
 /* HR_T0 = the target of an indirect jump or call. */
@@ -125,6 +189,7 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
 {
     if (in->operand[0].kind == OPD_REL) {
         put_push_return(x, next);
+        put_return_point(x, next);
         xl_exit_jmp(x, target);
         return true;
     }
@@ -132,6 +197,7 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
         return false;
     asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
     put_push_return(x, next);
+    put_return_point(x, next);
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, VCPU(jump_to));
     put_jump(x);
     return true;
@@ -142,7 +208,10 @@ static bool put_ret(struct xl *x, const struct insn *in)
     i32 extra = in->imm_len ? (i32)(in->imm & 0xffff) : 0;
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
     xl_adjust_sp(x, 4 + extra);
-    put_jump(x);
+    if (has_return_key(x))
+        put_return(x);
+    else
+        put_jump(x);
     return true;
 }
 

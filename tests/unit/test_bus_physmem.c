@@ -125,8 +125,11 @@ static void physmem_marks_tell_listeners_of_writes(void **state)
     physmem_map_ram(pm, 0, PAGE_BYTES * 2, ram, 0, "ram");
     assert_int_equal(heard.remapped, 1);
     physmem_hold_code(pm, ram);
-    physmem_mark(pm, ram, PAGE_CLEAN_VGA);
     assert_int_equal(heard.protect, 1);
+    physmem_mark(pm, ram, PAGE_CLEAN_VGA);
+    assert_int_equal(heard.protect, 2);
+    physmem_mark(pm, ram, PAGE_CLEAN_VGA);
+    assert_int_equal(heard.protect, 2);
     u32 v = 0;
     physmem_write(pm, 0xffe, &v, 4);
     assert_int_equal(heard.code, 1);
