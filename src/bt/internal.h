@@ -97,6 +97,8 @@ struct thunks {
     const u8 *slow;                /* called: the instruction, by the interpreter's function */
     /* Called, and go to `slow` where there is more to be done than usual: thunk_sys.c. */
     const u8 *cli, *sti, *pushf, *popf, *rdtsc, *rdtsc_user, *stac, *clac, *clac_if_smap;
+    /* The same, by view; [1]: of 4 bytes, not 1. thunk_string.c */
+    const u8 *rep_movs[TLB_VIEWS][2], *rep_stos[TLB_VIEWS][2];
     /* The same: ring.c. [CPL 3][register]: R8 is the selector. */
     const u8 *load[2][SEG_COUNT], *sysenter, *sysexit;
     /* R8 from linear to host address, by view and write */
@@ -154,6 +156,8 @@ static inline bool bt_events(struct vcpu *v)
 void thunks_make(struct bt *bt);
 /* Those of thunk_sys.c, at a. */
 void thunks_make_sys(struct asm_buf *a, struct thunks *t);
+/* Those of thunk_string.c. */
+void thunks_make_string(struct asm_buf *a, struct thunks *t);
 /* Those of ring.c. */
 void thunks_make_ring(struct asm_buf *a, struct thunks *t);
 /* What the translation of b may call and jump to, for the verifier. Returns how many. */

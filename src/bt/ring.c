@@ -10,7 +10,7 @@
  * mode, which are compared. A descriptor is compared byte by byte; GDTR and the place of its page
  * are watched by seg.h.
  */
-#include "bt/internal.h"
+#include "bt/thunk.h"
 #include "cpu/flags.h"
 
 /* With one of these set C looks. */
@@ -51,20 +51,11 @@ static struct x64_mem seg_field(unsigned seg, size_t field)
                   (i32)(offsetof(struct vcpu, seg) + seg * sizeof(struct segment) + field));
 }
 
-/* Goes on where RCX is 0, else to `slow`. */
-static void put_slow_unless_zero(struct asm_buf *a, const u8 *slow)
-{
-    u8 *zero = asm_jrcxz(a);
-    asm_copy64(a, X64_RCX, HR_T3);
-    asm_jmp(a, slow);
-    asm_short_here(a, zero);
-}
-
 /* Selectors are part of what x87_settle() works out. */
 static void put_x87_check(struct asm_buf *a, const u8 *slow)
 {
     asm_load64(a, X64_RCX, VCPU(x87_last));
-    put_slow_unless_zero(a, slow);
+    thunk_slow_unless_zero(a, slow);
 }
 
 /* ---- segment loads ---- */
@@ -92,10 +83,10 @@ static const u8 *make_load(struct asm_buf *a, unsigned seg, unsigned cpl, const 
         a, HR_T2,
         x64_indexed(HR_VCPU, HR_T1, 8, table + (i32)offsetof(struct seg_loaded, minus_bytes)));
     asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(X64_RCX, HR_T2, 1, 0));
-    put_slow_unless_zero(a, slow);
+    thunk_slow_unless_zero(a, slow);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, x64_indexed(HR_VCPU, HR_T1, 8, table + tag));
     asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T0, 1, (i32)seg_tag(0, cpl)));
-    put_slow_unless_zero(a, slow);
+    thunk_slow_unless_zero(a, slow);
     for (unsigned at = 0; at < sizeof(struct segment); at += 8) {
         i32 from = table + (i32)offsetof(struct seg_loaded, seg) + (i32)at;
         asm_load64(a, HR_T2, x64_indexed(HR_VCPU, HR_T1, 8, from));
@@ -120,11 +111,11 @@ static void put_ring_checks(struct asm_buf *a, unsigned user, const u8 *slow)
     asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(mode));
     asm_rm(a, XO_MOV_LOAD, HR_T0, RING(user, minus_mode));
     asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T0, 1, 0));
-    put_slow_unless_zero(a, slow);
+    thunk_slow_unless_zero(a, slow);
     asm_rm(a, XO_MOV_LOAD, HR_T0, VCPU(rflags));
     asm_mov_imm32(a, HR_T1, FLAGS_ODD);
     asm_pext(a, X64_RCX, HR_T0, HR_T1);
-    put_slow_unless_zero(a, slow);
+    thunk_slow_unless_zero(a, slow);
     asm_copy64(a, X64_RCX, HR_T3);
 }
 

@@ -8,7 +8,7 @@
  * return address at [RSP] while they run, which is how a knock finds the translation that is
  * waiting for them.
  */
-#include "bt/internal.h"
+#include "bt/thunk.h"
 #include "cpu/flags.h"
 
 #define TLB_INDEX_LOW (32 - TLB_BITS - PAGE_SHIFT)
@@ -221,24 +221,6 @@ unsigned thunk_size_index(unsigned size)
     return i;
 }
 
-#define TLB_TABLE(view)                                                                            \
-    (offsetof(struct vcpu, tlb) + (view) * sizeof(struct tlb_entry) * TLB_ENTRIES)
-
-/* A field of the TLB entry at index HR_T2 / 8. */
-static struct x64_mem tlb_field(unsigned view, size_t field)
-{
-    return x64_indexed(HR_VCPU, HR_T2, 8, (i32)(TLB_TABLE(view) + field));
-}
-
-/* Goes on if RCX is 0; with RCX in HR_T3. */
-static void put_slow_unless_zero(struct asm_buf *a, const u8 *slow)
-{
-    u8 *zero = asm_jrcxz(a);
-    asm_copy64(a, X64_RCX, HR_T3);
-    asm_jmp(a, slow);
-    asm_short_here(a, zero);
-}
-
 #define GRANULES_OF_ACCESS 3 /* mask: an access touches no more than the next one too */
 
 /* A write that is no hit. It is one all the same if the page is kept from direct writes by code
@@ -247,10 +229,10 @@ static void put_slow_unless_zero(struct asm_buf *a, const u8 *slow)
 static void put_write_beside_code(struct asm_buf *a, unsigned view, const u8 *slow)
 {
     const struct x64_vex shrx64 = {.opcode = 0xf7, .map = 2, .pp = 3, .w = true};
-    asm_rm(a, XO_MOV_LOAD, X64_RCX, tlb_field(view, offsetof(struct tlb_entry, page)));
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, thunk_tlb_field(view, offsetof(struct tlb_entry, page)));
     asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 1));
-    put_slow_unless_zero(a, slow);
-    asm_rm(a, XO_MOV_LOAD, X64_RCX, tlb_field(view, offsetof(struct tlb_entry, code)));
+    thunk_slow_unless_zero(a, slow);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, thunk_tlb_field(view, offsetof(struct tlb_entry, code)));
     u8 *unknown = asm_jrcxz(a);
     asm_load64(a, HR_T1, VCPU(interp));
     asm_load64(a, X64_RCX,
@@ -287,7 +269,7 @@ static const u8 *make_access(struct asm_buf *a, bool write, unsigned size, unsig
     asm_rm(a, XO_LEA, HR_T2, x64_indexed(X64_NONE, HR_T2, 8, 0));
     asm_not(a, HR_T1);
     asm_copy64(a, HR_T3, X64_RCX);
-    asm_rm(a, XO_MOV_LOAD, X64_RCX, tlb_field(view, tag));
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, thunk_tlb_field(view, tag));
     asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 1));
     u8 *hit = asm_jrcxz(a);
     if (write) {
@@ -298,7 +280,7 @@ static const u8 *make_access(struct asm_buf *a, bool write, unsigned size, unsig
     }
     asm_short_here(a, hit);
     asm_copy64(a, X64_RCX, HR_T3);
-    asm_load64(a, HR_T1, tlb_field(view, offsetof(struct tlb_entry, addend)));
+    asm_load64(a, HR_T1, thunk_tlb_field(view, offsetof(struct tlb_entry, addend)));
     asm_rm(a, XO_LEA | X64_W, HR_T0, x64_indexed(HR_T0, HR_T1, 1, 0));
     asm_ret(a);
     return start;
@@ -316,6 +298,7 @@ void thunks_make(struct bt *bt)
     make_doors(&a, t);
     t->slow = make_door(&a, t, (const void *)callout_slow);
     thunks_make_sys(&a, t);
+    thunks_make_string(&a, t);
     thunks_make_ring(&a, t);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned write = 0; write < 2; write++) {
@@ -356,7 +339,8 @@ unsigned thunks_verify_targets(const struct bt *bt, const struct block *b,
         {.at = t->jump, .kind = VERIFY_JUMP},
     };
     unsigned n = 0;
-    _Static_assert(ARRAY_LEN(fixed) + SEG_COUNT + TLB_VIEWS * 2 * ACCESS_SIZES <= VERIFY_TARGETS,
+    _Static_assert(ARRAY_LEN(fixed) + SEG_COUNT + TLB_VIEWS * (4 + 2 * ACCESS_SIZES) <=
+                       VERIFY_TARGETS,
                    "all have room");
     for (; n < ARRAY_LEN(fixed); n++)
         target[n] = fixed[n];
@@ -368,6 +352,12 @@ unsigned thunks_verify_targets(const struct bt *bt, const struct block *b,
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         if (((b->mode & MODE_CPL) == 3) != (view == TLB_USER))
             continue;
+        for (unsigned wide = 0; wide < 2; wide++) {
+            target[n++] =
+                (struct verify_target){.at = t->rep_movs[view][wide], .kind = VERIFY_CALL};
+            target[n++] =
+                (struct verify_target){.at = t->rep_stos[view][wide], .kind = VERIFY_CALL};
+        }
         for (unsigned i = 0; i < 2 * ACCESS_SIZES; i++)
             target[n++] = (struct verify_target){.at = t->access[view][i & 1][i / 2],
                                                  .kind = VERIFY_ACCESS,

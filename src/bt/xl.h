@@ -73,6 +73,8 @@ void xl_put_la(struct xl *x, const struct insn *in);
 /* What the host accesses instead of the memory operand, after code that makes it accessible where
  * need be. Scratch registers change. */
 struct x64_mem xl_mem(struct xl *x, const struct insn *in, unsigned size, bool write);
+/* The same for what HR_T0 is the linear address of. */
+struct x64_mem xl_mem_at_la(struct xl *x, unsigned size, bool write);
 /* The same on the stack, at a register and an offset. */
 struct x64_mem xl_stack_mem(struct xl *x, unsigned gpr, i32 offset, unsigned size, bool write);
 /* And at a register in a segment. */

@@ -5,101 +5,107 @@
  */
 #include "bt/xl.h"
 
+#define OPCODE_BIT_IMM 0xba /* BT and the like with an immediate offset */
+
 /* ---- which instructions ---- */
 
 enum form {
     FORM_NONE,
+    FORM_EITHER, /* FORM_RM or FORM_OTHER */
+    FORM_BITS,   /* FORM_RM, unless a register is the offset of a bit in memory */
     FORM_RM,     /* ModRM names operands as the opcode says */
     FORM_VEX,    /* three registers, or memory */
     FORM_OTHER,  /* no ModRM: by opcode */
     FORM_NOTHING /* no effect */
 };
 
+/* What is not here has FORM_NONE. */
+static const u8 forms[OP_COUNT] = {
+    [OP_ADD] = FORM_EITHER,
+    [OP_OR] = FORM_EITHER,
+    [OP_ADC] = FORM_EITHER,
+    [OP_SBB] = FORM_EITHER,
+    [OP_AND] = FORM_EITHER,
+    [OP_SUB] = FORM_EITHER,
+    [OP_XOR] = FORM_EITHER,
+    [OP_CMP] = FORM_EITHER,
+    [OP_TEST] = FORM_EITHER,
+    [OP_MOV] = FORM_EITHER,
+    [OP_XCHG] = FORM_EITHER,
+    [OP_INC] = FORM_EITHER,
+    [OP_DEC] = FORM_EITHER,
+    [OP_NOT] = FORM_RM,
+    [OP_NEG] = FORM_RM,
+    [OP_MUL] = FORM_RM,
+    [OP_IMUL] = FORM_RM,
+    [OP_DIV] = FORM_RM,
+    [OP_IDIV] = FORM_RM,
+    [OP_ROL] = FORM_RM,
+    [OP_ROR] = FORM_RM,
+    [OP_RCL] = FORM_RM,
+    [OP_RCR] = FORM_RM,
+    [OP_SHL] = FORM_RM,
+    [OP_SHR] = FORM_RM,
+    [OP_SAR] = FORM_RM,
+    [OP_SHLD] = FORM_RM,
+    [OP_SHRD] = FORM_RM,
+    [OP_MOVZX] = FORM_RM,
+    [OP_MOVSX] = FORM_RM,
+    [OP_SETCC] = FORM_RM,
+    [OP_CMOVCC] = FORM_RM,
+    [OP_BSF] = FORM_RM,
+    [OP_BSR] = FORM_RM,
+    [OP_TZCNT] = FORM_RM,
+    [OP_LZCNT] = FORM_RM,
+    [OP_POPCNT] = FORM_RM,
+    [OP_CMPXCHG] = FORM_RM,
+    [OP_XADD] = FORM_RM,
+    [OP_CMPXCHG8B] = FORM_RM,
+    [OP_MOVNTI] = FORM_RM,
+    [OP_MOVBE] = FORM_RM,
+    [OP_CRC32] = FORM_RM,
+    [OP_LEA] = FORM_RM,
+    [OP_BT] = FORM_BITS,
+    [OP_BTS] = FORM_BITS,
+    [OP_BTR] = FORM_BITS,
+    [OP_BTC] = FORM_BITS,
+    [OP_ANDN] = FORM_VEX,
+    [OP_BEXTR] = FORM_VEX,
+    [OP_BLSI] = FORM_VEX,
+    [OP_BLSMSK] = FORM_VEX,
+    [OP_BLSR] = FORM_VEX,
+    [OP_BZHI] = FORM_VEX,
+    [OP_PDEP] = FORM_VEX,
+    [OP_PEXT] = FORM_VEX,
+    [OP_RORX] = FORM_VEX,
+    [OP_SARX] = FORM_VEX,
+    [OP_SHLX] = FORM_VEX,
+    [OP_SHRX] = FORM_VEX,
+    [OP_MULX] = FORM_VEX,
+    [OP_CBW] = FORM_OTHER,
+    [OP_CWD] = FORM_OTHER,
+    [OP_CMC] = FORM_OTHER,
+    [OP_CLC] = FORM_OTHER,
+    [OP_STC] = FORM_OTHER,
+    [OP_LAHF] = FORM_OTHER,
+    [OP_SAHF] = FORM_OTHER,
+    [OP_BSWAP] = FORM_OTHER,
+    [OP_PAUSE] = FORM_OTHER,
+    [OP_LFENCE] = FORM_OTHER,
+    [OP_MFENCE] = FORM_OTHER,
+    [OP_SFENCE] = FORM_OTHER,
+    [OP_NOP] = FORM_NOTHING,
+    [OP_PREFETCHNTA] = FORM_NOTHING,
+    [OP_PREFETCHT0] = FORM_NOTHING,
+    [OP_PREFETCHT1] = FORM_NOTHING,
+    [OP_PREFETCHT2] = FORM_NOTHING,
+    [OP_PREFETCHW] = FORM_NOTHING,
+};
+
 static enum form form_of(const struct insn *in)
 {
-    switch (in->op) {
-    case OP_ADD:
-    case OP_OR:
-    case OP_ADC:
-    case OP_SBB:
-    case OP_AND:
-    case OP_SUB:
-    case OP_XOR:
-    case OP_CMP:
-    case OP_TEST:
-    case OP_MOV:
-    case OP_XCHG:
-    case OP_INC:
-    case OP_DEC: return in->modrm_at ? FORM_RM : FORM_OTHER;
-    case OP_NOT:
-    case OP_NEG:
-    case OP_MUL:
-    case OP_IMUL:
-    case OP_DIV:
-    case OP_IDIV:
-    case OP_ROL:
-    case OP_ROR:
-    case OP_RCL:
-    case OP_RCR:
-    case OP_SHL:
-    case OP_SHR:
-    case OP_SAR:
-    case OP_SHLD:
-    case OP_SHRD:
-    case OP_MOVZX:
-    case OP_MOVSX:
-    case OP_SETCC:
-    case OP_CMOVCC:
-    case OP_BSF:
-    case OP_BSR:
-    case OP_TZCNT:
-    case OP_LZCNT:
-    case OP_POPCNT:
-    case OP_CMPXCHG:
-    case OP_XADD:
-    case OP_CMPXCHG8B:
-    case OP_MOVNTI:
-    case OP_MOVBE:
-    case OP_CRC32:
-    case OP_LEA: return FORM_RM;
-    case OP_BT:
-    case OP_BTS:
-    case OP_BTR:
-    case OP_BTC: /* a register as bit offset reaches beyond the operand */
-        return in->map == 1 && (in->opcode == 0xba || modrm_mod(in) == 3) ? FORM_RM : FORM_NONE;
-    case OP_ANDN:
-    case OP_BEXTR:
-    case OP_BLSI:
-    case OP_BLSMSK:
-    case OP_BLSR:
-    case OP_BZHI:
-    case OP_PDEP:
-    case OP_PEXT:
-    case OP_RORX:
-    case OP_SARX:
-    case OP_SHLX:
-    case OP_SHRX:
-    case OP_MULX: return FORM_VEX;
-    case OP_CBW:
-    case OP_CWD:
-    case OP_CMC:
-    case OP_CLC:
-    case OP_STC:
-    case OP_LAHF:
-    case OP_SAHF:
-    case OP_BSWAP:
-    case OP_PAUSE:
-    case OP_LFENCE:
-    case OP_MFENCE:
-    case OP_SFENCE: return FORM_OTHER;
-    case OP_NOP:
-    case OP_PREFETCHNTA:
-    case OP_PREFETCHT0:
-    case OP_PREFETCHT1:
-    case OP_PREFETCHT2:
-    case OP_PREFETCHW: return FORM_NOTHING;
-    default: return FORM_NONE;
-    }
+    enum form form = forms[in->op];
+    return form != FORM_EITHER ? form : in->modrm_at ? FORM_RM : FORM_OTHER;
 }
 
 /* ---- ModRM ---- */
@@ -406,9 +412,40 @@ static bool put_other(struct xl *x, const struct insn *in)
     return true;
 }
 
+/* ---- bit strings ---- */
+
+#define BIT_OFFSET_SHIFT 5 /* from bits to doublewords */
+#define BIT_OFFSET_MASK  31
+
+/* BT m, r and the like: the register is a signed offset from the operand's first bit. */
+static bool put_bit_string(struct xl *x, const struct insn *in)
+{
+    const struct x64_vex sarx = {.opcode = 0xf7, .map = 2, .pp = 2};
+    unsigned reg = host_gpr(modrm_reg(in));
+    if (in->opsize != 4 || !xl_mem_ok(in))
+        return false;
+    xl_put_la(x, in);
+    asm_mov_imm32(&x->a, HR_T2, BIT_OFFSET_SHIFT);
+    asm_vex_rr(&x->a, sarx, HR_T1, HR_T2, reg);
+    asm_rm(&x->a, XO_LEA, HR_T0, x64_indexed(HR_T0, HR_T1, 4, 0));
+    struct x64_mem m = xl_mem_at_la(x, 4, in->op != OP_BT);
+    asm_mov_imm32(&x->a, HR_T1, BIT_OFFSET_MASK);
+    asm_pext(&x->a, HR_T1, reg, HR_T1);
+    u32 lock = in->prefixes & PFX_LOCK ? X64_LOCK : 0;
+    asm_rm(&x->a, in->opcode | X64_0F | lock, HR_T1, m);
+    return true;
+}
+
+static bool put_bits(struct xl *x, const struct insn *in)
+{
+    bool string = in->opcode != OPCODE_BIT_IMM && modrm_mod(in) != 3;
+    return string ? put_bit_string(x, in) : put_rm(x, in);
+}
+
 bool xl_int(struct xl *x, const struct insn *in)
 {
     switch (form_of(in)) {
+    case FORM_BITS: return put_bits(x, in);
     case FORM_RM:
         if (is_rotation(in))
             return put_rotation(x, in);
@@ -442,9 +479,27 @@ static bool put_push(struct xl *x, const struct insn *in)
     return true;
 }
 
+/* An address that is made of ESP is made of the new one (SDM 2B "POP"). */
+static bool put_pop_mem(struct xl *x, const struct insn *in)
+{
+    struct insn to = *in;
+    to.disp += in->base == REG_SP ? 4 : 0;
+    if (!xl_mem_ok(in))
+        return false;
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
+    asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
+    struct x64_mem m = xl_mem(x, &to, 4, true);
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T1, VCPU(jump_to));
+    asm_rm(&x->a, XO_MOV_STORE, HR_T1, m);
+    xl_adjust_sp(x, 4);
+    return true;
+}
+
 static bool put_pop(struct xl *x, const struct insn *in)
 {
     const struct operand *o = &in->operand[0];
+    if (o->kind == OPD_MEM)
+        return put_pop_mem(x, in);
     if (o->kind != OPD_GPR)
         return false;
     asm_rm(&x->a, XO_MOV_LOAD, host_gpr(o->reg), xl_stack_mem(x, REG_SP, 0, 4, false));

@@ -98,12 +98,17 @@ static struct x64_mem in_window(struct x64_mem m)
     return m;
 }
 
+struct x64_mem xl_mem_at_la(struct xl *x, unsigned size, bool write)
+{
+    return x->direct ? in_window(x64_at(HR_T0, 0)) : put_access(x, size, write);
+}
+
 struct x64_mem xl_mem(struct xl *x, const struct insn *in, unsigned size, bool write)
 {
     if (x->direct && in->seg < SEG_FS)
         return in_window(ea_operand(in));
     xl_put_la(x, in);
-    return x->direct ? in_window(x64_at(HR_T0, 0)) : put_access(x, size, write);
+    return xl_mem_at_la(x, size, write);
 }
 
 struct x64_mem xl_string_mem(struct xl *x, unsigned seg, unsigned gpr, unsigned size, bool write)
@@ -115,7 +120,7 @@ struct x64_mem xl_string_mem(struct xl *x, unsigned seg, unsigned gpr, unsigned 
         put_seg_check(x, seg);
     asm_rr(&x->a, XO_MOV_LOAD, HR_T0, m.base);
     put_base(x, seg);
-    return x->direct ? in_window(x64_at(HR_T0, 0)) : put_access(x, size, write);
+    return xl_mem_at_la(x, size, write);
 }
 
 struct x64_mem xl_stack_mem(struct xl *x, unsigned gpr, i32 offset, unsigned size, bool write)

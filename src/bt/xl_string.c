@@ -121,10 +121,24 @@ bool xl_string_trapped(const u8 *host, u64 gs, u64 *rsi, u64 *rdi)
     return true;
 }
 
+/* MOVS and STOS of bytes and doublewords. */
+static bool put_repeated_by_tlb(struct xl *x, const struct insn *in, u8 op)
+{
+    const struct thunks *t = &x->bt->thunk;
+    bool wide = in->opcode & 1;
+    if ((op != OPCODE_MOVS && op != OPCODE_STOS) || (wide && in->opsize != 4) || in->seg >= SEG_FS)
+        return false;
+    asm_call(&x->a, op == OPCODE_MOVS ? t->rep_movs[x->view][wide] : t->rep_stos[x->view][wide]);
+    xl_exit_jmp(x, (u32)(x->b->rip + x->b->bytes));
+    return true;
+}
+
 static bool put_repeated(struct xl *x, const struct insn *in)
 {
     u8 op = in->opcode | 1;
     bool source = op == OPCODE_MOVS || op == OPCODE_CMPS;
+    if (!x->direct && put_repeated_by_tlb(x, in, op))
+        return true;
     if (!x->direct || (!source && op != OPCODE_STOS && op != OPCODE_SCAS) || in->seg >= SEG_FS)
         return false;
     put_count_check(x);

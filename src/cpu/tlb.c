@@ -77,7 +77,8 @@ void tlb_flush(struct vcpu *v)
 void tlb_flush_nonglobal(struct vcpu *v)
 {
     code_map_lost_space(v);
-    seg_gdt_moved(v);
+    if (!tlb_is_global(v, v->gdtr.base, v->sys_view))
+        seg_gdt_moved(v);
     tell_translator(v, MAP_SPACE, 0);
     for (unsigned view = 0; view < TLB_VIEWS; view++) {
         for (unsigned w = 0; w < TLB_ENTRIES / 64; w++)

@@ -384,6 +384,7 @@ struct vcpu {
     u64 code_key;      /* bits 63..32: names the mapping of code that `jumps` is looked up with */
     u64 code_key_smap; /* the same for the mode that differs from v->mode in MODE_SMAP */
     void *jumps;       /* the translator's table of indirect jumps */
+    u64 string_source; /* scratch of thunks */
     u32 return_key;    /* upper half of code_key, or 0 after a knock: returns look at it */
     u32 patience;      /* misses of guards until one's link is made anew */
     u32 event_mask;    /* the events that translated code is left for; see bt/internal.h */
