@@ -2,7 +2,8 @@
  *
  * bt-diff: random guest programs under the interpreter and under the translator.
  *
- *     bt-diff [--programs N] [--seed S] [--fresh] [--keep DIR] [--print] [--seconds N]
+ *     bt-diff [--programs N] [--seed S] [--fresh] [--keep DIR] [--print] [--seconds N] [--only
+ * LIST]
  *
  * Program number i of a run has the seed S + i. Programs run in child processes, so that one which
  * brings the translator down is a failure like any other. A failing program is made small, piece by
@@ -28,7 +29,7 @@ enum verdict { SAME, DIFFERENT, SKIPPED, CRASHED };
 
 struct options {
     u64 seed, programs, seconds;
-    const char *keep;
+    const char *keep, *only;
     bool fresh, print;
 };
 
@@ -44,11 +45,14 @@ enum count {
     EXCEPTIONS,
     SERVICES,
     FAST_SERVICES,
+    SMALL,
+    V86,
     COUNTS
 };
 static const char *const count_names[COUNTS] = {
-    "translations", "call-outs",    "links",      "killed",   "faults",
-    "window pages", "instructions", "exceptions", "services", "by SYSENTER"};
+    "translations",      "call-outs",     "links",      "killed",   "faults",
+    "window pages",      "instructions",  "exceptions", "services", "by SYSENTER",
+    "16-bit exceptions", "v86 exceptions"};
 
 struct tally {
     u64 run, different, crashed, skipped, counts[COUNTS];
@@ -56,6 +60,7 @@ struct tally {
 
 struct pair {
     struct subject *interp, *bt;
+    enum ending ended, bt_ended; /* of the last program */
 };
 
 static bool pair_open(struct pair *two)
@@ -73,16 +78,24 @@ static const char *ending_name(enum ending e)
     return names[e];
 }
 
+static bool compare_pair(const struct pair *two, const struct program *p, FILE *f)
+{
+    bool same = subject_same(two->interp, two->bt, p, f);
+    if (two->ended == two->bt_ended)
+        return same;
+    if (f)
+        fprintf(f, "  ended: interp %s, bt %s\n", ending_name(two->ended),
+                ending_name(two->bt_ended));
+    return false;
+}
+
 static enum verdict try_program(struct pair *two, const struct program *p, FILE *f)
 {
-    enum ending a = subject_run(two->interp, p, LIMIT);
-    if (a == TOO_LONG)
+    two->ended = subject_run(two->interp, p, LIMIT);
+    if (two->ended == TOO_LONG)
         return SKIPPED;
-    enum ending b = subject_run(two->bt, p, 0);
-    if (a != b && f)
-        fprintf(f, "  ended: interp %s, bt %s\n", ending_name(a), ending_name(b));
-    bool same = subject_same(two->interp, two->bt, p, f);
-    return a == b && same ? SAME : DIFFERENT;
+    two->bt_ended = subject_run(two->bt, p, 0);
+    return compare_pair(two, p, f) ? SAME : DIFFERENT;
 }
 
 /* In a child with new machines. */
@@ -115,6 +128,19 @@ static void make(struct program *p, u64 seed)
 }
 
 /* ---- making it small ---- */
+
+/* Leaves out all pieces but those whose numbers are in the list. */
+static void keep_only(struct program *p, const char *list)
+{
+    for (unsigned i = 0; i < p->pieces; i++)
+        p->piece[i].off = true;
+    for (char *end; *list; list = *end ? end + 1 : end) {
+        unsigned long n = strtoul(list, &end, 10);
+        if (n < p->pieces)
+            p->piece[n].off = false;
+    }
+    program_place(p);
+}
 
 static bool still_fails(struct program *p)
 {
@@ -170,8 +196,21 @@ static void report(const struct options *o, struct program *p, enum verdict v)
 
 /* ---- many ---- */
 
+/* What is different now: it may not be so again. */
+static void keep_seen(const struct options *o, const struct pair *two, const struct program *p)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%llu.seen.txt", o->keep, (unsigned long long)p->seed);
+    FILE *f = fopen(path, "w");
+    if (!f)
+        return;
+    compare_pair(two, p, f);
+    program_print(p, f);
+    fclose(f);
+}
+
 /* In a child: runs programs seed .. seed + n - 1 and tells of each. */
-static void run_batch(int to, u64 seed, unsigned n)
+static void run_batch(const struct options *o, int to, u64 seed, unsigned n)
 {
     static struct program p;
     struct pair two;
@@ -181,12 +220,16 @@ static void run_batch(int to, u64 seed, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         program_make(&p, seed + i, subject_features(two.interp));
         u8 v = (u8)try_program(&two, &p, NULL);
+        if (v == DIFFERENT && o->keep)
+            keep_seen(o, &two, &p);
         if (write(to, &v, 1) != 1)
             _exit(1);
         struct work more = image_work(subject_memory(two.interp, 0));
         done.exceptions += more.exceptions;
         done.services += more.services;
         done.fast_services += more.fast_services;
+        done.small += more.small;
+        done.v86 += more.v86;
     }
     const struct bt_stats *bt = bt_stats(subject_cpu(two.bt));
     const u64 counts[COUNTS] = {bt->translations,
@@ -198,7 +241,9 @@ static void run_batch(int to, u64 seed, unsigned n)
                                 subject_cpu(two.interp)->instructions,
                                 done.exceptions,
                                 done.services,
-                                done.fast_services};
+                                done.fast_services,
+                                done.small,
+                                done.v86};
     _exit(write(to, counts, sizeof counts) != sizeof counts);
 }
 
@@ -233,7 +278,7 @@ static unsigned run_child(const struct options *o, struct tally *t, u64 seed, un
         return n;
     pid_t pid = fork();
     if (!pid)
-        run_batch(ends[1], seed, n);
+        run_batch(o, ends[1], seed, n);
     close(ends[1]);
     while (done < n && read(ends[0], &verdicts[done], 1) == 1)
         done++;
@@ -285,18 +330,32 @@ static void run_all(const struct options *o, struct tally *t)
 
 static int usage(FILE *to)
 {
-    fputs("usage: bt-diff [OPTION]...\n"
-          "Random guest programs under the interpreter and under the translator.\n"
-          "  --programs N   how many (default 1000)\n"
-          "  --seed S       the first one's seed (default 0)\n"
-          "  --seconds N    stop after that time\n"
-          "  --fresh        each program on machines of its own\n"
-          "  --keep DIR     write failing programs there, made small\n"
-          "  --print        only print the programs\n"
-          "  --help         this text\n"
-          "Status 0: all agreed; 1: some did not; 2: wrong usage.\n",
-          to);
+    fputs(
+        "usage: bt-diff [OPTION]...\n"
+        "Random guest programs under the interpreter and under the translator.\n"
+        "  --programs N   how many (default 1000)\n"
+        "  --seed S       the first one's seed (default 0)\n"
+        "  --seconds N    stop after that time\n"
+        "  --fresh        each program on machines of its own\n"
+        "  --only LIST    the first program with these pieces only (numbers as --print has them)\n"
+        "  --keep DIR     write failing programs there, made small\n"
+        "  --print        only print the programs\n"
+        "  --help         this text\n"
+        "Status 0: all agreed; 1: some did not; 2: wrong usage.\n",
+        to);
     return to == stdout ? 0 : 2;
+}
+
+/* A program that has been made small, by the numbers of its pieces. */
+static int run_only(const struct options *o)
+{
+    static struct program p;
+    make(&p, o->seed);
+    keep_only(&p, o->only);
+    program_print(&p, stdout);
+    enum verdict v = try_alone(&p, stdout);
+    puts(v == SAME ? "all agreed" : v == CRASHED ? "it crashed" : "different, or too long");
+    return v != SAME;
 }
 
 static int print_programs(const struct options *o)
@@ -312,10 +371,15 @@ static int print_programs(const struct options *o)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"programs", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
-        {"seconds", required_argument, NULL, 't'},  {"keep", required_argument, NULL, 'k'},
-        {"fresh", no_argument, NULL, 'f'},          {"print", no_argument, NULL, 'p'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+        {"programs", required_argument, NULL, 'n'},
+        {"seed", required_argument, NULL, 's'},
+        {"seconds", required_argument, NULL, 't'},
+        {"keep", required_argument, NULL, 'k'},
+        {"only", required_argument, NULL, 'o'},
+        {"fresh", no_argument, NULL, 'f'},
+        {"print", no_argument, NULL, 'p'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     struct options o = {.programs = 1000};
     struct tally t = {0};
@@ -325,6 +389,7 @@ int main(int argc, char **argv)
         case 's': o.seed = strtoull(optarg, NULL, 0); break;
         case 't': o.seconds = strtoull(optarg, NULL, 0); break;
         case 'k': o.keep = optarg; break;
+        case 'o': o.only = optarg; break;
         case 'f': o.fresh = true; break;
         case 'p': o.print = true; break;
         case 'h': return usage(stdout);
@@ -335,6 +400,8 @@ int main(int argc, char **argv)
         printf("not here: %s\n", bt_unavailable());
         return 0;
     }
+    if (o.only)
+        return run_only(&o);
     if (o.print)
         return print_programs(&o);
     run_all(&o, &t);

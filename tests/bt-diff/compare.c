@@ -90,12 +90,12 @@ static void compare_memory(struct comparison *c, const struct subject *a, const 
 static void print_record(FILE *f, const char *who, const u8 *r)
 {
     fprintf(f, "  %-6s vector %02x error %04x eip %08x cs %04x eflags %08x cr2 %08x\n", who,
-            load32(r + 40), load32(r + 44), load32(r + 48), load32(r + 52), load32(r + 56),
-            load32(r + 68));
+            load32(r + LOG_VECTOR), load32(r + LOG_ERROR), load32(r + LOG_EIP), load32(r + LOG_CS),
+            load32(r + LOG_FLAGS), load32(r + LOG_CR2));
     fprintf(f, "         eax %08x ecx %08x edx %08x ebx %08x esp %08x ebp %08x esi %08x edi %08x\n",
             load32(r + 36), load32(r + 32), load32(r + 28), load32(r + 24),
-            load32(r + 52) & 3 ? load32(r + 60) : load32(r + 20), load32(r + 16), load32(r + 12),
-            load32(r + 8));
+            load32(r + LOG_CS) & 3 ? load32(r + LOG_ESP) : load32(r + 20), load32(r + 16),
+            load32(r + 12), load32(r + 8));
 }
 
 /* The exceptions up to the first that is not the same. */
@@ -104,7 +104,7 @@ static void print_log(FILE *f, struct subject *a, struct subject *b)
     const u8 *x = subject_memory(a, 0) + LOG_AT;
     const u8 *y = subject_memory(b, 0) + LOG_AT;
     for (unsigned n = 0; n < LOG_RECORDS; n++, x += LOG_RECORD, y += LOG_RECORD) {
-        if (!load32(x + 48) && !load32(y + 48))
+        if (!load32(x + LOG_EIP) && !load32(y + LOG_EIP))
             return;
         fprintf(f, "exception %u\n", n);
         print_record(f, "interp", x);

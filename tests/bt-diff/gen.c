@@ -46,6 +46,8 @@ void piece_fix(struct piece *q, enum fixup_kind kind, unsigned to, i32 add)
 
 void piece_mov(struct piece *q, unsigned reg, u32 value)
 {
+    if (q->small)
+        piece_byte(q, PFX_BYTE_OPSIZE);
     piece_byte(q, (u8)(OPC_MOV_IMM + reg));
     piece_u32(q, value);
 }
@@ -66,7 +68,9 @@ void piece_mov_address(struct piece *q, unsigned reg, unsigned to, i32 add)
 
 void add_raw(struct maker *m)
 {
-    piece_raw(m, piece_add(m, NULL));
+    struct piece *q = piece_add(m, NULL);
+    q->small = m->small;
+    piece_raw(m, q);
 }
 
 /* ---- chunks ---- */
@@ -188,89 +192,12 @@ static void add_loop(struct maker *m, unsigned depth)
     piece_loop_tail(piece_add(m, "loop end"), counter, head);
 }
 
-/* ---- calls ---- */
-
-/* A function, jumped over. Returns its number. */
-unsigned add_function(struct maker *m)
-{
-    struct rng *r = &m->r;
-    struct piece *over = piece_add(m, "over a function");
-    unsigned start = maker_ahead(m, 0), n = rng_below(r, 4);
-    for (unsigned i = 0; i < n; i++)
-        add_raw(m);
-    struct piece *q = piece_add(m, "function end");
-    switch (rng_below(r, 5)) {
-    case 0: { /* calls itself a few times */
-        u32 counter = maker_counter(m);
-        piece_loop_tail(q, counter, maker_ahead(m, 0));
-        q->bytes[q->len - 5] = 0x8e; /* JLE over the call */
-        piece_byte(q, OPC_CALL);
-        piece_fix(q, FIX_REL32, start, 0);
-        q = piece_add(m, "function end");
-        piece_byte(q, OPC_RET);
-        break;
-    }
-    case 1: { /* lea esp, [esp + 4]; jmp [esp - 4] */
-        static const u8 code[] = {0x8d, 0x64, 0x24, 0x04, 0xff, 0x64, 0x24, 0xfc};
-        piece_bytes(q, code, sizeof code);
-        break;
-    }
-    case 2: { /* add dword [esp], 0; ret */
-        static const u8 code[] = {0x83, 0x04, 0x24, 0x00, OPC_RET};
-        piece_bytes(q, code, sizeof code);
-        break;
-    }
-    default: piece_byte(q, OPC_RET);
-    }
-    piece_byte(over, OPC_JMP);
-    piece_fix(over, FIX_REL32, maker_ahead(m, 0), 0);
-    return start;
-}
-
-static void add_call(struct maker *m)
-{
-    struct rng *r = &m->r;
-    unsigned f = add_function(m), calls = 1 + rng_below(r, 3);
-    for (unsigned i = 0; i < calls; i++) {
-        struct piece *q = piece_add(m, "call");
-        switch (rng_below(r, 6)) {
-        case 0:
-            piece_mov_address(q, rng_below(r, 4), f, 0);
-            piece_byte(q, 0xff);
-            piece_byte(q, (u8)(0xd0 + (q->bytes[0] & 7)));
-            break;
-        case 1: /* call [next dword], which is jumped over */
-            piece_byte(q, 0xff);
-            piece_byte(q, 0x15);
-            piece_fix(q, FIX_ABS32, maker_ahead(m, 0) - 1, 8);
-            piece_byte(q, 0xeb);
-            piece_byte(q, 4);
-            piece_fix(q, FIX_ABS32, f, 0);
-            break;
-        case 2: /* push a return address that is not here */
-            piece_byte(q, OPC_PUSH_IMM);
-            piece_fix(q, FIX_ABS32, maker_ahead(m, rng_below(r, 3)), 0);
-            piece_byte(q, OPC_JMP);
-            piece_fix(q, FIX_REL32, f, 0);
-            break;
-        case 3: /* call the next instruction; pop it */
-            piece_byte(q, OPC_CALL);
-            piece_fix(q, FIX_REL32, maker_ahead(m, 0) - 1, 5);
-            piece_byte(q, (u8)(0x58 + rng_below(r, 4)));
-            break;
-        default: piece_byte(q, OPC_CALL); piece_fix(q, FIX_REL32, f, 0);
-        }
-        if (rng_one_in(r, 2))
-            add_raw(m);
-    }
-}
-
 /* ---- the whole ---- */
 
 static void add_some(struct maker *m, unsigned n, unsigned depth)
 {
     for (unsigned i = 0; i < n && maker_room(m) > 96; i++) {
-        switch (rng_below(&m->r, 44)) {
+        switch (rng_below(&m->r, 47)) {
         case 0:
         case 1:
             if (depth < 3)
@@ -282,6 +209,7 @@ static void add_some(struct maker *m, unsigned n, unsigned depth)
         case 5: add_switch(m); break;
         case 6:
         case 7: add_call(m); break;
+        case 22: add_unpaired(m); break;
         case 8:
         case 9: add_flags(m); break;
         case 10: add_interrupt(m); break;
@@ -295,6 +223,8 @@ static void add_some(struct maker *m, unsigned n, unsigned depth)
         case 17: add_copied(m); break;
         case 19: add_jit(m); break;
         case 20: add_access_check(m); break;
+        case 23: add_small(m); break;
+        case 24: add_v86(m); break;
         case 21:
             if (rng_one_in(&m->r, 2))
                 add_cpuid(m);
@@ -458,8 +388,8 @@ void program_print(const struct program *p, FILE *f)
         fprintf(f, "%3u %s\n", i, q->what);
         for (unsigned at = 0; at < q->len;) {
             u32 address = q->address + at;
-            unsigned len = disasm_text(p->code + (address - CODE), q->len - at, 32, address, text,
-                                       sizeof text);
+            unsigned len = disasm_text(p->code + (address - CODE), q->len - at, q->small ? 16 : 32,
+                                       address, text, sizeof text);
             fprintf(f, "      %08x  %s\n", address, text);
             at += len ? len : 1;
         }

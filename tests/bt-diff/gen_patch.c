@@ -6,7 +6,7 @@
 #include "program.h"
 
 /* An instruction whose last four bytes may be anything. Returns where they are. */
-static unsigned put_patchable(struct maker *m, struct piece *q)
+unsigned put_patchable(struct maker *m, struct piece *q)
 {
     struct rng *r = &m->r;
     unsigned reg = rng_below(r, 4);
@@ -26,7 +26,7 @@ static unsigned put_patchable(struct maker *m, struct piece *q)
 }
 
 /* Stores into four bytes at an offset in piece `to`, in one of many ways. */
-static void put_code_write(struct maker *m, struct piece *q, unsigned to, unsigned at)
+void put_code_write(struct maker *m, struct piece *q, unsigned to, unsigned at)
 {
     struct rng *r = &m->r;
     i32 add = (i32)at + (rng_one_in(r, 2) ? CODE_ALIAS - CODE : 0);

@@ -8,7 +8,7 @@
 #include "descriptors.h"
 #include "program.h"
 
-/* As kernel.asm has them. Those before SERVICE_TO_RING3 may come by SYSENTER. */
+/* As kernel.asm has them. */
 enum service {
     SERVICE_SET_ENTRY,
     SERVICE_CHANGE_SPACE,
@@ -24,10 +24,12 @@ enum service {
     SERVICE_THREAD,
     SERVICE_CHANGE_GDT,
     SERVICE_CHANGE_LDT,
-    SERVICE_FLIP_SYSENTER,
     SERVICE_INTERRUPT,
+    SERVICES_FAST, /* the others not by SYSENTER */
+    SERVICE_FLIP_SYSENTER = SERVICES_FAST,
     SERVICE_TO_RING3,
     SERVICE_TO_RING0,
+    SERVICE_TO_V86,
 };
 
 /* ---- flags and rings ---- */
@@ -187,7 +189,7 @@ static struct piece *add_service(struct maker *m, const char *what, enum service
 {
     struct rng *r = &m->r;
     struct piece *q = piece_add(m, what);
-    if (!maker_can_ring0(m) && s < SERVICE_TO_RING3 && rng_one_in(r, 2))
+    if (!maker_can_ring0(m) && s < SERVICES_FAST && rng_one_in(r, 2))
         put_fast_service(m, q, s, ecx, edx);
     else
         put_service(q, s, ecx, edx, rng_one_in(r, 4) ? INT_OPEN_SERVICE : INT_SERVICE);
@@ -282,6 +284,11 @@ void add_system(struct maker *m)
             add_paging(m);
     }
     add_raw(m);
+}
+
+void add_to_v86(struct maker *m, u32 ip)
+{
+    add_service(m, "to virtual-8086 mode", SERVICE_TO_V86, ip, 0);
 }
 
 /* CLAC or STAC before an access; what then faults goes on with AC set. */

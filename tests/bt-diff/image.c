@@ -8,7 +8,7 @@
 /* As kernel.asm has them. */
 struct kernel_vars {
     u32 log_next, log_end, resume, space, spaces, cr3[SPACES], table[SPACES], repair[SPACES];
-    u32 large, smap, served, fast_served;
+    u32 large, smap, user, served, fast_served;
     u32 stubs, tick, service, leave, double_fault, fast; /* it tells */
 };
 #define STUB_BYTES 16
@@ -74,7 +74,7 @@ static void set_entry(const struct tables *t, u32 table, unsigned n, u64 value)
 static u64 kernel_entry(u32 la, const struct config *c)
 {
     u64 e = la | E_P | E_W | (c->global ? E_G : 0);
-    return la ? e : e | E_U;
+    return la && la - V86_AT >= V86_BYTES ? e : e | E_U;
 }
 
 /* The entry of a page of the region 400000h..7FFFFFh, when all is well, and at the start. */
@@ -188,6 +188,8 @@ static void make_gdt(const struct image *m, u32 at, u32 shift)
         [SEL_DOWN >> 3] = make_desc(DATA, 0xff, (A_FRESH | SEG_EXPAND_DOWN)),
         [SEL_READ_ONLY >> 3] = make_desc(0, 0xfffff, A_FRESH & ~(unsigned)SEG_WRITABLE),
         [SEL_GONE >> 3] = make_desc(0, 0xfffff, A_DATA3 & ~(unsigned)SEG_PRESENT),
+        [SEL_CODE16 >> 3] =
+            make_desc(CODE, 0xffff, (A_CODE | SEG_DPL) & ~(unsigned)(SEG_G | SEG_DB)),
         [SEL_LDT >> 3] = make_desc(LDT_AT, 15, SEG_PRESENT | TYPE_LDT),
     };
     for (unsigned i = 0; i < ARRAY_LEN(gdt); i++)
@@ -247,6 +249,7 @@ static void fill_vars(const struct program *p, const struct tables *t, struct ke
     k->spaces = p->config.spaces;
     k->large = t->large;
     k->smap = p->config.smap;
+    k->user = p->config.ring == 3 && !p->config.both;
     for (unsigned space = 0; space < SPACES; space++) {
         k->cr3[space] = t->top[space];
         k->table[space] = t->region[space];
@@ -273,9 +276,11 @@ struct image image_make(const struct program *p)
     make_tss(&m, k, p->config.paging ? t.top[0] : 0);
     memcpy(image_at(&m, CODE), p->code, sizeof p->code);
     program_data(p, image_at(&m, DATA), DATA_PAGES * PAGE_BYTES);
+    program_data(p, image_at(&m, V86_AT), V86_BYTES);
     program_data(p, image_at(&m, STACK), STACK_PAGES * PAGE_BYTES);
     program_data(p, image_at(&m, ROM), PAGE_BYTES);
     program_data(p, image_at(&m, LAST_PAGE), PAGE_BYTES);
+    store32(image_at(&m, CONTROL), p->piece[p->pieces - 1].address);
     for (unsigned n = 0; n < COUNTERS; n++)
         store32(image_at(&m, CONTROL_COUNTERS + n * 4), 1 + n % 5);
     m.cr3 = t.top[0];
@@ -288,11 +293,18 @@ struct image image_make(const struct program *p)
 struct work image_work(const u8 *low)
 {
     const struct kernel_vars *k = (const struct kernel_vars *)(const void *)(low + KERNEL_AT);
+    struct work w = {.services = k->served, .fast_services = k->fast_served};
     u32 exceptions = (k->log_next - LOG_AT) / LOG_RECORD;
-    return (struct work){/* a program of ring 0 may have hit the variable */
-                         .exceptions = exceptions <= LOG_RECORDS ? exceptions : 0,
-                         .services = k->served,
-                         .fast_services = k->fast_served};
+    if (exceptions > LOG_RECORDS) /* a program of ring 0 has hit the variable */
+        return w;
+    w.exceptions = exceptions;
+    for (u32 n = 0; n < exceptions; n++) {
+        const u8 *record = low + LOG_AT + n * LOG_RECORD;
+        bool v86 = load32(record + LOG_FLAGS) & FLAG_VM;
+        w.v86 += v86;
+        w.small += !v86 && load16(record + LOG_CS) == SEL_CODE16;
+    }
+    return w;
 }
 
 void image_free(struct image *m)

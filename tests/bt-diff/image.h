@@ -14,7 +14,7 @@ enum {
     LOW_BYTES = 0x60000,
     GDT_AT = 0x1000,
     OTHER_GDT_AT = 0x1800,
-    GDT_LIMIT = 16 * 8 - 1,
+    GDT_LIMIT = 17 * 8 - 1,
     IDT_AT = 0x2000,
     IDT_LIMIT = 0x83 * 8 - 1,
     TSS_AT = 0x3000,
@@ -31,6 +31,13 @@ enum {
     LOG_AT = 0x50000,
     LOG_RECORD = 80,
     LOG_RECORDS = 256,
+    LOG_VECTOR = 40, /* in a record, which begins with ES, DS and PUSHAD's */
+    LOG_ERROR = 44,
+    LOG_EIP = 48,
+    LOG_CS = 52,
+    LOG_FLAGS = 56,
+    LOG_ESP = 60,
+    LOG_CR2 = 68,
 };
 
 /* The parts of memory, which are compared. */
@@ -54,6 +61,7 @@ void image_free(struct image *m);
 /* What the kernel did for the program, by its notes at the start of memory. */
 struct work {
     u32 exceptions, services, fast_services;
+    u32 small, v86; /* exceptions of 16-bit code */
 };
 struct work image_work(const u8 *low);
 

@@ -18,6 +18,7 @@ CODE0   equ 0x08
 DATA0   equ 0x10
 CODE3   equ 0x18 | 3
 DATA3   equ 0x20 | 3
+CODE16  equ 0x80 | 3
 
 PORT_LEAVE equ 0xf4
 
@@ -25,6 +26,10 @@ FLAG_TF equ 1 << 8
 FLAG_IF equ 1 << 9
 FLAG_NT equ 1 << 14
 FLAG_RF equ 1 << 16
+FLAG_VM equ 1 << 17
+V86_SEGMENT equ 0x5800
+V86_STACK   equ 0x3f00
+USER_STACK  equ 0x701000                ; of a program whose own is not known
 FLAG_AC equ 1 << 18
 CR0_TS  equ 1 << 3
 CR4_PGE equ 1 << 7
@@ -35,7 +40,6 @@ MSR_SYSENTER_CS equ 0x174
 SEL_THREAD equ 0x58
 SEL_LDT    equ 0x78
 GDT        equ 0x1000                   ; and the other one behind it
-GDT_BYTES  equ 16 * 8
 CONTROL_TIME equ 0x710020               ; not 0: EAX and EDX come from the clock
 SPACES  equ 4
 
@@ -53,6 +57,7 @@ tables:   times SPACES dd 0             ; paging entries of the region
 repairs:  times SPACES dd 0             ; what they are when all is well, 8 bytes each; 0: never
 large:    dd 0                          ; 1: entries have 8 bytes
 smap:     dd 0                          ; 1: the program's pages need STAC
+user:     dd 0                          ; 1: the program is never in ring 0
 served:   dd 0                          ; services: how many by INT
 fast_served: dd 0                       ; and by SYSENTER
 ; What it wants to know.
@@ -101,6 +106,8 @@ F_VECTOR equ 40
 F_EIP    equ 48
 F_CS     equ 52
 F_FLAGS  equ 56
+F_ESP    equ 60
+F_SS     equ 64
 RECORD   equ 80                         ; bytes: 15 or 17 dwords of the frame, CR2 at 68
 
 exception:
@@ -124,8 +131,11 @@ exception:
         mov edi, [log_next]
         mov edx, edi
         mov ecx, 15
+        test byte [esp + F_FLAGS + 2], FLAG_VM >> 16
+        jnz .longer
         test byte [esp + F_CS], 3
         jz .copy
+.longer:
         mov cl, 17
 .copy:  mov esi, esp
         ss rep movsd
@@ -170,7 +180,20 @@ go_on_elsewhere:
         mov eax, [resume]
         mov eax, [eax]
         mov [esp + F_EIP], eax
-        and dword [esp + F_FLAGS], ~(FLAG_TF | FLAG_NT | FLAG_RF | FLAG_AC)
+        test byte [esp + F_FLAGS + 2], FLAG_VM >> 16
+        jnz .anew
+        cmp byte [user], 0
+        je .protected
+        test byte [esp + F_CS], 3
+        jnz .protected                  ; else it was the kernel's, half-way through a service
+.anew:  mov dword [esp + F_CS], CODE3
+        mov dword [esp + F_SS], DATA3
+        mov dword [esp + F_ESP], USER_STACK
+.protected:
+        cmp word [esp + F_CS], CODE16
+        jne .wide
+        mov dword [esp + F_CS], CODE3
+.wide:  and dword [esp + F_FLAGS], ~(FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM | FLAG_AC)
         mov dword [CONTROL_TIME], 0
         test byte [esp + F_CS], 3
         jnz .user
@@ -245,9 +268,9 @@ service:
 
 services: dd set_entry, change_space, reload, flip_cr0, flip_cr4, set_and_reload
         dd protect, unmap, share, swap, map_quietly
-        dd set_thread, change_gdt, change_ldt, flip_sysenter, interrupt
-FAST_SERVICES equ ($ - services) / 4
-        dd to_ring3, to_ring0           ; these look at the frame of INT
+        dd set_thread, change_gdt, change_ldt, interrupt
+FAST_SERVICES equ ($ - services) / 4    ; the others change what SYSEXIT needs, or look at INT's frame
+        dd flip_sysenter, to_ring3, to_ring0, to_v86
 SERVICES equ ($ - services) / 4
 
 fast:   push ds
@@ -594,3 +617,28 @@ to_ring0:
         pop ds
         iretd
 .there: ret
+
+; The program goes on at CX in virtual-8086 mode, with its registers, from ring 3 only.
+to_v86: test byte [esp + S_CS], 3
+        jz .no
+        mov eax, [esp + S_FLAGS]
+        or eax, FLAG_VM
+        lea esi, [esp + 4]
+        mov edx, V86_SEGMENT
+        push edx                        ; GS, FS, DS, ES
+        push edx
+        push edx
+        push edx
+        push edx                        ; SS
+        push dword V86_STACK
+        push eax
+        push edx                        ; CS
+        push ecx
+        mov ecx, 8
+        lea edi, [esp - 32]
+        mov esp, edi
+        cld
+        rep movsd
+        popad
+        iretd
+.no:    ret

@@ -7,6 +7,7 @@
  * Where things are, in linear addresses (and in physical ones, but for what paging moves):
  *
  *     00000000  page 0, which user code may access; then what is the kernel's
+ *     00058000  code of virtual-8086 mode, which user code may access
  *     00400000  code, four pages; again from 00500000
  *     00600000  data, DATA_PAGES pages of all kinds; again from 00680000
  *     00700000  stack
@@ -23,6 +24,9 @@
 #include "base/bits.h"
 
 enum {
+    V86_AT = 0x58000, /* memory of virtual-8086 mode: a segment of 16 KiB */
+    V86_BYTES = 0x4000,
+    V86_STACK = 0x3f00,
     CODE = 0x400000,
     CODE_PAGES = 4,
     CODE_ALIAS = 0x500000,
@@ -33,7 +37,8 @@ enum {
     STACK_PAGES = 2,
     STACK_MIDDLE = STACK + 0x1000,
     CONTROL = 0x710000,
-    CONTROL_TIME = CONTROL + 0x20, /* not 0: EAX and EDX come from the clock */
+    CONTROL_TIME = CONTROL + 0x20,  /* not 0: EAX and EDX come from the clock */
+    CONTROL_STACK = CONTROL + 0x30, /* the stack that a routine comes back to */
     CONTROL_COUNTERS = CONTROL + 0x40,
     COUNTERS = 64,
     DEVICE = 0x720000,
@@ -54,7 +59,8 @@ enum {
     SEL_READ_ONLY = 0x68 | 3,
     SEL_GONE = 0x70 | 3, /* not present */
     SEL_LDT = 0x78,
-    SEL_LOCAL = 0x00 | 7, /* of the LDT, which the kernel gives and takes */
+    SEL_CODE16 = 0x80 | 3, /* 16 bits, its base is CODE */
+    SEL_LOCAL = 0x00 | 7,  /* of the LDT, which the kernel gives and takes */
     SEL_LOCAL_FLAT = 0x08 | 7,
 };
 
@@ -117,7 +123,8 @@ struct fixup {
 
 struct piece {
     const char *what;
-    bool off; /* left out */
+    bool off;   /* left out */
+    bool small; /* of 16 bits */
     u8 len, fixups;
     u8 bytes[PIECE_BYTES];
     struct fixup fixup[PIECE_FIXUPS];
@@ -158,6 +165,7 @@ u32 rng_value(struct rng *r);
 
 enum opcode_bytes {
     OPC_PUSH_CS = 0x0e,
+    PFX_BYTE_OPSIZE = 0x66,
     OPC_PUSH_IMM = 0x68,
     OPC_PUSHF = 0x9c,
     OPC_POPF = 0x9d,
@@ -186,6 +194,7 @@ struct maker {
     struct rng r;
     const u32 *features;
     unsigned counters;
+    bool small; /* what add_raw() adds is 16-bit code */
 };
 
 struct piece *piece_add(struct maker *m, const char *what);
@@ -224,12 +233,22 @@ void piece_loop_tail(struct piece *q, u32 counter, unsigned to);
 void add_raw(struct maker *m);
 /* A function, jumped over. Returns its number. */
 unsigned add_function(struct maker *m);
+void add_call(struct maker *m);
+void add_unpaired(struct maker *m);
+void add_small(struct maker *m);
+void add_v86(struct maker *m);
+/* The kernel goes to V86_AT + ip in virtual-8086 mode. */
+void add_to_v86(struct maker *m, u32 ip);
 void add_flags(struct maker *m);
 void add_interrupt(struct maker *m);
 void add_system(struct maker *m);
 void add_segment(struct maker *m);
 void add_access_check(struct maker *m);
 void add_cpuid(struct maker *m);
+/* An instruction whose last four bytes may be anything. Returns where they are. */
+unsigned put_patchable(struct maker *m, struct piece *q);
+/* Stores into four bytes at an offset in piece `to`, in one of many ways. */
+void put_code_write(struct maker *m, struct piece *q, unsigned to, unsigned at);
 void add_patch(struct maker *m);
 void add_hole(struct maker *m);
 void add_copied(struct maker *m);

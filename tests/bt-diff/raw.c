@@ -23,12 +23,14 @@ static bool never(const struct insn *in)
     case OP_HLT:
     case OP_POPF: /* pieces of their own */
     case OP_IRET:
+    case OP_SYSENTER:
     case OP_JMP_FAR:
     case OP_CALL_FAR:
     case OP_RET_FAR: return true;
     case OP_INT: { /* those with an error code, and the kernel's */
         unsigned n = in->imm & 0xff;
-        return n == 8 || (n >= 10 && n <= 14) || n == 17 || n == 0x80 || n == 0x81;
+        return n == 8 || (n >= 10 && n <= 14) || n == 17 ||
+               (n >= INT_SERVICE && n <= INT_OPEN_SERVICE);
     }
     default: return false;
     }
@@ -86,17 +88,12 @@ static const struct operand *mem_operand(const struct insn *in)
     return NULL;
 }
 
-static bool can_ring0(const struct config *c)
-{
-    return c->ring == 0 || c->both;
-}
-
 static bool wanted(const struct maker *m, const struct insn *in)
 {
     const struct op_row *row = op_row(in);
     if (!feature_shown(m->features, row->feature) || never(in) || row->cls == CLASS_BRANCH)
         return false;
-    if (can_ring0(&m->p->config)) {
+    if (maker_can_ring0(m)) {
         if (row->cls == CLASS_SENSITIVE && never_in_ring0(in))
             return false;
         if (in->adsize == 2 && mem_operand(in)) /* the kernel is below 64 KiB */
@@ -234,10 +231,22 @@ static void aim_string(struct maker *m, struct piece *q, const struct insn *in)
     }
     if (!rng_one_in(r, 4))
         piece_mov(q, REG_SI, draw_target(m, in->opsize));
-    if (!rng_one_in(r, 4) || can_ring0(&m->p->config))
+    if (!rng_one_in(r, 4) || maker_can_ring0(m))
         piece_mov(q, REG_DI, draw_target(m, in->opsize));
     if (rng_one_in(r, 3))
         piece_byte(q, rng_one_in(r, 2) ? 0xfd : 0xfc); /* STD, CLD */
+}
+
+/* BT and its likes go far with a register: mostly it gets an offset that is near. */
+static void aim_bit(struct maker *m, struct piece *q, const struct insn *in)
+{
+    const struct operand *bit = &in->operand[1];
+    bool bits = in->op == OP_BT || in->op == OP_BTS || in->op == OP_BTR || in->op == OP_BTC;
+    if (!bits || !mem_operand(in) || bit->kind != OPD_GPR || bit->reg == REG_SP ||
+        bit->reg == in->base || bit->reg == in->index || rng_one_in(&m->r, 8))
+        return;
+    unsigned far = rng_one_in(&m->r, 8) ? 40000 : 300;
+    piece_mov(q, bit->reg, rng_below(&m->r, far) - far / 2);
 }
 
 /* Hosts have been seen to go over to MMX state (TOP = 0, no tag empty) for an instruction that then
@@ -272,14 +281,15 @@ void piece_raw(struct maker *m, struct piece *q)
     struct insn in;
     do
         draw_bytes(&m->r, code);
-    while (decode(code, INSN_MAX_BYTES, 32, &in) != DECODE_OK || !wanted(m, &in));
+    while (decode(code, INSN_MAX_BYTES, q->small ? 16 : 32, &in) != DECODE_OK || !wanted(m, &in));
     const struct operand *o = mem_operand(&in);
     q->what = op_row(&in)->name;
-    bool often = can_ring0(&m->p->config) ? !rng_one_in(&m->r, 16) : !rng_one_in(&m->r, 3);
+    bool often = maker_can_ring0(m) ? !rng_one_in(&m->r, 16) : !rng_one_in(&m->r, 3);
     if (op_row(&in)->cls == CLASS_STRING || in.op == OP_INS || in.op == OP_OUTS)
         aim_string(m, q, &in);
     else if (o && in.adsize == 4 && (often || in.disp_len == 4))
         aim(m, q, code, &in, draw_target(m, o->size));
+    aim_bit(m, q, &in);
     if (in.op == OP_ENTER) {
         store16(code + in.imm_at, (u16)(rng_below(&m->r, 64)));
         code[in.imm_at + 2] &= 0x27;
@@ -289,6 +299,6 @@ void piece_raw(struct maker *m, struct piece *q)
     settle_mmx(q, &in);
     piece_bytes(q, code, in.len);
     settle_overflow(m, q, &in);
-    if (writes_esp(&in) && (can_ring0(&m->p->config) || !rng_one_in(&m->r, 4)))
+    if (writes_esp(&in) && (maker_can_ring0(m) || !rng_one_in(&m->r, 4)))
         piece_mov(q, REG_SP, STACK_MIDDLE - (rng_below(&m->r, 64) & ~3u));
 }

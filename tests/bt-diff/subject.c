@@ -15,7 +15,7 @@
 #include "cpu/seg.h"
 #include "image.h"
 
-#define SECONDS_MOST 4 /* of CPU time for a program */
+#define SECONDS_MOST 20 /* of CPU time for a program */
 
 struct subject {
     struct physmem *pm;
