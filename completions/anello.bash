@@ -51,7 +51,7 @@ _anello() {
     case $before in
     -accel | --accel) values='bt interp check bt,verify=on' ;;
     -cpu | --cpu) values='pentium pentium3 core2 host max' ;;
-    -machine | --machine | -M) values='pc' ;;
+    -machine | --machine | -M) values='pc q35' ;;
     -display | --display) values='sdl none' ;;
     -parallel | --parallel) values='none' ;;
     -d | -trace | --trace) values='in_asm out_asm exec int mmu cpu_reset guest_errors dev:' ;;

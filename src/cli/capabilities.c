@@ -6,7 +6,10 @@
 #include <string.h>
 
 #include "cli/run.h"
+#include "machine/board.h"
 #include "machine/engine.h"
+
+#define MAX_MACHINES 8
 
 static void print_list(const char *key, const char *const *items, size_t count, const char *end)
 {
@@ -20,15 +23,20 @@ int capabilities_command(int argc, char **argv)
 {
     static const enum accel accels[] = {ACCEL_BT, ACCEL_INTERP, ACCEL_KVM, ACCEL_CHECK};
     static const char *const cpus[] = {"pentium", "pentium3", "core2", "host", "max", "286"};
-    static const char *const machines[] = {"pc"};
     static const char *const devices[] = {"ahci",           "ide-hd",         "ide-cd",
                                           "e1000",          "virtio-blk-pci", "virtio-net-pci",
                                           "isa-debug-exit", "pc-testdev"};
     static const char *const formats[] = {"raw", "qcow2", "vmdk", "vdi"};
     static const char *const displays[] = {"sdl", "none"};
+    const char *machines[MAX_MACHINES];
+    unsigned machine_count = 0;
     if (argc > 1) {
         fprintf(stderr, "anello: usage: %s\n", argv[0]);
         return strcmp(argv[1], "--help") ? 1 : 0;
+    }
+    while (machine_count < MAX_MACHINES && board_name(machine_count)) {
+        machines[machine_count] = board_name(machine_count);
+        machine_count++;
     }
     puts("{\n  \"engines\": [");
     for (size_t i = 0; i < ARRAY_LEN(accels); i++) {
@@ -40,7 +48,7 @@ int capabilities_command(int argc, char **argv)
     }
     puts("  ],");
     print_list("cpus", cpus, ARRAY_LEN(cpus), ",");
-    print_list("machines", machines, ARRAY_LEN(machines), ",");
+    print_list("machines", machines, machine_count, ",");
     print_list("devices", devices, ARRAY_LEN(devices), ",");
     print_list("formats", formats, ARRAY_LEN(formats), ",");
     print_list("displays", displays, ARRAY_LEN(displays), "");

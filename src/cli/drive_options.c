@@ -168,17 +168,17 @@ bool option_drive(struct ctx *ctx, const char *v)
     return true;
 }
 
-/* bus=ID.PORT of an AHCI controller */
+/* bus=ID.PORT of an AHCI controller; that of a board is "ide" */
 static bool parse_port(struct ctx *ctx, const char *value, int *port)
 {
-    const char *id = ctx->config->ahci_id;
-    size_t n = id ? strlen(id) : 0;
+    const char *id = ctx->config->ahci_id ? ctx->config->ahci_id : "ide";
+    size_t n = strlen(id);
     long number;
-    if (!id || strncmp(value, id, n) || value[n] != '.' || !parse_index(value + n + 1, &number) ||
+    if (strncmp(value, id, n) || value[n] != '.' || !parse_index(value + n + 1, &number) ||
         number >= MAX_SATA_PORTS)
         return option_refuse(ctx,
                              "there is no bus '%s': an AHCI controller's are ID.0 to ID.%d, behind "
-                             "its -device ahci,id=ID",
+                             "its -device ahci,id=ID (ide on the q35 board)",
                              value, MAX_SATA_PORTS - 1);
     *port = (int)number;
     return true;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cli/option.h"
+#include "machine/board.h"
 #include "machine/engine.h"
 
 #define MIN_RAM MIB(1)
@@ -189,12 +190,10 @@ static bool set_machine(struct ctx *ctx, const char *v)
     bool ok = true;
     for (bool first = true; ok && option_next_pair(&cursor, &key, &value); first = false) {
         const char *type = first && !value ? key : !strcmp(key, "type") ? value : NULL;
-        if (type && (!strcmp(type, "pc") || !strcmp(type, "i440fx")))
-            config_set(&ctx->config->board, "pc");
-        else if (type && !strcmp(type, "q35"))
-            ok = option_refuse(ctx, "the q35 board is not available yet: use -machine pc");
+        if (type && board_find(type))
+            config_set(&ctx->config->board, type);
         else if (type)
-            ok = option_refuse(ctx, "unknown machine '%s': use pc", type);
+            ok = option_refuse(ctx, "unknown machine '%s': use pc or q35", type);
         else if (!strcmp(key, "accel") && value)
             ok = set_accel(ctx, value);
         else
@@ -523,7 +522,7 @@ static const struct option options[] = {
     {"smp",          NULL,        "N",              "virtual CPUs: only 1 in this version", set_smp},
     {"accel",        NULL,        "ENGINE[,verify=on]", "bt (translator, default), interp (interpreter) or check (both in lock-step); verify: prove all that bt makes", set_accel},
     {"cpu",          NULL,        "MODEL[,±FEAT]",  "pentium, pentium3, core2, host or max; 286 for tests in real mode", set_cpu},
-    {"machine",      "M",         "BOARD",          "the board: pc", set_machine},
+    {"machine",      "M",         "BOARD",          "the board: pc or q35", set_machine},
     {"kernel",       NULL,        "FILE",           "boot this Linux bzImage or multiboot ELF", set_kernel},
     {"initrd",       NULL,        "FILE[,FILE…]",   "initial RAM disk, or multiboot modules", set_initrd},
     {"append",       NULL,        "TEXT",           "kernel command line", set_append},

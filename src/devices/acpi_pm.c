@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * ACPI hardware of the 82371AB (PIIX4; order no. 290562, §9.2): the power management block of its
- * function 3, the APM ports B2h and B3h, and the reset control register CF9h.
+ * ACPI hardware of the 82371AB (PIIX4; order no. 290562, §9.2) and the ICH9 (316972, 13.8.3): the
+ * power management block, the APM ports B2h and B3h, and the reset control register CF9h.
  *
- *     +0  PM1 status     +4  PM1 control    +8   PM timer   +12  general-purpose status
- *     +2  PM1 enable                                        +14  general-purpose enable
+ *     +0  PM1 status     +4  PM1 control    +8   PM timer
+ *     +2  PM1 enable
+ *          PIIX4: +12 general-purpose status, +14 enable, 2 bytes each
+ *          ICH9:  +32 general-purpose status, +40 enable, 8 bytes each; +48 SMI_EN
  *
  * There is no system management mode: where a chipset would raise an SMI for a write to B2h, the
- * two values that the FADT announces switch SCI_EN, which is all that firmware would do.
+ * two values that the FADT announces switch SCI_EN, which is all that firmware would do. SMI_EN
+ * says from reset on that firmware has set SMIs up, which keeps firmware from waiting for one.
  *
  * Deviations: power-on-suspend states (SLP_TYP 2 to 5) are ignored; the activity monitors, throttle
  * and SMI registers of the block read 0; the RTC alarm does not reach PM1 (the FADT says so).
@@ -16,16 +19,24 @@
 
 #include <stdlib.h>
 
-enum { BLOCK_PORTS = 64, APM_PORTS = 2, RESET_PORTS = 1 };
+enum { BLOCK_PORTS_MAX = 128, APM_PORTS = 2, RESET_PORTS = 1 };
 
 enum block_register {
     PM1_STATUS = 0,
     PM1_ENABLE = 2,
     PM1_CONTROL = 4,
     PM_TIMER = 8,
-    GPE0_STATUS = 12,
-    GPE0_ENABLE = 14,
 };
+
+const struct acpi_pm_chip acpi_pm_piix4 = {
+    .ports = 64, .gpe_status = 12, .gpe_enable = 14, .gpe_bytes = 2};
+const struct acpi_pm_chip acpi_pm_ich9 = {
+    .ports = 128, .gpe_status = 0x20, .gpe_enable = 0x28, .gpe_bytes = 8, .smi_enable = 0x30};
+
+#define SMI_EN_GLOBAL   (1u << 0)
+#define SMI_EN_EOS      (1u << 1)
+#define SMI_EN_APMC     (1u << 5)
+#define SMI_EN_AT_RESET (SMI_EN_GLOBAL | SMI_EN_EOS | SMI_EN_APMC)
 
 /* PM1 status and enable. */
 enum {
@@ -58,12 +69,13 @@ enum { RESET_RCPU = 1 << 2, RESET_SRST = 1 << 1, RESET_BITS = RESET_RCPU | RESET
 
 struct acpi_pm {
     u16 pm1_status, pm1_enable, pm1_control;
-    u16 gpe0_status, gpe0_enable;
-    u8 apm_control, apm_status; /* B2h, B3h */
+    u64 gpe0_status, gpe0_enable; /* as many bytes as the chip has */
+    u8 apm_control, apm_status;   /* B2h, B3h */
     u8 reset_control;
     u64 timer_halves; /* times the timer's top bit had changed at the last look */
     struct timer overflow;
 
+    const struct acpi_pm_chip *chip;
     u16 base; /* configuration: the PCI function restores it */
     struct irq_line sci;
     struct clock *clock;
@@ -114,14 +126,16 @@ static void timer_overflows(void *opaque)
 static u32 block_read(void *opaque, u16 offset, unsigned size)
 {
     struct acpi_pm *pm = opaque;
-    u8 image[BLOCK_PORTS] = {0};
+    u8 image[BLOCK_PORTS_MAX] = {0};
     timer_sync(pm);
     store16(image + PM1_STATUS, pm->pm1_status);
     store16(image + PM1_ENABLE, pm->pm1_enable);
     store16(image + PM1_CONTROL, pm->pm1_control);
     store32(image + PM_TIMER, (u32)timer_ticks(pm) & TIMER_MASK);
-    store16(image + GPE0_STATUS, pm->gpe0_status);
-    store16(image + GPE0_ENABLE, pm->gpe0_enable);
+    store_sized(image + pm->chip->gpe_status, pm->gpe0_status, pm->chip->gpe_bytes);
+    store_sized(image + pm->chip->gpe_enable, pm->gpe0_enable, pm->chip->gpe_bytes);
+    if (pm->chip->smi_enable)
+        store32(image + pm->chip->smi_enable, SMI_EN_AT_RESET);
     return (u32)load_sized(image + offset, size);
 }
 
@@ -147,6 +161,17 @@ static u16 with_byte(u16 reg, unsigned odd, u8 v)
     return (u16)((reg & ~(0xff << shift)) | v << shift);
 }
 
+static void gpe_write_byte(struct acpi_pm *pm, u16 offset, u8 v)
+{
+    const struct acpi_pm_chip *c = pm->chip;
+    if (offset >= c->gpe_status && offset < c->gpe_status + c->gpe_bytes) {
+        pm->gpe0_status &= ~((u64)v << 8 * (offset - c->gpe_status));
+    } else if (offset >= c->gpe_enable && offset < c->gpe_enable + c->gpe_bytes) {
+        unsigned shift = 8u * (offset - c->gpe_enable);
+        pm->gpe0_enable = (pm->gpe0_enable & ~(UINT64_C(0xff) << shift)) | (u64)v << shift;
+    }
+}
+
 static void block_write_byte(struct acpi_pm *pm, u16 offset, u8 v)
 {
     unsigned odd = offset & 1;
@@ -159,9 +184,7 @@ static void block_write_byte(struct acpi_pm *pm, u16 offset, u8 v)
         if (ones & PM1_SLP_EN)
             enter_sleep(pm);
         break;
-    case GPE0_STATUS: pm->gpe0_status &= (u16)~ones; break;
-    case GPE0_ENABLE: pm->gpe0_enable = with_byte(pm->gpe0_enable, odd, v); break;
-    default: break;
+    default: gpe_write_byte(pm, offset, v); break;
     }
 }
 
@@ -232,7 +255,7 @@ void acpi_pm_map(struct acpi_pm *pm, u16 base)
         return;
     io_bus_release(pm->bus, pm->block_claim);
     pm->base = base;
-    pm->block_claim = base ? io_bus_claim(pm->bus, base, BLOCK_PORTS, &block_ops, pm) : NULL;
+    pm->block_claim = base ? io_bus_claim(pm->bus, base, pm->chip->ports, &block_ops, pm) : NULL;
 }
 
 void acpi_pm_power_button(struct acpi_pm *pm)
@@ -281,8 +304,8 @@ static const struct state_field acpi_pm_state[] = {
     STATE_ROW(STATE_U16,   acpi_pm, pm1_status,    1, 1),
     STATE_ROW(STATE_U16,   acpi_pm, pm1_enable,    1, 1),
     STATE_ROW(STATE_U16,   acpi_pm, pm1_control,   1, 1),
-    STATE_ROW(STATE_U16,   acpi_pm, gpe0_status,   1, 1),
-    STATE_ROW(STATE_U16,   acpi_pm, gpe0_enable,   1, 1),
+    STATE_ROW(STATE_U64,   acpi_pm, gpe0_status,   1, 1),
+    STATE_ROW(STATE_U64,   acpi_pm, gpe0_enable,   1, 1),
     STATE_ROW(STATE_U8,    acpi_pm, apm_control,   1, 1),
     STATE_ROW(STATE_U8,    acpi_pm, apm_status,    1, 1),
     STATE_ROW(STATE_U8,    acpi_pm, reset_control, 1, 1),
@@ -301,13 +324,15 @@ static const struct device_ops acpi_pm_ops = {
     .destroy = acpi_pm_destroy,
 };
 
-struct acpi_pm *acpi_pm_create(struct io_bus *bus, struct irq_line sci, struct clock *clock,
+struct acpi_pm *acpi_pm_create(struct io_bus *bus, const struct acpi_pm_chip *chip,
+                               struct irq_line sci, struct clock *clock,
                                const struct acpi_pm_hooks *hooks)
 {
     struct acpi_pm *pm = calloc(1, sizeof *pm);
     if (!pm)
         return NULL;
     pm->bus = bus;
+    pm->chip = chip;
     pm->sci = sci;
     pm->clock = clock;
     pm->hooks = *hooks;

@@ -24,16 +24,24 @@ struct acpi_pm_hooks {
     void *opaque;
 };
 
+/* Where a chip has the registers that its relatives have elsewhere. */
+struct acpi_pm_chip {
+    u8 ports;                             /* of the block; its base is a multiple of this */
+    u8 gpe_status, gpe_enable, gpe_bytes; /* general-purpose events: offsets, bytes of each */
+    u8 smi_enable;                        /* offset of SMI_EN, or 0 */
+};
+extern const struct acpi_pm_chip acpi_pm_piix4, acpi_pm_ich9;
+
 struct acpi_pm;
 
-/* Power management block of the PIIX4, SMI command ports B2h/B3h and reset control CF9h. Claim
+/* Power management block of a chip, SMI command ports B2h/B3h and reset control CF9h. Claim
  * after the PCI configuration ports: CF9h lies under them. The register block appears where
  * acpi_pm_map() says. */
-struct acpi_pm *acpi_pm_create(struct io_bus *bus, struct irq_line sci, struct clock *clock,
+struct acpi_pm *acpi_pm_create(struct io_bus *bus, const struct acpi_pm_chip *chip,
+                               struct irq_line sci, struct clock *clock,
                                const struct acpi_pm_hooks *hooks);
 struct device acpi_pm_device(struct acpi_pm *pm);
-/* PCI configuration of the function: PMBASE (40h) and PMIOSE (80h bit 0). Base is a multiple of
- * 64; 0 unmaps. */
+/* PCI configuration of the function: PMBASE and whether it is on. 0 unmaps. */
 void acpi_pm_map(struct acpi_pm *pm, u16 base);
 /* The user presses the power button: PWRBTN_STS and an SCI when enabled. */
 void acpi_pm_power_button(struct acpi_pm *pm);

@@ -106,21 +106,41 @@ struct pci_device *pci_bus_function(struct pci_bus *bus, u8 devfn)
 
 /* The four pins of each slot are turned by one from slot to slot, so that the INTA# pins of
  * neighbours land on different lines; slot 1 starts at PIRQA. Firmware assumes exactly this. */
-static unsigned pirq_of(const struct pci_device *d)
+static unsigned piix_wiring(void *opaque, u8 devfn, unsigned pin)
 {
-    unsigned slot = d->devfn >> 3;
-    unsigned pin = d->info->interrupt_pin - 1u;
-    return (slot + PCI_PIRQ_COUNT - 1 + pin) % PCI_PIRQ_COUNT;
+    (void)opaque;
+    return ((devfn >> 3) + 3u + pin) % 4;
 }
 
-void pci_bus_drive_pin(struct pci_bus *bus, const struct pci_device *d, bool level)
+void pci_bus_drive_pin(struct pci_bus *bus, struct pci_device *d, bool level)
 {
-    unsigned pirq = pirq_of(d);
+    if (level)
+        d->pirq = (u8)bus->wiring(bus->wiring_opaque, d->devfn, d->info->interrupt_pin - 1u);
+    unsigned pirq = d->pirq;
     unsigned before = bus->pirq_drivers[pirq];
     assert(level || before);
     bus->pirq_drivers[pirq] = level ? before + 1 : before - 1;
     if (!bus->pirq_drivers[pirq] != !before && bus->route)
         bus->route(bus->route_opaque, pirq, bus->pirq_drivers[pirq] != 0);
+}
+
+void pci_bus_set_wiring(struct pci_bus *bus, unsigned (*pirq)(void *opaque, u8 devfn, unsigned pin),
+                        void *opaque)
+{
+    bus->wiring = pirq ? pirq : piix_wiring;
+    bus->wiring_opaque = opaque;
+    pci_bus_rewire(bus);
+}
+
+void pci_bus_rewire(struct pci_bus *bus)
+{
+    for (size_t i = 0; i < ARRAY_LEN(bus->functions); i++) {
+        struct pci_device *d = bus->functions[i];
+        if (d && d->intx_seen) {
+            pci_bus_drive_pin(bus, d, false);
+            pci_bus_drive_pin(bus, d, true);
+        }
+    }
 }
 
 void pci_bus_set_router(struct pci_bus *bus, void (*set)(void *opaque, unsigned pirq, bool level),
@@ -147,6 +167,7 @@ struct pci_bus *pci_bus_create(const struct pci_bus_config *config)
     bus->ports = config->ports;
     bus->physmem = config->physmem;
     bus->log = config->log;
+    bus->wiring = piix_wiring;
     bus->address_claim = io_bus_claim(bus->ports, CONFADD, 4, &address_ops, bus);
     bus->data_claim = io_bus_claim(bus->ports, CONFDATA, 4, &data_ops, bus);
     return bus;

@@ -21,7 +21,7 @@
 #define PCI_CONFIG_BYTES 256
 #define PCI_BAR_COUNT    6
 #define PCI_ROM_SLOT     PCI_BAR_COUNT /* the expansion ROM, counted as a seventh BAR */
-#define PCI_PIRQ_COUNT   4
+#define PCI_PIRQ_COUNT   8             /* lines to the router; a PIIX3 has the first four */
 
 #define PCI_MSIX_VECTORS     4 /* most that a function here has */
 #define PCI_MSIX_ENTRY_BYTES 16
@@ -89,9 +89,15 @@ void pci_bus_destroy(struct pci_bus *bus); /* after its functions */
 /* Ports CF8h-CFFh with their state (the address latch), for the machine's list of devices. */
 struct device pci_bus_device(struct pci_bus *bus);
 
-/* Who hears of the four interrupt lines of the bus; called when the level of one changes. */
+/* Who hears of the interrupt lines of the bus; called when the level of one changes. */
 void pci_bus_set_router(struct pci_bus *bus, void (*set)(void *opaque, unsigned pirq, bool level),
                         void *opaque);
+/* Which line the pin (0 is INTA#) of the function at devfn is wired to. Without this, as on boards
+ * with a PIIX3: turned by one from slot to slot, over four lines, slot 1 from the first one on. */
+void pci_bus_set_wiring(struct pci_bus *bus, unsigned (*pirq)(void *opaque, u8 devfn, unsigned pin),
+                        void *opaque);
+/* After the wiring changed: moves the pins that are asserted. */
+void pci_bus_rewire(struct pci_bus *bus);
 /* Where message signalled interrupts go (the local APICs). */
 void pci_bus_set_msi(struct pci_bus *bus, void (*deliver)(void *opaque, u64 address, u32 data),
                      void *opaque);
@@ -154,6 +160,7 @@ struct pci_device {
     u8 msix_table[PCI_MSIX_VECTORS * PCI_MSIX_ENTRY_BYTES];
     bool intx;      /* what the function drives on its pin */
     bool intx_seen; /* what of it reaches the bus (interrupt disable bit) */
+    u8 pirq;        /* the line that it drives while it does */
     struct pci_bar bars[PCI_BAR_COUNT + 1];
 };
 

@@ -17,12 +17,14 @@ struct pci_bus {
     unsigned pirq_drivers[PCI_PIRQ_COUNT]; /* how many functions assert the line */
     void (*route)(void *opaque, unsigned pirq, bool level);
     void *route_opaque;
+    unsigned (*wiring)(void *opaque, u8 devfn, unsigned pin);
+    void *wiring_opaque;
     void (*msi)(void *opaque, u64 address, u32 data);
     void *msi_opaque;
 };
 
 /* A function's pin changed its level on the bus. */
-void pci_bus_drive_pin(struct pci_bus *bus, const struct pci_device *d, bool level);
+void pci_bus_drive_pin(struct pci_bus *bus, struct pci_device *d, bool level);
 /* A configuration access that reached the function; reg + size <= 256. */
 u32 pci_device_read(const struct pci_device *d, u8 reg, unsigned size);
 void pci_device_write(struct pci_device *d, u8 reg, u32 value, unsigned size);

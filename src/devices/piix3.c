@@ -8,70 +8,25 @@
 
 #include <stdlib.h>
 
-#define PIRQRC          0x60
-#define PIRQRC_DISABLE  0x80
-#define PIRQRC_IRQ_MASK 0x0f
-
-/* ISA interrupts that a PCI interrupt may be routed to; 0, 1, 2, 8 and 13 are reserved. */
-#define ROUTABLE_IRQS 0xdef8u
+#define PIRQRC       0x60
+#define PIIX3_PIRQS  4
+#define PIRQRC_RESET PIRQ_ROUTE_NONE, PIRQ_ROUTE_BITS
 
 struct piix3 {
     struct pci_device pci;
-    struct irq_line isa[PIIX3_ISA_IRQS];
-    u8 pirq_level; /* bit n: PIRQ n is asserted; follows the bus */
-    u16 input;     /* bit n: some other source drives ISA interrupt n */
-    u16 output;    /* bit n: what the ISA line was last set to */
+    struct pirq_router router;
 };
-
-/* ---- interrupt routing ---- */
-
-static u16 routed_pirqs(const struct piix3 *p)
-{
-    u16 lines = 0;
-    for (unsigned i = 0; i < PCI_PIRQ_COUNT; i++) {
-        u8 route = p->pci.config[PIRQRC + i];
-        if ((p->pirq_level >> i & 1) && !(route & PIRQRC_DISABLE))
-            lines |= (u16)(1u << (route & PIRQRC_IRQ_MASK));
-    }
-    return lines & ROUTABLE_IRQS;
-}
-
-static void update_lines(struct piix3 *p)
-{
-    u16 now = routed_pirqs(p) | p->input;
-    u16 changed = now ^ p->output;
-    p->output = now;
-    for (unsigned n = 0; n < PIIX3_ISA_IRQS; n++) {
-        if (changed >> n & 1)
-            irq_set(&p->isa[n], now >> n & 1);
-    }
-}
-
-static void pirq_changed(void *opaque, unsigned pirq, bool level)
-{
-    struct piix3 *p = opaque;
-    u8 bit = (u8)(1u << pirq);
-    p->pirq_level = (u8)(level ? p->pirq_level | bit : p->pirq_level & ~bit);
-    update_lines(p);
-}
-
-static void input_changed(void *opaque, unsigned n, bool level)
-{
-    struct piix3 *p = opaque;
-    u16 bit = (u16)(1u << n);
-    p->input = (u16)(level ? p->input | bit : p->input & ~bit);
-    update_lines(p);
-}
 
 struct irq_line piix3_irq_input(struct piix3 *p, unsigned isa_irq)
 {
-    return (struct irq_line){.set = input_changed, .opaque = p, .n = isa_irq};
+    return pirq_input(&p->router, isa_irq);
 }
 
 static void config_written(void *opaque, u8 reg, unsigned size)
 {
-    if (reg < PIRQRC + PCI_PIRQ_COUNT && reg + size > PIRQRC)
-        update_lines(opaque);
+    struct piix3 *p = opaque;
+    if (reg < PIRQRC + PIIX3_PIRQS && reg + size > PIRQRC)
+        pirq_update(&p->router);
 }
 
 /* ---- life ---- */
@@ -89,21 +44,21 @@ static const struct pci_info info = {
 static const struct {
     u8 reg, value, writable;
 } own_registers[] = {
-    {0x4c, 0x4d, 0xff},                                                             /* IORT */
-    {0x4e, 0x03, 0xff}, {0x4f, 0x00, 0x0f},                                         /* XBCS */
-    {0x60, 0x80, 0x8f}, {0x61, 0x80, 0x8f}, {0x62, 0x80, 0x8f}, {0x63, 0x80, 0x8f}, /* PIRQRC */
-    {0x69, 0x02, 0xfe},                                                             /* TOM */
-    {0x6a, 0x00, 0xf5}, {0x6b, 0x00, 0x80},                                         /* MSTAT */
-    {0x70, 0x80, 0xef}, {0x71, 0x80, 0xef},                                         /* MBIRQ */
-    {0x76, 0x0c, 0x8f}, {0x77, 0x0c, 0x8f},                                         /* MBDMA */
-    {0x78, 0x02, 0xff}, {0x79, 0x00, 0xff},                                         /* PCSC */
-    {0x80, 0x00, 0x7f},                                                             /* APICBASE */
-    {0x82, 0x00, 0x0f},                                                             /* DLC */
-    {0xa0, 0x08, 0x1f},                                                             /* SMICNTL */
-    {0xa2, 0x00, 0xff}, {0xa3, 0x00, 0x01},                                         /* SMIEN */
-    {0xa4, 0x00, 0xff}, {0xa5, 0x00, 0xff}, {0xa6, 0x00, 0xff}, {0xa7, 0x00, 0xff}, /* SEE */
-    {0xa8, 0x0f, 0xff},                                                             /* FTMR */
-    {0xac, 0x00, 0xff}, {0xae, 0x00, 0xff}, /* CTLTMR, CTHTMR */
+    {0x4c, 0x4d, 0xff},                       /* IORT */
+    {0x4e, 0x03, 0xff},   {0x4f, 0x00, 0x0f}, /* XBCS */
+    {0x60, PIRQRC_RESET}, {0x61, PIRQRC_RESET}, {0x62, PIRQRC_RESET}, {0x63, PIRQRC_RESET},
+    {0x69, 0x02, 0xfe},                       /* TOM */
+    {0x6a, 0x00, 0xf5},   {0x6b, 0x00, 0x80}, /* MSTAT */
+    {0x70, 0x80, 0xef},   {0x71, 0x80, 0xef}, /* MBIRQ */
+    {0x76, 0x0c, 0x8f},   {0x77, 0x0c, 0x8f}, /* MBDMA */
+    {0x78, 0x02, 0xff},   {0x79, 0x00, 0xff}, /* PCSC */
+    {0x80, 0x00, 0x7f},                       /* APICBASE */
+    {0x82, 0x00, 0x0f},                       /* DLC */
+    {0xa0, 0x08, 0x1f},                       /* SMICNTL */
+    {0xa2, 0x00, 0xff},   {0xa3, 0x00, 0x01}, /* SMIEN */
+    {0xa4, 0x00, 0xff},   {0xa5, 0x00, 0xff},   {0xa6, 0x00, 0xff},   {0xa7, 0x00, 0xff}, /* SEE */
+    {0xa8, 0x0f, 0xff},                                                                   /* FTMR */
+    {0xac, 0x00, 0xff},   {0xae, 0x00, 0xff}, /* CTLTMR, CTHTMR */
 };
 
 static void piix3_reset(void *dev)
@@ -117,14 +72,14 @@ static void piix3_reset(void *dev)
         p->pci.config[own_registers[i].reg] = own_registers[i].value;
         p->pci.writable[own_registers[i].reg] = own_registers[i].writable;
     }
-    update_lines(p);
+    pirq_update(&p->router);
 }
 
 static void piix3_loaded(void *dev)
 {
     struct piix3 *p = dev;
     pci_device_loaded(&p->pci);
-    update_lines(p);
+    pirq_update(&p->router);
 }
 
 static void piix3_destroy(void *dev)
@@ -142,17 +97,17 @@ struct piix3 *piix3_create(const struct piix3_config *config)
         free(p);
         return NULL;
     }
-    memcpy(p->isa, config->isa, sizeof p->isa);
-    pci_bus_set_router(config->bus, pirq_changed, p);
+    memcpy(p->router.isa, config->isa, sizeof p->router.isa);
+    for (unsigned i = 0; i < PIIX3_PIRQS; i++)
+        p->router.route[i] = &p->pci.config[PIRQRC + i];
+    pci_bus_set_router(config->bus, pirq_changed, &p->router);
     piix3_reset(p);
     return p;
 }
 
 static const struct state_field piix3_state[] = {
     PCI_STATE_ROWS(piix3, pci),
-    STATE_ROW(STATE_U8, piix3, pirq_level, 1, 1),
-    STATE_ROW(STATE_U16, piix3, input, 1, 1),
-    STATE_ROW(STATE_U16, piix3, output, 1, 1),
+    PIRQ_STATE_ROWS(piix3, router),
     STATE_END,
 };
 

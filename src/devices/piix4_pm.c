@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
  * 82371AB function 3 (order number 290562): base address and enable bits of two blocks of ports,
- * and an SMBus host controller on a bus without slaves: each transaction ends with
- * a device error (nobody acknowledges), which is what an empty bus does.
+ * that of ACPI and that of an SMBus host controller (devices/smbus_host.h).
  *
  * Deviations: no System Management Mode; DEVACTB says from reset on that firmware has set SMIs up,
  * which keeps firmware from waiting for one. The
- * activity monitors (DEVRES, DEVACT) are storage. The SMBus controller is polled only.
+ * activity monitors (DEVRES, DEVACT) are storage.
  */
 #include "devices/piix4_pm.h"
 
 #include <stdlib.h>
+
+#include "devices/smbus_host.h"
 
 #define PMBASE    0x40
 #define DEVACTB   0x58
@@ -25,93 +26,14 @@
 #define SMB_BASE_MASK     0xfff0
 #define SMB_PORTS         16
 
-enum smb_register {
-    SMBHSTSTS = 0,
-    SMBSLVSTS = 1,
-    SMBHSTCNT = 2,
-    SMBHSTCMD = 3,
-    SMBHSTADD = 4,
-    SMBHSTDAT0 = 5,
-    SMBHSTDAT1 = 6,
-    SMBBLKDAT = 7,
-};
-
-#define STS_DEVICE_ERROR (1u << 2)
-#define STS_FAILED       (1u << 4)
-#define STS_CLEARABLE    0x1e
-#define CNT_INTERRUPT    (1u << 0)
-#define CNT_KILL         (1u << 1)
-#define CNT_STORED       0x1d
-#define CNT_START        (1u << 6)
-#define BLOCK_BYTES      32
-
 struct piix4_pm {
     struct pci_device pci;
     struct io_bus *ports;
-    struct log *log;
     struct acpi_pm *acpi;
     struct io_claim *smb_claim;
     u16 pm_base, smb_base; /* where the blocks are now, 0 nowhere */
-    u8 smb_status, smb_control, smb_command, smb_address, smb_data[2];
-    u8 smb_block[BLOCK_BYTES];
-    u8 smb_block_at; /* next byte of the block buffer; reading SMBHSTCNT rewinds */
+    struct smbus_host smbus;
 };
-
-/* ---- SMBus host controller ---- */
-
-static u32 smb_read(void *opaque, u16 offset, unsigned size)
-{
-    struct piix4_pm *pm = opaque;
-    (void)size;
-    switch (offset) {
-    case SMBHSTSTS: return pm->smb_status;
-    case SMBHSTCNT: pm->smb_block_at = 0; return pm->smb_control;
-    case SMBHSTCMD: return pm->smb_command;
-    case SMBHSTADD: return pm->smb_address;
-    case SMBHSTDAT0:
-    case SMBHSTDAT1: return pm->smb_data[offset - SMBHSTDAT0];
-    case SMBBLKDAT: {
-        u8 value = pm->smb_block[pm->smb_block_at];
-        pm->smb_block_at = (u8)((pm->smb_block_at + 1) % BLOCK_BYTES);
-        return value;
-    }
-    default: return 0; /* the slave half: never addressed */
-    }
-}
-
-static void smb_control_write(struct piix4_pm *pm, u8 value)
-{
-    pm->smb_control = value & CNT_STORED;
-    if (value & CNT_KILL)
-        pm->smb_status |= STS_FAILED;
-    if (!(value & CNT_START))
-        return;
-    if (value & CNT_INTERRUPT)
-        log_unsupported(pm->log, "PIIX4 SMBus", 0, "completion interrupts are not modelled");
-    pm->smb_status |= STS_DEVICE_ERROR;
-}
-
-static void smb_write(void *opaque, u16 offset, u32 value, unsigned size)
-{
-    struct piix4_pm *pm = opaque;
-    (void)size;
-    switch (offset) {
-    case SMBHSTSTS: pm->smb_status &= (u8) ~(value & STS_CLEARABLE); break;
-    case SMBHSTCNT: smb_control_write(pm, (u8)value); break;
-    case SMBHSTCMD: pm->smb_command = (u8)value; break;
-    case SMBHSTADD: pm->smb_address = (u8)value; break;
-    case SMBHSTDAT0:
-    case SMBHSTDAT1: pm->smb_data[offset - SMBHSTDAT0] = (u8)value; break;
-    case SMBBLKDAT:
-        pm->smb_block[pm->smb_block_at] = (u8)value;
-        pm->smb_block_at = (u8)((pm->smb_block_at + 1) % BLOCK_BYTES);
-        break;
-    default: break;
-    }
-}
-
-static const struct port_ops smb_ops = {
-    .name = "piix4-smbus", .read = smb_read, .write = smb_write};
 
 /* ---- where the blocks are ---- */
 
@@ -128,7 +50,8 @@ static void update_blocks(struct piix4_pm *pm)
     if (smb_base != pm->smb_base) {
         io_bus_release(pm->ports, pm->smb_claim);
         pm->smb_claim =
-            smb_base ? io_bus_claim(pm->ports, smb_base, SMB_PORTS, &smb_ops, pm) : NULL;
+            smb_base ? io_bus_claim(pm->ports, smb_base, SMB_PORTS, &smbus_host_ops, &pm->smbus)
+                     : NULL;
     }
     pm->smb_base = smb_base;
 }
@@ -172,17 +95,14 @@ static void piix4_pm_reset(void *dev)
         c[i] &= (u8)~pm->pci.writable[i];
     c[PMBASE] = c[SMBBA] = 1; /* hard-wired: I/O space */
     c[DEVACTB + 3] = DEVACTB_APMC_EN_3;
-    pm->smb_status = pm->smb_control = pm->smb_command = pm->smb_address = 0;
-    memset(pm->smb_data, 0, sizeof pm->smb_data);
-    memset(pm->smb_block, 0, sizeof pm->smb_block);
-    pm->smb_block_at = 0;
+    smbus_host_reset(&pm->smbus);
     update_blocks(pm);
 }
 
 static void piix4_pm_loaded(void *dev)
 {
     struct piix4_pm *pm = dev;
-    pm->smb_block_at %= BLOCK_BYTES;
+    smbus_host_loaded(&pm->smbus);
     pci_device_loaded(&pm->pci);
     update_blocks(pm);
 }
@@ -203,7 +123,7 @@ struct piix4_pm *piix4_pm_create(const struct piix4_pm_config *config)
         return NULL;
     }
     pm->ports = config->ports;
-    pm->log = config->log;
+    pm->smbus.log = config->log;
     pm->acpi = config->acpi;
     make_writable(pm);
     piix4_pm_reset(pm);
@@ -212,13 +132,7 @@ struct piix4_pm *piix4_pm_create(const struct piix4_pm_config *config)
 
 static const struct state_field piix4_pm_state[] = {
     PCI_STATE_ROWS(piix4_pm, pci),
-    STATE_ROW(STATE_U8, piix4_pm, smb_status, 1, 1),
-    STATE_ROW(STATE_U8, piix4_pm, smb_control, 1, 1),
-    STATE_ROW(STATE_U8, piix4_pm, smb_command, 1, 1),
-    STATE_ROW(STATE_U8, piix4_pm, smb_address, 1, 1),
-    STATE_ROW(STATE_BYTES, piix4_pm, smb_data, 2, 1),
-    STATE_ROW(STATE_BYTES, piix4_pm, smb_block, BLOCK_BYTES, 1),
-    STATE_ROW(STATE_U8, piix4_pm, smb_block_at, 1, 1),
+    SMBUS_STATE_ROWS(piix4_pm, smbus),
     STATE_END,
 };
 

@@ -8,16 +8,16 @@
  *                       compute checksums
  *
  * Pointers hold offsets into etc/acpi/tables until the script has run. Every table's checksum is
- * left to the script, so that there is one way only. The DSDT is compiled from dsdt.asl and never
- * changed; the facts that differ between machines are names in an SSDT that is written here.
+ * left to the script, so that there is one way only. The DSDTs are compiled from dsdt*.asl and
+ * never changed; the facts that differ between machines are names in an SSDT that is written here.
  */
 #include "machine/acpi.h"
 
 #include <stdlib.h>
 
-#include "devices/acpi_pm.h"
 #include "devices/hpet.h"
 #include "devices/ioapic.h"
+#include "devices/mch.h"
 
 #define TABLES_FILE "etc/acpi/tables"
 #define RSDP_FILE   "etc/acpi/rsdp"
@@ -93,10 +93,20 @@ enum aml {
 #define C2_C3_UNSUPPORTED 0x0fff
 #define WAET_RTC_PM_GOOD  3  /* reads need no repetition */
 #define FIRST_TABLE_ALIGN 64 /* of the FACS */
+#define ECAM_BUS_BYTES    MIB(1)
 
-static const u8 dsdt[] = {
+static const u8 dsdt_pc[] = {
 #include "machine/dsdt.inc"
 };
+static const u8 dsdt_q35[] = {
+#include "machine/dsdt_q35.inc"
+};
+
+const struct acpi_board acpi_board_pc = {.dsdt = dsdt_pc, .dsdt_bytes = sizeof dsdt_pc};
+const struct acpi_board acpi_board_q35 = {.dsdt = dsdt_q35,
+                                          .dsdt_bytes = sizeof dsdt_q35,
+                                          .ecam_base = MCH_ECAM_BASE,
+                                          .ecam_bytes = MCH_ECAM_BYTES};
 
 struct build {
     u8 *tables;
@@ -250,17 +260,17 @@ static u32 add_facs(struct build *b)
     return at;
 }
 
-static u32 add_dsdt(struct build *b)
+static u32 add_dsdt(struct build *b, const struct acpi_board *board)
 {
     u32 at = (u32)b->size;
-    put(b, dsdt, sizeof dsdt);
+    put(b, board->dsdt, board->dsdt_bytes);
     return at;
 }
 
 /* ACPI 2.0 §5.2.8. */
 static void add_fadt(struct build *b, const struct acpi_config *config, u32 facs, u32 dsdt_at)
 {
-    u16 pm = config->pm_base;
+    u16 pm = config->pm_base, gpe = (u16)(pm + config->pm->gpe_status);
     u32 at = begin_table(b, "FACP", 3);
     put32(b, facs);
     put32(b, dsdt_at);
@@ -274,15 +284,15 @@ static void add_fadt(struct build *b, const struct acpi_config *config, u32 facs
     put32(b, 0);      /* PM1b */
     put32(b, pm + 4); /* PM1a control */
     put32(b, 0);
-    put32(b, 0);       /* PM2 control */
-    put32(b, pm + 8);  /* PM timer */
-    put32(b, pm + 12); /* GPE0 */
+    put32(b, 0);      /* PM2 control */
+    put32(b, pm + 8); /* PM timer */
+    put32(b, gpe);    /* GPE0 */
     put32(b, 0);
     put8(b, 4); /* bytes of: PM1 event, PM1 control, PM2 control, PM timer, GPE0, GPE1 */
     put8(b, 2);
     put8(b, 0);
     put8(b, 4);
-    put8(b, 4);
+    put8(b, (u8)(2 * config->pm->gpe_bytes));
     put8(b, 0);
     put16(b, 0); /* GPE1 base, C-state control */
     put16(b, C2_C3_UNSUPPORTED);
@@ -305,7 +315,7 @@ static void add_fadt(struct build *b, const struct acpi_config *config, u32 facs
     put_gas(b, GAS_IO, 0, 0);
     put_gas(b, GAS_IO, 0, 0);
     put_gas(b, GAS_IO, 32, (u64)pm + 8);
-    put_gas(b, GAS_IO, 32, (u64)pm + 12);
+    put_gas(b, GAS_IO, (u8)(16 * config->pm->gpe_bytes), gpe);
     put_gas(b, GAS_IO, 0, 0);
     script_pointer(b, TABLES_FILE, at + FADT_FACS, 4);
     script_pointer(b, TABLES_FILE, at + FADT_DSDT, 4);
@@ -368,6 +378,20 @@ static void add_hpet(struct build *b)
     list_table(b, at);
 }
 
+/* PCI Firmware Specification 3.0, 4.1.2: one segment, whose buses the window holds all. */
+static void add_mcfg(struct build *b, const struct acpi_board *board)
+{
+    u32 at = begin_table(b, "MCFG", 1);
+    reserve(b, 8);
+    put64(b, board->ecam_base);
+    put16(b, 0); /* segment */
+    put8(b, 0);  /* first and last bus */
+    put8(b, (u8)(board->ecam_bytes / ECAM_BUS_BYTES - 1));
+    reserve(b, 4);
+    end_table(b, at);
+    list_table(b, at);
+}
+
 /* Windows ACPI Emulated Devices Table: timers that need not be read twice. */
 static void add_waet(struct build *b)
 {
@@ -404,9 +428,10 @@ static void put_processor(struct build *b, unsigned id)
 static void add_ssdt(struct build *b, const struct acpi_config *config)
 {
     u32 at = begin_table(b, "SSDT", 1);
-    put_name_dword(b, "PCIM", (u32)config->low_ram);
+    put_name_dword(b, "PCIM", (u32)config->pci_memory);
     put_name_dword(b, "HPEN", config->hpet);
     put_name_dword(b, "SERN", config->serial_ports);
+    put_name_dword(b, "ECAM", (u32)config->board->ecam_base);
     /* Scope (\_SB): a package length of two bytes, low nibble in the first one */
     u32 length = 2 + 5 + config->cpus * 13;
     put8(b, AML_SCOPE);
@@ -453,12 +478,14 @@ static void build_tables(struct build *b, const struct acpi_config *config, u8 r
     script_allocate(b, TABLES_FILE, FIRST_TABLE_ALIGN, ZONE_HIGH);
     script_allocate(b, RSDP_FILE, 16, ZONE_FSEG);
     u32 facs = add_facs(b);
-    u32 dsdt_at = add_dsdt(b);
+    u32 dsdt_at = add_dsdt(b, config->board);
     add_fadt(b, config, facs, dsdt_at);
     add_ssdt(b, config);
     add_madt(b, config);
     if (config->hpet)
         add_hpet(b);
+    if (config->board->ecam_base)
+        add_mcfg(b, config->board);
     add_waet(b);
     u32 rsdt = add_root(b, "RSDT", 4);
     u32 xsdt = add_root(b, "XSDT", 8);
@@ -467,7 +494,7 @@ static void build_tables(struct build *b, const struct acpi_config *config, u8 r
 
 bool acpi_add_tables(struct fw_cfg *fw, const struct acpi_config *config)
 {
-    if (config->cpus > MAX_CPUS || config->low_ram > UINT32_MAX)
+    if (config->cpus > MAX_CPUS || config->pci_memory > UINT32_MAX)
         return false;
     struct build *b = calloc(1, sizeof *b);
     u8 *tables = calloc(1, TABLES_BYTES);

@@ -384,7 +384,7 @@ static bool add_multiboot(struct machine *m, const u8 *image, size_t size, size_
             return false;
     }
     u64 end = modules_size ? modules_at + modules_size : kernel->addr + kernel->size;
-    if (!info->base || end + FIRMWARE_TOP > i440fx_low_ram(m->host))
+    if (!info->base || end + FIRMWARE_TOP > m->memory->low_ram)
         return fail(error, n, c->kernel, "it does not fit into guest memory: use a larger -m");
     *p = (struct plan){.setup_addr = info->base,
                        .setup = info->bytes,
@@ -455,7 +455,7 @@ static bool add_linux(struct machine *m, u8 *image, size_t size, char *error, si
             return false;
         p.initrd = initrd;
     }
-    bool ok = plan_linux(&p, image, size, i440fx_low_ram(m->host), c->kernel, error, n);
+    bool ok = plan_linux(&p, image, size, m->memory->low_ram, c->kernel, error, n);
     if (ok && !publish(m->fw_cfg, &p))
         ok = fail(error, n, c->kernel, "out of memory");
     free(initrd);

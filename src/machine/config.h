@@ -78,7 +78,7 @@ struct machine_config {
     bool verify;   /* what the translator makes */
     bool perf_map; /* of it, for Linux perf */
     char *cpu;     /* NULL: default model */
-    char *board;   /* "pc" */
+    char *board;   /* NULL: pc */
     char *kernel, *initrd, *append;
     struct drive_config drives[MAX_PLACES];
     struct disk_config disks[MAX_CARD_DRIVES];

@@ -15,7 +15,7 @@
 #include "devices/acpi_pm.h"
 #include "devices/ahci.h"
 #include "devices/fw_cfg.h"
-#include "devices/i440fx.h"
+#include "devices/host_memory.h"
 #include "devices/i8042.h"
 #include "devices/i82077.h"
 #include "devices/i8237.h"
@@ -25,10 +25,11 @@
 #include "devices/lapic.h"
 #include "devices/mc146818.h"
 #include "devices/pci.h"
-#include "devices/piix3.h"
-#include "devices/piix_ide.h"
+#include "devices/pirq.h"
 #include "devices/ps2kbd.h"
 #include "devices/ps2mouse.h"
+#include "machine/acpi.h"
+#include "machine/board.h"
 #include "machine/config.h"
 #include "machine/engine.h"
 #include "machine/firmware.h"
@@ -71,12 +72,15 @@ struct machine {
     struct apic_bus *apics;
     struct acpi_pm *pm_block;
     struct fw_cfg *fw_cfg;
-    struct i440fx *host;
+    const struct board *board;
+    const struct host_memory *memory; /* of the host bridge */
+    u64 pci_memory;                   /* where memory of the bus begins below 4 GiB */
     struct pci_bus *pci;
-    struct piix3 *piix3;
-    struct piix_ide *ide;
-    struct ahci *ahci;  /* NULL: none */
-    unsigned sata_used; /* its ports that have a drive */
+    struct irq_line isa_fanout[PIRQ_ISA_IRQS]; /* from the bridge to the interrupt controllers */
+    struct irq_line isa[PIRQ_ISA_IRQS];        /* what devices drive: inputs of the bridge */
+    struct ich9_lpc *lpc;                      /* q35 */
+    struct ahci *ahci;                         /* NULL: none */
+    unsigned sata_used;                        /* its ports that have a drive */
     struct i82077 *floppy;
     struct block *drives[MAX_PLACES];
     struct netdev *netdevs[MAX_NICS]; /* as in the config */
@@ -110,6 +114,23 @@ struct machine {
     struct injector *injector;
 };
 
+/* What one board has and another has not; board_NAME.c. */
+struct board {
+    const char *name, *chipset;
+    u8 vga_slot, first_card_slot;
+    bool floppy_always; /* the controller is there without drives too */
+    const struct acpi_board *acpi;
+    const struct acpi_pm_chip *pm;
+    /* Host bridge and ISA bridge, with m->memory, m->pci_memory and m->isa; false when memory is
+     * short. */
+    bool (*build_bridges)(struct machine *m, struct host_memory_config *memory);
+    /* What comes with m->pm_block. */
+    void (*build_power)(struct machine *m);
+    /* The board's own controllers with the drives of hda to hdd. */
+    bool (*build_disks)(struct machine *m, char *error, size_t n);
+};
+extern const struct board board_pc, board_q35;
+
 /* pc.c */
 bool pc_build(struct machine *m, char *error, size_t n);
 void pc_set_a20(struct machine *m, bool on);
@@ -117,6 +138,10 @@ void machine_add_device(struct machine *m, struct device d);
 
 /* pc_disk.c: disks of every kind and their images */
 bool pc_build_disks(struct machine *m, char *error, size_t n);
+/* For boards: m->ahci at devfn, a drive at one of its ports, the image of a place. */
+bool pc_build_ahci(struct machine *m, u8 devfn, char *error, size_t n);
+void pc_attach_sata(struct machine *m, unsigned port, bool is_cd, struct block *block);
+bool pc_open_drive(struct machine *m, unsigned place, char *error, size_t n);
 
 /* pc_net.c: cards and what they are connected to */
 bool pc_build_network(struct machine *m, char *error, size_t n);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The i440FX/PIIX3 board: creates every chip and draws every wire. Read it as the schematic:
+ * What all boards share: creates every chip and draws every wire but for bridges and disk
+ * controllers, which board_pc.c and board_q35.c have. Read it as the schematic:
  *
- *   IRQ n --> piix3 (shares with PCI INTx) --> isa fan-out --> 8259 pair --INT--> LINT0 of CPU 0
+ *   IRQ n --> bridge (shares with PCI INTx) --> isa fan-out --> 8259 pair --INT--> LINT0 of CPU 0
  *                                                   |
  *                                                   +--> IOAPIC pin n (IRQ 0 on pin 2) --> APIC bus
  */
@@ -17,11 +18,9 @@
 #include "devices/ferr.h"
 #include "devices/hpet.h"
 #include "devices/pc_testdev.h"
-#include "devices/piix4_pm.h"
 #include "devices/port92.h"
 #include "devices/uart16550.h"
 #include "devices/vga_pci.h"
-#include "machine/acpi.h"
 #include "machine/fw_items.h"
 #include "machine/internal.h"
 #include "machine/rtc_base.h"
@@ -39,9 +38,6 @@ enum pc_irq {
     IRQ_FPU = 13
 };
 
-#define ISA_SLOT       1
-#define PM_FUNCTION    3
-#define VGA_SLOT       2
 #define PIT_IOAPIC_PIN 2 /* IRQ 0 comes in on pin 2: the MADT says so */
 /* CMOS cell 14h */
 enum equipment {
@@ -51,7 +47,7 @@ enum equipment {
     EQUIPMENT_TWO_FLOPPIES = 0x40
 };
 
-#define FIRST_CARD_SLOT    3
+#define DEFAULT_BOARD      "pc"
 #define VIDEO_MEMORY       MIB(16)
 #define TSC_CALIBRATION_NS (10 * 1000 * 1000)
 
@@ -424,24 +420,16 @@ static bool build_chipset(struct machine *m, char *error, size_t n)
     m->pci = pci_bus_create(&bus);
     machine_add_device(m, pci_bus_device(m->pci));
     pci_bus_set_msi(m->pci, deliver_msi, m);
-    struct i440fx_config host = {.bus = m->pci,
-                                 .physmem = m->pm,
-                                 .log = m->log,
-                                 .ram_bytes = m->config->ram_bytes,
-                                 .rom_offset = rom_offset,
-                                 .rom_bytes = rom_bytes};
-    m->host = i440fx_create(&host);
-    if (!m->host) {
+    struct host_memory_config memory = {.physmem = m->pm,
+                                        .ram_bytes = m->config->ram_bytes,
+                                        .rom_offset = rom_offset,
+                                        .rom_bytes = rom_bytes};
+    for (unsigned i = 0; i < PIRQ_ISA_IRQS; i++)
+        m->isa_fanout[i] = (struct irq_line){wire_isa, m, i};
+    if (!m->board->build_bridges(m, &memory)) {
         snprintf(error, n, "the host has not enough memory for the guest: use a smaller -m");
         return false;
     }
-    machine_add_device(m, i440fx_device(m->host));
-
-    struct piix3_config piix3 = {.bus = m->pci, .slot = ISA_SLOT};
-    for (unsigned i = 0; i < PIIX3_ISA_IRQS; i++)
-        piix3.isa[i] = (struct irq_line){wire_isa, m, i};
-    m->piix3 = piix3_create(&piix3);
-    machine_add_device(m, piix3_device(m->piix3));
     return true;
 }
 
@@ -457,7 +445,7 @@ static void build_interrupts(struct machine *m)
 
 static struct irq_line isa(struct machine *m, unsigned irq)
 {
-    return piix3_irq_input(m->piix3, irq);
+    return m->isa[irq];
 }
 
 static bool build_timers(struct machine *m, char *error, size_t n)
@@ -500,14 +488,9 @@ static void build_input(struct machine *m)
 static void build_power(struct machine *m)
 {
     struct acpi_pm_hooks hooks = {.power_off = guest_power_off, .reset = guest_reset, .opaque = m};
-    m->pm_block = acpi_pm_create(m->ports, isa(m, IRQ_SCI), m->clock, &hooks);
+    m->pm_block = acpi_pm_create(m->ports, m->board->pm, isa(m, IRQ_SCI), m->clock, &hooks);
     machine_add_device(m, acpi_pm_device(m->pm_block));
-    struct piix4_pm_config pm = {.bus = m->pci,
-                                 .devfn = PCI_DEVFN(ISA_SLOT, PM_FUNCTION),
-                                 .log = m->log,
-                                 .ports = m->ports,
-                                 .acpi = m->pm_block};
-    machine_add_device(m, piix4_pm_device(piix4_pm_create(&pm)));
+    m->board->build_power(m);
 }
 
 static bool build_serial(struct machine *m, char *error, size_t n)
@@ -557,7 +540,7 @@ static bool build_debug(struct machine *m, char *error, size_t n)
     if (c->testdev) {
         struct irq_line lines[PC_TESTDEV_LINES];
         for (unsigned i = 0; i < PC_TESTDEV_LINES; i++)
-            lines[i] = i < PIIX3_ISA_IRQS ? isa(m, i) : ioapic_input(m->ioapic, i);
+            lines[i] = i < PIRQ_ISA_IRQS ? isa(m, i) : ioapic_input(m->ioapic, i);
         machine_add_device(
             m, pc_testdev_device(pc_testdev_create(m->ports, m->pm, lines, m->serial_chr[0])));
     }
@@ -589,7 +572,8 @@ static bool build_video(struct machine *m, char *error, size_t n)
     if (vga)
         machine_add_device(m, vga_device(vga));
     struct vga_pci *pci =
-        vga ? vga_pci_create(m->pci, PCI_DEVFN(VGA_SLOT, 0), vga, rom, (u32)rom_bytes) : NULL;
+        vga ? vga_pci_create(m->pci, PCI_DEVFN(m->board->vga_slot, 0), vga, rom, (u32)rom_bytes)
+            : NULL;
     free(rom);
     if (!pci)
         return fail(error, n, "cannot create the display adapter");
@@ -621,7 +605,7 @@ static void set_boot_cmos(struct machine *m)
 
 static void set_memory_cmos(struct machine *m)
 {
-    u64 low = i440fx_low_ram(m->host), high = i440fx_high_ram(m->host);
+    u64 low = m->memory->low_ram, high = m->memory->high_ram;
     u64 base_kib = 640;
     u64 ext_kib = low > MIB(1) ? (low - MIB(1)) >> 10 : 0;
     if (ext_kib > 0xffff)
@@ -631,7 +615,8 @@ static void set_memory_cmos(struct machine *m)
         above16 = 0xffff;
     u64 above4g = high >> 16;
     /* The first drive's type is in the high half. */
-    u8 floppy0 = i82077_cmos_type(m->floppy, 0), floppy1 = i82077_cmos_type(m->floppy, 1);
+    u8 floppy0 = m->floppy ? i82077_cmos_type(m->floppy, 0) : 0;
+    u8 floppy1 = m->floppy ? i82077_cmos_type(m->floppy, 1) : 0;
     u8 floppies = (u8)(floppy0 << 4 | floppy1);
     u8 equipment = EQUIPMENT_FPU | EQUIPMENT_MOUSE;
     if (floppy0 || floppy1)
@@ -650,7 +635,7 @@ static void set_memory_cmos(struct machine *m)
 
 static bool build_tables(struct machine *m, char *error, size_t n)
 {
-    u64 low = i440fx_low_ram(m->host), high = i440fx_high_ram(m->host);
+    u64 low = m->memory->low_ram, high = m->memory->high_ram;
     m->fw_cfg = fw_cfg_create(m->ports, m->pm);
     machine_add_device(m, fw_cfg_device(m->fw_cfg));
     struct fw_items_config items = {.low_ram = low,
@@ -661,10 +646,12 @@ static bool build_tables(struct machine *m, char *error, size_t n)
                                     .boot_menu = m->config->boot_menu,
                                     .boot_order = m->config->boot_order,
                                     .boot_paths = m->config->kernel ? BOOTLOAD_ROM_PATH : NULL};
-    struct acpi_config acpi = {.cpus = m->cpu_count,
+    struct acpi_config acpi = {.board = m->board->acpi,
+                               .pm = m->board->pm,
+                               .cpus = m->cpu_count,
                                .pm_base = ACPI_PM_DEFAULT_BASE,
                                .sci_irq = IRQ_SCI,
-                               .low_ram = low,
+                               .pci_memory = m->pci_memory,
                                .hpet = true,
                                .serial_ports = 2};
     struct smbios_config smbios = {.cpus = m->cpu_count, .ram = low + high, .low_ram = low};
@@ -678,10 +665,15 @@ static bool build_tables(struct machine *m, char *error, size_t n)
 
 bool pc_build(struct machine *m, char *error, size_t n)
 {
+    m->board = board_find(m->config->board ? m->config->board : DEFAULT_BOARD);
+    if (!m->board) {
+        snprintf(error, n, "unknown machine '%s'", m->config->board);
+        return false;
+    }
     if (!build_memory(m, error, n) || !build_cpus(m, error, n) || !build_chipset(m, error, n))
         return false;
     build_interrupts(m);
-    m->next_slot = FIRST_CARD_SLOT;
+    m->next_slot = m->board->first_card_slot;
     if (!build_timers(m, error, n))
         return false;
     build_input(m);

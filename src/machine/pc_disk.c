@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The board's disks: IDE channels, AHCI ports, virtio disks, floppy drives, and the images behind
- * them.
+ * Disks on every board: AHCI ports, virtio disks, floppy drives, and the images behind them.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -9,11 +8,7 @@
 #include "devices/virtio_blk.h"
 #include "machine/internal.h"
 
-#define ISA_SLOT       1
-#define IDE_FUNCTION   1
 #define IRQ_FLOPPY     6
-#define IRQ_IDE0       14
-#define IRQ_IDE1       15
 #define FLOPPY_CHANNEL 2
 
 static bool parse_cache(const char *name, struct block_options *o)
@@ -43,7 +38,7 @@ static void host_disk_full(void *opaque, struct block *block)
     machine_pause(opaque);
 }
 
-static bool open_drive(struct machine *m, unsigned place, char *error, size_t n)
+bool pc_open_drive(struct machine *m, unsigned place, char *error, size_t n)
 {
     const struct drive_config *d = &m->config->drives[place];
     struct block_options o = {.format = d->format,
@@ -59,31 +54,6 @@ static bool open_drive(struct machine *m, unsigned place, char *error, size_t n)
     if (m->drives[place])
         block_on_full(m->drives[place], host_disk_full, m);
     return m->drives[place] != NULL;
-}
-
-static bool build_ide(struct machine *m, char *error, size_t n)
-{
-    struct piix_ide_config ide = {
-        .bus = m->pci,
-        .devfn = PCI_DEVFN(ISA_SLOT, IDE_FUNCTION),
-        .ports = m->ports,
-        .clock = m->clock,
-        .log = m->log,
-        .irq = {piix3_irq_input(m->piix3, IRQ_IDE0), piix3_irq_input(m->piix3, IRQ_IDE1)}};
-    m->ide = piix_ide_create(&ide);
-    machine_add_device(m, piix_ide_device(m->ide));
-    for (unsigned i = 0; i < MAX_DRIVES; i++) {
-        const struct drive_config *d = &m->config->drives[PLACE_IDE + i];
-        if (!d->present)
-            continue;
-        if (!open_drive(m, PLACE_IDE + i, error, n))
-            return false;
-        if (d->is_cd)
-            piix_ide_attach_cdrom(m->ide, i / 2, i % 2, m->drives[PLACE_IDE + i]);
-        else
-            piix_ide_attach_disk(m->ide, i / 2, i % 2, m->drives[PLACE_IDE + i]);
-    }
-    return true;
 }
 
 /* ---- drives of cards ---- */
@@ -119,7 +89,7 @@ static bool open_named(struct machine *m, const struct disk_config *disk, unsign
                  disk->is_cd ? "ide-hd, or -drive media=cdrom" : "ide-cd");
         return false;
     }
-    return open_drive(m, *place, error, n);
+    return pc_open_drive(m, *place, error, n);
 }
 
 static bool build_virtio_disk(struct machine *m, unsigned place, char *error, size_t n)
@@ -143,12 +113,9 @@ static bool build_virtio_disk(struct machine *m, unsigned place, char *error, si
 
 static_assert(MAX_SATA_PORTS == AHCI_PORTS, "the command line counts ports");
 
-static bool build_ahci(struct machine *m, char *error, size_t n)
+bool pc_build_ahci(struct machine *m, u8 devfn, char *error, size_t n)
 {
-    if (!m->config->ahci)
-        return true;
-    struct ahci_config config = {
-        .bus = m->pci, .devfn = PCI_DEVFN(m->next_slot++, 0), .clock = m->clock, .log = m->log};
+    struct ahci_config config = {.bus = m->pci, .devfn = devfn, .clock = m->clock, .log = m->log};
     m->ahci = ahci_create(&config);
     if (m->ahci)
         machine_add_device(m, ahci_device(m->ahci));
@@ -157,11 +124,20 @@ static bool build_ahci(struct machine *m, char *error, size_t n)
     return m->ahci != NULL;
 }
 
+void pc_attach_sata(struct machine *m, unsigned port, bool is_cd, struct block *block)
+{
+    m->sata_used |= 1u << port;
+    if (is_cd)
+        ahci_attach_cdrom(m->ahci, port, block);
+    else
+        ahci_attach_disk(m->ahci, port, block);
+}
+
 static bool attach_sata(struct machine *m, const struct disk_config *disk, unsigned place,
                         char *error, size_t n)
 {
     if (!m->ahci) {
-        snprintf(error, n, "%s needs a controller: add -device ahci",
+        snprintf(error, n, "%s needs a controller: add -device ahci, or use -machine q35",
                  disk->is_cd ? "ide-cd" : "ide-hd");
         return false;
     }
@@ -174,18 +150,14 @@ static bool attach_sata(struct machine *m, const struct disk_config *disk, unsig
         snprintf(error, n, "the AHCI controller has no free port for drive '%s'", disk->drive);
         return false;
     }
-    m->sata_used |= 1u << port;
-    if (disk->is_cd)
-        ahci_attach_cdrom(m->ahci, port, m->drives[place]);
-    else
-        ahci_attach_disk(m->ahci, port, m->drives[place]);
+    pc_attach_sata(m, port, disk->is_cd, m->drives[place]);
     return true;
 }
 
 /* -device, in its order, then the drives of if=virtio. */
 static bool build_cards(struct machine *m, char *error, size_t n)
 {
-    if (!build_ahci(m, error, n))
+    if (m->config->ahci && !pc_build_ahci(m, PCI_DEVFN(m->next_slot++, 0), error, n))
         return false;
     for (unsigned i = 0; i < m->config->disk_count; i++) {
         const struct disk_config *disk = &m->config->disks[i];
@@ -198,7 +170,7 @@ static bool build_cards(struct machine *m, char *error, size_t n)
     for (unsigned i = PLACE_CARD; i < PLACE_CARD + MAX_CARD_DRIVES; i++) {
         const struct drive_config *d = &m->config->drives[i];
         if (d->present && !d->needs_device &&
-            !(open_drive(m, i, error, n) && build_virtio_disk(m, i, error, n)))
+            !(pc_open_drive(m, i, error, n) && build_virtio_disk(m, i, error, n)))
             return false;
     }
     return true;
@@ -206,10 +178,20 @@ static bool build_cards(struct machine *m, char *error, size_t n)
 
 /* ---- floppies ---- */
 
+static bool has_floppy(const struct machine_config *c)
+{
+    bool any = false;
+    for (unsigned i = 0; i < MAX_FLOPPIES; i++)
+        any |= c->drives[PLACE_FLOPPY + i].present;
+    return any;
+}
+
 static bool build_floppy(struct machine *m, char *error, size_t n)
 {
+    if (!m->board->floppy_always && !has_floppy(m->config))
+        return true;
     struct i82077_config config = {.ports = m->ports,
-                                   .irq = piix3_irq_input(m->piix3, IRQ_FLOPPY),
+                                   .irq = m->isa[IRQ_FLOPPY],
                                    .dma = m->dma,
                                    .dma_channel = FLOPPY_CHANNEL,
                                    .clock = m->clock,
@@ -219,7 +201,7 @@ static bool build_floppy(struct machine *m, char *error, size_t n)
     for (unsigned i = 0; i < MAX_FLOPPIES; i++) {
         if (!m->config->drives[PLACE_FLOPPY + i].present)
             continue;
-        if (!open_drive(m, PLACE_FLOPPY + i, error, n))
+        if (!pc_open_drive(m, PLACE_FLOPPY + i, error, n))
             return false;
         struct block *image = m->drives[PLACE_FLOPPY + i];
         i82077_attach(m->floppy, i, image);
@@ -234,5 +216,6 @@ static bool build_floppy(struct machine *m, char *error, size_t n)
 
 bool pc_build_disks(struct machine *m, char *error, size_t n)
 {
-    return build_ide(m, error, n) && build_cards(m, error, n) && build_floppy(m, error, n);
+    return m->board->build_disks(m, error, n) && build_cards(m, error, n) &&
+           build_floppy(m, error, n);
 }

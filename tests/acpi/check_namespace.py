@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Evaluates the board's ACPI methods in ACPICA's acpiexec and compares what they give.
+"""Evaluates the boards' ACPI methods in ACPICA's acpiexec and compares what they give.
 
 usage: check_namespace.py DUMP_TABLES ACPIEXEC IASL
 """
@@ -59,17 +59,49 @@ def check_routing(board):
         assert link == "LNK" + expected, (n, link, expected)
 
 
+def check_routing_of_q35(board):
+    """Pin p of slot s: E to H by (s + p) mod 4 for cards, A to D by p inside the ICH9; the interrupt
+    links of the 8259s, or pins 16 to 23 of the I/O APIC."""
+    for apic in (0, 1):
+        rows = []
+        for first in range(0, 128, 16):
+            text = board.evaluate(f"\\ROWQ {apic} {first}")
+            rows += re.findall(r"\[Integer\] = ([0-9A-F]+)\s+\[Integer\] = ([0-9A-F]+)\s+"
+                               r"(?:\[Object Reference\] .*Name LNK|\[Integer\] = )([A-H0]+)\s.*"
+                               r"\s+\[Integer\] = ([0-9A-F]+)", text)
+        assert len(rows) == 128, len(rows)
+        for n, (address, pin, link, gsi) in enumerate(rows):
+            slot, p = n // 4, n % 4
+            line = 4 + (slot + p) % 4 if slot < 25 else p
+            assert int(address, 16) == slot << 16 | 0xFFFF, rows[n]
+            assert int(pin, 16) == p, rows[n]
+            expected = (0, 16 + line) if apic else ("ABCDEFGH"[line], 0)
+            assert (int(link) if apic else link, int(gsi, 16)) == expected, (n, link, gsi)
+
+
+def check_configuration_space(board):
+    """The board keeps the 256 MiB at B0000000h for it."""
+    text = board.evaluate("\\_SB.PCI0.ISA.CHIP._CRS")
+    window = (0xB0000000).to_bytes(4, "little") + (0x10000000).to_bytes(4, "little")
+    assert window in buffer_bytes(text), text
+
+
 def check_status(board):
     for device in ("HPET", "PCI0.ISA.COM1", "PCI0.ISA.COM2"):
         assert board.integers(f"\\_SB.{device}._STA") == [0x0F], device
 
 
-def check_windows(board):
-    """PCI memory begins where RAM ends (512 MiB) and ends below the I/O APIC."""
-    text = board.evaluate("\\_SB.PCI0._CRS")
+def buffer_bytes(text):
     data = bytearray()
     for line in re.findall(r"^\s*[0-9A-F]{2,8}: ((?:[0-9A-F]{2} )+)", text, re.M):
         data += bytes.fromhex(line)
+    return data
+
+
+def check_windows(board):
+    """PCI memory begins where RAM ends (512 MiB) and ends below the I/O APIC."""
+    text = board.evaluate("\\_SB.PCI0._CRS")
+    data = buffer_bytes(text)
     window = (0x20000000).to_bytes(4, "little") + (0xFEBFFFFF).to_bytes(4, "little")
     assert window in data, text
     length = data[data.index(window) + 12:][:4]
@@ -82,20 +114,25 @@ def check_processors(board):
 
 
 def main():
-    dump, acpiexec, iasl = sys.argv[1:4]
-    if acpiexec.endswith("NOTFOUND"):
+    if sys.argv[2].endswith("NOTFOUND"):
         print("acpiexec is not installed: scripts/setup")
         sys.exit(77)
+    common = (check_soft_off, check_status, check_windows, check_processors)
+    check_board(sys.argv[1:4], "pc", (*common, check_routing))
+    check_board(sys.argv[1:4], "q35", (*common, check_routing_of_q35, check_configuration_space))
+
+
+def check_board(tools, name, checks):
+    dump, acpiexec, iasl = tools
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([dump, folder], check=True)
+        subprocess.run([dump, name, folder], check=True)
         source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "routing.asl")
         subprocess.run([iasl, "-vs", "-p", os.path.join(folder, "routing"), source], check=True,
                        stdout=subprocess.DEVNULL)
         board = Board(acpiexec, folder)
-        for check in (check_soft_off, check_routing, check_status, check_windows,
-                      check_processors):
+        for check in checks:
             check(board)
-            print(check.__name__, "ok")
+            print(name, check.__name__, "ok")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
  * Writes what a machine gives its firmware as files: DSDT and SSDT as they are, and the three files
  * of the ACPI loader script.
  *
- * usage: dump_tables FOLDER
+ * usage: dump_tables pc|q35 FOLDER
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,14 +70,17 @@ static void save_file(struct io_bus *bus, const char *folder, const u8 *entry)
 
 int main(int argc, char **argv)
 {
-    if (argc != 2)
+    if (argc != 3)
         return 2;
+    bool q35 = !strcmp(argv[1], "q35");
     struct io_bus *bus = io_bus_create(NULL);
     struct fw_cfg *fw = fw_cfg_create(bus, NULL);
-    struct acpi_config acpi = {.cpus = 2,
+    struct acpi_config acpi = {.board = q35 ? &acpi_board_q35 : &acpi_board_pc,
+                               .pm = q35 ? &acpi_pm_ich9 : &acpi_pm_piix4,
+                               .cpus = 2,
                                .pm_base = ACPI_PM_DEFAULT_BASE,
                                .sci_irq = 9,
-                               .low_ram = MIB(512),
+                               .pci_memory = MIB(512),
                                .hpet = true,
                                .serial_ports = 2};
     struct smbios_config smbios = {.cpus = 2, .ram = MIB(512), .low_ram = MIB(512)};
@@ -88,7 +91,7 @@ int main(int argc, char **argv)
     read_bytes(bus, directory, sizeof directory);
     u32 count = __builtin_bswap32(load32(directory));
     for (u32 i = 0; i < count; i++)
-        save_file(bus, argv[1], directory + 4 + i * ENTRY_BYTES);
+        save_file(bus, argv[2], directory + 4 + i * ENTRY_BYTES);
     fw_cfg_device(fw).ops->destroy(fw);
     io_bus_destroy(bus);
     return 0;

@@ -6,6 +6,14 @@ DefinitionBlock ("", "SSDT", 1, "ANELLO", "ROUTING", 0x00000001)
 {
     External (\_SB.PCI0._PRT, MethodObj)
 
+    /* The same of the q35 board, for one of the two interrupt controllers */
+    External (\_PIC, MethodObj)
+    Method (\ROWQ, 2, Serialized)
+    {
+        \_PIC (Arg0)
+        Return (\ROWS (Arg1))
+    }
+
     Method (\ROWS, 1, Serialized)
     {
         Store (\_SB.PCI0._PRT (), Local0)

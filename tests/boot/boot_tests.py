@@ -509,6 +509,57 @@ def boot_memtest_over_the_network(context, model):
             memtest_tests(guest)
 
 
+# ---- the q35 board
+
+Q35 = ["-machine", "q35"]
+
+
+@boot_test("grub-rescue")
+def grub_boots_from_the_cd_of_a_q35(context):
+    cd = context.file("grub-rescue", "grub-rescue-cdrom.iso")
+    with context.boot(*Q35, "-m", "64M", "-cdrom", cd, "-boot", "d") as guest:
+        grub_prompt_lists_devices(guest, r"\(cd0?\)|\(cd\)")
+
+
+@boot_test("grub-rescue")
+def grub_boots_from_the_disk_of_a_q35(context):
+    disk = context.file("grub-rescue", "grub-rescue-cdrom.iso")
+    with context.boot(*Q35, "-m", "64M", "-hda", disk, "-boot", "c", "-snapshot") as guest:
+        grub_prompt_lists_devices(guest, r"\(hd0\)")
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_reads_and_writes_the_disk_of_a_q35(context):
+    guest_reads_and_writes(context, "index=0", "sda", 8 << 20, 24, *AHCI, card=Q35,
+                           interrupts=r"[1-9]\d* +PCI-MSI.* ahci\[0000:00:1f\.2\]")
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_finds_the_configuration_space_and_interrupts_of_a_q35(context):
+    """Configuration space in memory, and a card by the line of its slot."""
+    modules = ["drivers/net/ethernet/intel/e1000/e1000"]
+    with linux(context, "kernel-686", *Q35, "-nic", "user,model=e1000", append="console=ttyS0",
+               added=module_files(context, "kernel-686", modules)) as guest:
+        guest.wait_serial(r"PCI: Using MMCONFIG for extended config space", 240)
+        at = load_modules(guest, shell(guest), modules)
+        at = command(guest, at, "ip link set eth0 up; udhcpc -n -q -i eth0 >/dev/null; "
+                     "cat /proc/interrupts", r"(1[6-9]|2[0-3]): +[1-9]\d* +IO-APIC.* eth0", 120)
+        guest.type_serial("poweroff\n")
+        guest.wait_exit(0, 60)
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_on_a_q35_does_without_an_io_apic(context):
+    """The links of the eight lines are routed to the 8259s."""
+    modules = ["drivers/net/ethernet/intel/e1000/e1000"]
+    with linux(context, "kernel-686", *Q35, "-nic", "user,model=e1000",
+               append="console=ttyS0 noapic", added=module_files(context, "kernel-686", modules)
+               ) as guest:
+        at = load_modules(guest, shell(guest), modules)
+        command(guest, at, "ip link set eth0 up; udhcpc -n -q -i eth0 >/dev/null; "
+                "cat /proc/interrupts", r"[1-9]\d* +XT-PIC.* eth0", 120)
+
+
 # ---- the Debian installer
 
 @boot_test("installer-i386")

@@ -49,6 +49,8 @@ ERRORS = [
     (["-device", "ide-hd,drive=d0,bus=sata.0"], "-device ahci,id=ID"),
     (["-device", "ahci,id=sata", "-device", "ide-hd,drive=d0,bus=sata.6"], "ID.0 to ID.5"),
     (["-device", "ahci,addr=3"], "id is known"),
+    (["-machine", "q35", "-device", "ahci,id=sata"], "ide.0 to ide.5"),
+    (["-machine", "isapc"], "pc or q35"),
     (["-drive", "if=none,id=d0,file={dir}/text", "-device", "ide-hd,drive=d0"], "-device ahci"),
     (["-device", "ahci", "-drive", "if=none,id=d0,media=cdrom,file={dir}/text", "-device",
       "ide-hd,drive=d0"], "ide-cd"),

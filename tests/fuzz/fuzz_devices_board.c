@@ -234,7 +234,7 @@ static void build_timers(struct board *b)
     add(b, mc146818_device(b->rtc));
     add(b, hpet_device(hpet_create(b->pm, b->clock, &lines, b->apics)));
     struct acpi_pm_hooks hooks = {.power_off = ignore, .reset = ignore, .opaque = b};
-    b->pm_block = acpi_pm_create(b->ports, isa_line(b, 9), b->clock, &hooks);
+    b->pm_block = acpi_pm_create(b->ports, &acpi_pm_piix4, isa_line(b, 9), b->clock, &hooks);
     add(b, acpi_pm_device(b->pm_block));
     acpi_pm_map(b->pm_block, PM_BASE);
 }

@@ -50,11 +50,11 @@ static void make_rig(struct rig *r)
     r->ports = io_bus_create(NULL);
     r->bus = pci_bus_create(&(struct pci_bus_config){.ports = r->ports, .physmem = r->physmem});
     u64 rom = physmem_alloc(r->physmem, KIB(64), "bios");
-    r->host = i440fx_create(&(struct i440fx_config){.bus = r->bus,
-                                                    .physmem = r->physmem,
-                                                    .ram_bytes = MIB(2),
-                                                    .rom_offset = rom,
-                                                    .rom_bytes = KIB(64)});
+    r->host = i440fx_create(r->bus, &(struct host_memory_config){.physmem = r->physmem,
+                                                                 .ram_bytes = MIB(2),
+                                                                 .low_ram_max = I440FX_LOW_RAM_MAX,
+                                                                 .rom_offset = rom,
+                                                                 .rom_bytes = KIB(64)});
     r->isa = piix3_create(&(struct piix3_config){.bus = r->bus, .slot = 1});
     pci_device_init(&r->function, r->bus, PCI_DEVFN(2, 0), &info, NULL);
     u64 memory = physmem_alloc(r->physmem, KIB(64), "bar");

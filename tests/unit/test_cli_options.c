@@ -128,7 +128,7 @@ static void options_that_do_not_exist_are_refused_with_advice(void **state)
     char *const bad[][2] = {
         {"--frobnicate", "x"},
         {"-smp", "64"},
-        {"-machine", "q35"},
+        {"-machine", "microvm"},
         {"-nic", "tap"},
         {"-drive", "if=virtio"},
         {"-gdb", "tcp::1"},

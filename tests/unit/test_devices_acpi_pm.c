@@ -37,7 +37,7 @@ static int setup(void **state)
     struct fixture *f = rig_setup(state, sizeof *f);
     struct acpi_pm_hooks hooks = {
         .power_off = note_power_off, .suspend = note_suspend, .reset = note_reset, .opaque = f};
-    f->pm = acpi_pm_create(f->rig.bus, wire_line(&f->sci), f->rig.clock, &hooks);
+    f->pm = acpi_pm_create(f->rig.bus, &acpi_pm_piix4, wire_line(&f->sci), f->rig.clock, &hooks);
     rig_add(&f->rig, acpi_pm_device(f->pm));
     acpi_pm_map(f->pm, BASE);
     return 0;

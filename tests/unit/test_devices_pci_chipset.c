@@ -11,7 +11,7 @@ struct board {
     struct rig rig;
     struct i440fx *host;
     struct piix3 *isa;
-    bool isa_level[PIIX3_ISA_IRQS];
+    bool isa_level[PIRQ_ISA_IRQS];
 };
 
 #define ROM_BYTES KIB(256)
@@ -28,13 +28,14 @@ static void make_board(struct board *b, u64 ram_bytes)
     u64 rom = physmem_alloc(b->rig.pm, ROM_BYTES, "bios");
     for (u64 at = 0; at < ROM_BYTES; at += KIB(4))
         store32(physmem_host(b->rig.pm, rom + at), 0xb1050000u | (u32)(at >> 12));
-    b->host = i440fx_create(&(struct i440fx_config){.bus = b->rig.pci,
-                                                    .physmem = b->rig.pm,
-                                                    .ram_bytes = ram_bytes,
-                                                    .rom_offset = rom,
-                                                    .rom_bytes = ROM_BYTES});
+    b->host =
+        i440fx_create(b->rig.pci, &(struct host_memory_config){.physmem = b->rig.pm,
+                                                               .ram_bytes = ram_bytes,
+                                                               .low_ram_max = I440FX_LOW_RAM_MAX,
+                                                               .rom_offset = rom,
+                                                               .rom_bytes = ROM_BYTES});
     struct piix3_config config = {.bus = b->rig.pci, .slot = 1};
-    for (unsigned n = 0; n < PIIX3_ISA_IRQS; n++)
+    for (unsigned n = 0; n < PIRQ_ISA_IRQS; n++)
         config.isa[n] = (struct irq_line){.set = heard_isa, .opaque = b, .n = n};
     b->isa = piix3_create(&config);
     rig_add(&b->rig, i440fx_device(b->host));
@@ -137,8 +138,8 @@ static void i440fx_moves_ram_beyond_3g_above_4g(void **state)
     struct board b = {0};
     rig_open(&b.rig);
     make_board(&b, GIB(4));
-    assert_int_equal(i440fx_low_ram(b.host), GIB(3));
-    assert_int_equal(i440fx_high_ram(b.host), GIB(1));
+    assert_int_equal(i440fx_memory(b.host)->low_ram, GIB(3));
+    assert_int_equal(i440fx_memory(b.host)->high_ram, GIB(1));
     physmem_io_write(b.rig.pm, 0xbffffffc, 0xaaaa, 4);
     physmem_io_write(b.rig.pm, GIB(4), 0xbbbb, 4);
     assert_int_equal(mem32(&b, 0xbffffffc), 0xaaaa);
@@ -158,7 +159,7 @@ static void piix3_routes_pirqs_to_isa_interrupts(void **state)
     pci_device_init(&a, b->rig.pci, PCI_DEVFN(3, 0), &pin_info, NULL); /* PIRQC */
     pci_device_init(&c, b->rig.pci, PCI_DEVFN(4, 0), &pin_info, NULL); /* PIRQD */
     pci_set_intx(&a, true);
-    for (unsigned n = 0; n < PIIX3_ISA_IRQS; n++)
+    for (unsigned n = 0; n < PIRQ_ISA_IRQS; n++)
         assert_false(b->isa_level[n]);
     set_reg(b, ISA, 0x62, 11);
     assert_true(b->isa_level[11]);

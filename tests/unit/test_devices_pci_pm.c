@@ -20,7 +20,8 @@ static int setup(void **state)
     static const struct acpi_pm_hooks hooks = {0};
     rig_add_memory(&b->rig, 0, MIB(1));
     rig_add_pci(&b->rig);
-    b->acpi = acpi_pm_create(b->rig.bus, (struct irq_line){0}, b->rig.clock, &hooks);
+    b->acpi =
+        acpi_pm_create(b->rig.bus, &acpi_pm_piix4, (struct irq_line){0}, b->rig.clock, &hooks);
     b->pm = piix4_pm_create(&(struct piix4_pm_config){
         .bus = b->rig.pci, .devfn = DEVFN, .ports = b->rig.bus, .acpi = b->acpi});
     rig_add(&b->rig, acpi_pm_device(b->acpi));

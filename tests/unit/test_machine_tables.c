@@ -140,10 +140,12 @@ static int teardown(void **state)
 
 static int setup_acpi(void **state)
 {
-    struct acpi_config config = {.cpus = CPUS,
+    struct acpi_config config = {.board = &acpi_board_pc,
+                                 .pm = &acpi_pm_piix4,
+                                 .cpus = CPUS,
                                  .pm_base = ACPI_PM_DEFAULT_BASE,
                                  .sci_irq = 9,
-                                 .low_ram = LOW_RAM,
+                                 .pci_memory = LOW_RAM,
                                  .hpet = true,
                                  .serial_ports = 2};
     setup(state);
@@ -283,7 +285,8 @@ static void acpi_ssdt_tells_the_facts_of_the_machine(void **state)
     assert_non_null(ssdt);
     static const u8 names[] = {0x08, '\\', 'P', 'C', 'I', 'M', 0x0c, 0, 0, 0, 0xc0,
                                0x08, '\\', 'H', 'P', 'E', 'N', 0x0c, 1, 0, 0, 0,
-                               0x08, '\\', 'S', 'E', 'R', 'N', 0x0c, 2, 0, 0, 0};
+                               0x08, '\\', 'S', 'E', 'R', 'N', 0x0c, 2, 0, 0, 0,
+                               0x08, '\\', 'E', 'C', 'A', 'M', 0x0c, 0, 0, 0, 0};
     assert_memory_equal(ssdt + 36, names, sizeof names);
     const u8 *scope = ssdt + 36 + sizeof names;
     assert_int_equal(scope[0], 0x10);
@@ -295,10 +298,37 @@ static void acpi_ssdt_tells_the_facts_of_the_machine(void **state)
                         8);
 }
 
+static void acpi_of_the_q35_has_a_configuration_window_and_wide_events(void **state)
+{
+    struct fixture *f = *state;
+    struct acpi_config config = {.board = &acpi_board_q35,
+                                 .pm = &acpi_pm_ich9,
+                                 .cpus = 1,
+                                 .pm_base = 0x600,
+                                 .sci_irq = 9,
+                                 .pci_memory = 0xc0000000};
+    assert_true(acpi_add_tables(f->fw, &config));
+    run_script(f);
+    const u8 *mcfg = find_table(f, "MCFG"), *fadt = find_table(f, "FACP");
+    assert_non_null(mcfg);
+    assert_int_equal(load32(mcfg + 4), 60);
+    assert_int_equal(load64(mcfg + 44), 0xb0000000);
+    assert_int_equal(load16(mcfg + 52), 0);
+    assert_int_equal(mcfg[54], 0);
+    assert_int_equal(mcfg[55], 255);
+    assert_int_equal(load32(fadt + 80), 0x620); /* GPE0 */
+    assert_int_equal(fadt[92], 16);
+}
+
 static void acpi_fits_the_most_processors_and_refuses_more(void **state)
 {
     struct fixture *f = *state;
-    struct acpi_config config = {.cpus = 255, .pm_base = 0x600, .sci_irq = 9, .low_ram = LOW_RAM};
+    struct acpi_config config = {.board = &acpi_board_pc,
+                                 .pm = &acpi_pm_piix4,
+                                 .cpus = 255,
+                                 .pm_base = 0x600,
+                                 .sci_irq = 9,
+                                 .pci_memory = LOW_RAM};
     assert_true(acpi_add_tables(f->fw, &config));
     run_script(f);
     assert_null(find_table(f, "HPET"));
@@ -416,6 +446,7 @@ int main(void)
         T_ACPI(acpi_madt_lists_processors_and_overrides),
         T_ACPI(acpi_hpet_table),
         T_ACPI(acpi_ssdt_tells_the_facts_of_the_machine),
+        T(acpi_of_the_q35_has_a_configuration_window_and_wide_events),
         T(acpi_fits_the_most_processors_and_refuses_more),
         T(smbios_structures_are_well_formed),
         T(fw_items_tell_memory_cpus_and_boot_order),
