@@ -51,8 +51,9 @@ def make_image(options, folder):
 
 def measure(options, folder, binary, kind, image):
     """One run of the guest: pattern -> MiB/s."""
-    command = [binary, "-m", "128M", *guest_disks.boot(
-                   folder, kind, "speed", f"ms={options.ms} speed.only={options.only}"),
+    command = [binary, "-m", "128M",
+               *guest_disks.boot(folder, guest_disks.parameters(kind, "speed"),
+                                 f"speed.ms={options.ms} speed.only={options.only}"),
                *guest_disks.drive(kind, f"file={image},format={options.format}")]
     if options.accel and binary == options.binary:
         command += ["-accel", options.accel]

@@ -54,19 +54,20 @@ def drive(kind, options):
     return ["-drive", f"{options},if={kind}"]
 
 
-def parameters(kind, prefix):
-    """The kernel's parameters, and those by which guest_init.h finds the disk."""
-    device, modules = DISKS[kind]
+def parameters(kind, prefix, nth=0):
+    """The kernel's parameters by which guest_init.h finds a disk, the NTH of those with such names."""
+    first, modules = DISKS[kind]
+    device = first[:-1] + chr(ord(first[-1]) + nth)
     names = ",".join(os.path.basename(name) for name in modules)
-    return ("console=ttyS0 quiet panic=-1 no_timer_check "
-            f"{LEFT_OUT} {prefix}.disk={device} {prefix}.modules={names}")
+    return f"{prefix}.disk={device} {prefix}.modules={names}"
 
 
-def boot(folder, kind, prefix, more):
-    """The machine's options that boot what build() has made."""
+def boot(folder, *more):
+    """The machine's options that boot what build() has made; MORE are parameters of the kernel."""
+    append = " ".join(("console=ttyS0 quiet panic=-1 no_timer_check", LEFT_OUT, *more))
     return ["-nographic", "-monitor", "none", "-no-reboot",
             "-kernel", os.path.join(folder, "kernel"), "-initrd", os.path.join(folder, "initrd"),
-            "-append", f"{parameters(kind, prefix)} {prefix}.{more}"]
+            "-append", append]
 
 
 def build(folder, source):

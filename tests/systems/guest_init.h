@@ -57,13 +57,14 @@ static char *parameter(const char *line, const char *name)
     return strndup(at, strcspn(at, " \n"));
 }
 
+/* What is loaded already stays. */
 static void load_modules(char *list)
 {
     for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {
         char path[128];
         snprintf(path, sizeof path, "/modules/%s.ko", name);
         int file = open(path, O_RDONLY);
-        if (file < 0 || syscall(SYS_finit_module, file, "", 0))
+        if (file < 0 || (syscall(SYS_finit_module, file, "", 0) && errno != EEXIST))
             fail(path);
         close(file);
     }

@@ -5,16 +5,16 @@
 usage: kill_test.py [--kills N] [--binary FILE] [--build FOLDER] [--accel NAME] [--keep]
                     [--seed N] [--patience FACTOR] [--disk ide|sata|virtio|all]
 
-A Linux guest writes sectors that carry a sequence number and a checksum to a qcow2 disk, flushes
-from time to time and says over the serial line what it has flushed. The process is killed (SIGKILL)
-at a random moment after that. Then
+A Linux guest writes sectors that carry a sequence number and a checksum to qcow2 disks, one behind
+each kind of controller, flushes from time to time and says over the serial line what it has flushed.
+The process is killed (SIGKILL) at a random moment after that. Then, for each disk,
 
   - no write that was flushed may be missing, nor anything that was there before;
   - "anello image check" and "qemu-img check" find no errors (leaks are counted and told).
 
-The same image is used until the next kind of image comes: with and without backing file, with
-clusters of different sizes, behind each kind of controller, in turn. The last line is the verdict;
-exit status 0 when nothing was lost. Needs the guest kernel-686 (scripts/guests), gcc -m32 and
+The same images are used for some kills; then each controller gets the next kind of image: with and
+without backing file, with clusters of different sizes. The last line is the verdict; exit status 0
+when nothing was lost. Needs the guest kernel-686 (scripts/guests), gcc -m32 and
 qemu-img.
 """
 
@@ -72,13 +72,52 @@ def build_programs(folder):
         "-o", os.path.join(folder, "verifier"))
 
 
+class Disk:
+    """One of the guest's disks: its image, and the host's files for looking at it."""
+
+    def __init__(self, folder, number, controller, namesakes):
+        self.number = number
+        self.controller = controller
+        self.parameters = guest_disks.parameters(controller, f"kill{number}", namesakes)
+        self.image, self.base, self.before, self.after = (
+            os.path.join(folder, f"{controller}.{name}")
+            for name in ("qcow2", "base.raw", "before.raw", "after.raw"))
+
+    def make(self, options, kind, rng):
+        name, option, backed = kind
+        extra = []
+        if backed:
+            with open(self.base, "wb") as file:
+                file.write(rng.randbytes(BASE_BYTES))
+            extra = ["-b", self.base, "-F", "raw"]
+        run(options.binary, "image", "create", "-f", "qcow2", "-o", option, *extra, self.image,
+            str(DISK_BYTES))
+        to_raw(self.image, self.before)
+        print(f"-- {self.controller}: {name}, {option}", flush=True)
+
+    def check(self, options, folder, seed, flushed):
+        """After a kill; true when there were leaks."""
+        ours = run(options.binary, "image", "check", "-f", "qcow2", self.image, allowed=(0, 3))
+        theirs = run("qemu-img", "check", "-f", "qcow2", self.image, allowed=(0, 3))
+        to_raw(self.image, self.after)
+        verdict = run(os.path.join(folder, "verifier"), self.before, self.after,
+                      str(seed + self.number), str(flushed))
+        os.replace(self.after, self.before)
+        leaks = 3 in (ours.returncode, theirs.returncode)
+        print(f"{self.controller}: flushed {flushed} writes: {verdict.stdout.strip()}"
+              f"{'; leaks' if leaks else ''}", flush=True)
+        return leaks
+
+
 class Writer:
     """The machine with the writing guest."""
 
-    def __init__(self, options, folder, disk, kind, seed):
+    def __init__(self, options, folder, disks, seed):
         command = [options.binary, "-m", "96M",
-                   *guest_disks.boot(folder, kind, "kill", f"seed={seed}"),
-                   *guest_disks.drive(kind, f"file={disk},format=qcow2")]
+                   *guest_disks.boot(folder, f"kill.seed={seed} kill.disks={len(disks)}",
+                                     *(disk.parameters for disk in disks))]
+        for disk in disks:
+            command += guest_disks.drive(disk.controller, f"file={disk.image},format=qcow2")
         if options.accel:
             command += ["-accel", options.accel]
         self.text = ""
@@ -107,35 +146,20 @@ class Writer:
         self.reader.join()
         self.process.stdout.close()
 
-    def flushed(self):
+    def flushed(self, disk):
         """The last complete line counts: the guest printed it after fdatasync had returned."""
-        numbers = re.findall(r"FLUSHED (\d+)\n", self.text)
+        numbers = re.findall(rf"FLUSHED {disk.number} (\d+)\n", self.text)
         return int(numbers[-1]) if numbers else 0
-
-
-def make_image(options, folder, kind, disk_kind, rng):
-    name, option, backed = kind
-    disk, base = os.path.join(folder, "disk.qcow2"), os.path.join(folder, "base.raw")
-    extra = []
-    if backed:
-        with open(base, "wb") as file:
-            file.write(rng.randbytes(BASE_BYTES))
-        extra = ["-b", base, "-F", "raw"]
-    run(options.binary, "image", "create", "-f", "qcow2", "-o", option, *extra, disk,
-        str(DISK_BYTES))
-    to_raw(disk, os.path.join(folder, "before.raw"))
-    print(f"-- {disk_kind}, {name}: {option}", flush=True)
-    return disk
 
 
 def to_raw(disk, raw):
     run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", disk, raw)
 
 
-def start_writer(options, folder, disk, kind, seed):
+def start_writer(options, folder, disks, seed):
     """A boot that fails before anything is written is another test's matter: once more, then."""
     for attempts_left in (2, 1, 0):
-        writer = Writer(options, folder, disk, kind, seed)
+        writer = Writer(options, folder, disks, seed)
         try:
             writer.wait_for("WRITER STARTS|FAILED", START_LIMIT * options.patience)
             return writer
@@ -146,43 +170,37 @@ def start_writer(options, folder, disk, kind, seed):
     return None
 
 
-def one_kill(options, folder, disk, kind, seed, rng):
-    """Returns flushed writes, and leaks that the two checks found."""
-    before, after = os.path.join(folder, "before.raw"), os.path.join(folder, "after.raw")
-    writer = start_writer(options, folder, disk, kind, seed)
-    writer.wait_for(r"FLUSHED \d+\n|FAILED", 60 * options.patience)
+def one_kill(options, folder, disks, seed, rng):
+    """Returns how many writes were flushed, and how many disks have leaks."""
+    writer = start_writer(options, folder, disks, seed)
+    for disk in disks:
+        writer.wait_for(rf"FLUSHED {disk.number} \d+\n|FAILED", 60 * options.patience)
     time.sleep(rng.random() ** 2 * LONGEST_LIFE)
     writer.kill()
     if "FAILED" in writer.text:
         raise RuntimeError(writer.text[-2000:])
-    ours = run(options.binary, "image", "check", "-f", "qcow2", disk, allowed=(0, 3))
-    theirs = run("qemu-img", "check", "-f", "qcow2", disk, allowed=(0, 3))
-    to_raw(disk, after)
-    flushed = writer.flushed()
-    verdict = run(os.path.join(folder, "verifier"), before, after, str(seed), str(flushed))
-    os.replace(after, before)
-    leaks = (ours.returncode == 3, theirs.returncode == 3)
-    print(f"flushed {flushed} writes: {verdict.stdout.strip()}"
-          f"{'; leaks' if any(leaks) else ''}", flush=True)
-    return flushed, any(leaks)
+    flushed = [writer.flushed(disk) for disk in disks]
+    leaks = [disk.check(options, folder, seed, count) for disk, count in zip(disks, flushed)]
+    return sum(flushed), sum(leaks)
 
 
 def kill_many(options, folder):
     rng = random.Random(options.seed)
     flushed = leaking = 0
-    disk = None
-    disk_kinds = list(guest_disks.DISKS) if options.disk == "all" else [options.disk]
+    controllers = list(guest_disks.DISKS) if options.disk == "all" else [options.disk]
+    names = [guest_disks.DISKS[controller][0] for controller in controllers]
+    disks = [Disk(folder, number, controller, names[:number].count(names[number]))
+             for number, controller in enumerate(controllers)]
     for n in range(options.kills):
-        image = n // KILLS_AN_IMAGE
-        disk_kind = disk_kinds[image % len(disk_kinds)]
         if n % KILLS_AN_IMAGE == 0:
-            kind = KINDS[image // len(disk_kinds) % len(KINDS)]
-            disk = make_image(options, folder, kind, disk_kind, rng)
-        count, leaks = one_kill(options, folder, disk, disk_kind, rng.randrange(1 << 31), rng)
+            for disk in disks:
+                disk.make(options, KINDS[(n // KILLS_AN_IMAGE + disk.number) % len(KINDS)], rng)
+        print(f"kill {n + 1}", flush=True)
+        count, leaks = one_kill(options, folder, disks, rng.randrange(1 << 31), rng)
         flushed += count
         leaking += leaks
-    print(f"{options.kills} kills, {flushed} flushed writes, nothing lost, no image with errors, "
-          f"{leaking} with leaks")
+    print(f"{options.kills} kills, {options.kills * len(disks)} disks under load, {flushed} flushed "
+          f"writes, nothing lost, no image with errors, {leaking} with leaks")
 
 
 def main():
