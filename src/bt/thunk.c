@@ -221,26 +221,43 @@ unsigned thunk_size_index(unsigned size)
     return i;
 }
 
-#define GRANULES_OF_ACCESS 3 /* mask: an access touches no more than the next one too */
+#define WORD_SHIFT 6 /* of page_record's map of code: 64 bytes a word */
+
+/* To `slow` if the access is in more than one word of the map. */
+static void put_one_word(struct asm_buf *a, unsigned size, const u8 *slow)
+{
+    if (size == 1)
+        return;
+    asm_mov_imm32(a, HR_T1, (1 << WORD_SHIFT) - 1);
+    asm_pext(a, X64_RCX, HR_T0, HR_T1);
+    asm_mov_imm32(a, HR_T1, WORD_SHIFT);
+    asm_rm(a, XO_LEA, X64_RCX, x64_at(X64_RCX, (i32)size - 1));
+    asm_shrx(a, X64_RCX, X64_RCX, HR_T1);
+    thunk_slow_unless_zero(a, slow);
+}
 
 /* A write that is no hit. It is one all the same if the page is kept from direct writes by code
- * only, and there is none in the granules that it touches. HR_T1 is the negative page of its last
- * byte, less 1. A page without any code is for C, which lets go of it after a while. */
-static void put_write_beside_code(struct asm_buf *a, unsigned view, const u8 *slow)
+ * only, and there is none in the bytes written. HR_T1 is the negative page of the last byte, less
+ * 1. A page without any code is for C, which lets go of it after a while. */
+static void put_write_beside_code(struct asm_buf *a, unsigned size, unsigned view, const u8 *slow)
 {
     const struct x64_vex shrx64 = {.opcode = 0xf7, .map = 2, .pp = 3, .w = true};
+    const i32 map = (i32)offsetof(struct page_record, code);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, thunk_tlb_field(view, offsetof(struct tlb_entry, page)));
     asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 1));
     thunk_slow_unless_zero(a, slow);
+    put_one_word(a, size, slow);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, thunk_tlb_field(view, offsetof(struct tlb_entry, code)));
     u8 *unknown = asm_jrcxz(a);
     asm_load64(a, HR_T1, VCPU(interp));
-    asm_load64(a, X64_RCX,
-               x64_indexed(HR_T1, X64_RCX, 1, (i32)offsetof(struct page_record, granules)));
+    asm_rm(a, XO_LEA | X64_W, HR_T1, x64_indexed(HR_T1, X64_RCX, 1, 0));
+    asm_load64(a, X64_RCX, x64_at(HR_T1, offsetof(struct page_record, blocks)));
     u8 *no_code = asm_jrcxz(a);
-    asm_rorx(a, HR_T1, HR_T0, CODE_GRANULE_SHIFT);
-    asm_vex_rr(a, shrx64, X64_RCX, HR_T1, X64_RCX);
-    asm_mov_imm32(a, HR_T1, GRANULES_OF_ACCESS);
+    asm_mov_imm32(a, X64_RCX, PAGE_OFFSET_MASK & ~((1u << WORD_SHIFT) - 1));
+    asm_pext(a, X64_RCX, HR_T0, X64_RCX);
+    asm_load64(a, X64_RCX, x64_indexed(HR_T1, X64_RCX, 8, map));
+    asm_vex_rr(a, shrx64, X64_RCX, HR_T0, X64_RCX); /* the count is taken modulo 64 */
+    asm_mov_imm32(a, HR_T1, (u32)mask64(size));
     asm_pext(a, X64_RCX, X64_RCX, HR_T1);
     u8 *beside = asm_jrcxz(a);
     asm_short_here(a, unknown);
@@ -248,6 +265,15 @@ static void put_write_beside_code(struct asm_buf *a, unsigned view, const u8 *sl
     asm_copy64(a, X64_RCX, HR_T3);
     asm_jmp(a, slow);
     asm_short_here(a, beside);
+}
+
+/* HR_T0 from linear to host address, and back. */
+static void put_host_address(struct asm_buf *a, unsigned view)
+{
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_load64(a, HR_T1, thunk_tlb_field(view, offsetof(struct tlb_entry, addend)));
+    asm_rm(a, XO_LEA | X64_W, HR_T0, x64_indexed(HR_T0, HR_T1, 1, 0));
+    asm_ret(a);
 }
 
 /* R8: linear address in, host address out. The tag is compared with the page of the last byte, so
@@ -271,21 +297,22 @@ static const u8 *make_access(struct asm_buf *a, bool write, unsigned size, unsig
     asm_copy64(a, HR_T3, X64_RCX);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, thunk_tlb_field(view, tag));
     asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 1));
-    u8 *hit = asm_jrcxz(a);
+    u8 *hit = asm_jrcxz(a), *miss = NULL;
     if (write) {
-        put_write_beside_code(a, view, slow);
+        miss = asm_jmp(a, NULL);
     } else {
         asm_copy64(a, X64_RCX, HR_T3);
         asm_jmp(a, slow);
     }
     asm_short_here(a, hit);
-    asm_copy64(a, X64_RCX, HR_T3);
-    asm_load64(a, HR_T1, thunk_tlb_field(view, offsetof(struct tlb_entry, addend)));
-    asm_rm(a, XO_LEA | X64_W, HR_T0, x64_indexed(HR_T0, HR_T1, 1, 0));
-    asm_ret(a);
+    put_host_address(a, view);
+    if (!write)
+        return start;
+    asm_rel32_here(a, miss);
+    put_write_beside_code(a, size, view, slow);
+    put_host_address(a, view);
     return start;
 }
-
 void thunks_make(struct bt *bt)
 {
     struct asm_buf a;

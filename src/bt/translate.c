@@ -27,6 +27,8 @@ static bool put_native(struct xl *x, const struct cached_insn *ci)
     const struct insn *in = &ci->in;
     if (ci->faults)
         return false;
+    if (ci->patched)
+        return xl_patched(x, ci);
     switch (op_row(in)->cls) {
     case CLASS_PLAIN: return in->op == OP_CLD ? xl_sys(x, ci) : xl_int(x, in);
     case CLASS_CARE: return xl_int(x, in);

@@ -91,6 +91,10 @@ bool xl_flow(struct xl *x, const struct cached_insn *ci);
 bool xl_sys(struct xl *x, const struct cached_insn *ci);
 bool xl_string(struct xl *x, const struct insn *in);
 
+bool xl_patched(struct xl *x, const struct cached_insn *ci);
+/* xl_flow.c: JMP or CALL, HR_T1 being the displacement. */
+void xl_flow_relative(struct xl *x, const struct cached_insn *ci);
+
 /* x87_track.c: a tracked instruction has been translated; before each instruction; all notes that
  * are due, at the end. */
 void xl_x87_note(struct xl *x, bool mem);

@@ -185,6 +185,26 @@ static bool put_jmp(struct xl *x, const struct insn *in, u32 target)
     return true;
 }
 
+/* HR_T0 = the target. */
+static void put_call_to(struct xl *x, u32 next)
+{
+    asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
+    put_push_return(x, next);
+    put_return_point(x, next);
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, VCPU(jump_to));
+    put_jump(x);
+}
+
+void xl_flow_relative(struct xl *x, const struct cached_insn *ci)
+{
+    u32 next = ci->rip + ci->in.len;
+    asm_rm(&x->a, XO_LEA, HR_T0, x64_at(HR_T1, (i32)next));
+    if (ci->in.op == OP_CALL)
+        put_call_to(x, next);
+    else
+        put_jump(x);
+}
+
 static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
 {
     if (in->operand[0].kind == OPD_REL) {
@@ -195,11 +215,7 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
     }
     if (!put_target(x, in))
         return false;
-    asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
-    put_push_return(x, next);
-    put_return_point(x, next);
-    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, VCPU(jump_to));
-    put_jump(x);
+    put_call_to(x, next);
     return true;
 }
 

@@ -123,12 +123,27 @@ static void page_release(struct vcpu *v, struct page_record *page)
     i->spare_pages = page;
 }
 
-/* The granules of bytes from..from+size-1 of a page. */
-static u64 granules(u64 from, u64 size)
+/* Which of bytes 0..63 at `word` * 64 are among from..to-1. */
+static u64 word_bits(u64 word, u64 from, u64 to)
 {
-    unsigned first = (from & PAGE_OFFSET_MASK) >> CODE_GRANULE_SHIFT;
-    unsigned last = ((from & PAGE_OFFSET_MASK) + size - 1) >> CODE_GRANULE_SHIFT;
-    return mask64(last + 1) & ~mask64(first);
+    u64 start = word * 64;
+    u64 first = from > start ? from - start : 0, end = to < start + 64 ? to - start : 64;
+    return mask64((unsigned)end) & ~mask64((unsigned)first);
+}
+
+static bool has_code(const struct page_record *page, u64 from, u64 to)
+{
+    for (u64 word = from / 64; word * 64 < to; word++) {
+        if (page->code[word] & word_bits(word, from, to))
+            return true;
+    }
+    return false;
+}
+
+static void mark_code(struct page_record *page, u64 from, u64 to)
+{
+    for (u64 word = from / 64; word * 64 < to; word++)
+        page->code[word] |= word_bits(word, from, to);
 }
 
 /* Bytes of b in its first page (which = 0) or second. */
@@ -140,9 +155,25 @@ static u64 bytes_in_page(const struct block *b, unsigned which)
     return b->bytes < first ? b->bytes : first;
 }
 
-static u64 granules_of(const struct block *b, unsigned which)
+/* Where the immediate of an instruction is in its page. */
+static u64 immediate_at(const struct block *b, const struct cached_insn *ci)
 {
-    return granules(which ? 0 : b->offset, bytes_in_page(b, which));
+    return (u64)b->offset + ci->offset + ci->in.imm_at;
+}
+
+/* All bytes of b but those of patched immediates. */
+static void mark_block(struct page_record *page, const struct block *b, unsigned which)
+{
+    if (which || b->next_page != NO_PAGE) {
+        u64 start = which ? 0 : b->offset;
+        mark_code(page, start, start + bytes_in_page(b, which));
+        return;
+    }
+    for (unsigned n = 0; n < b->insns; n++) {
+        const struct cached_insn *ci = &b->insn[n];
+        u64 start = (u64)b->offset + ci->offset;
+        mark_code(page, start, ci->patched ? immediate_at(b, ci) : start + ci->in.len);
+    }
 }
 
 static void page_add_block(struct page_record *page, struct block *b, unsigned which)
@@ -152,20 +183,110 @@ static void page_add_block(struct page_record *page, struct block *b, unsigned w
     if (l->next)
         l->next->prev = &l->next;
     page->blocks = l;
-    page->granules |= granules_of(b, which);
+    mark_block(page, b, which);
 }
 
+/* Its bytes stay marked until somebody writes there: see cache_written(). */
 static void page_remove_block(struct vcpu *v, u64 offset, struct block *b, unsigned which)
 {
     struct page_link *l = &b->in_page[which];
-    struct page_record *page = page_find(v->interp, offset);
     *l->prev = l->next;
     if (l->next)
         l->next->prev = l->prev;
-    page->granules = 0;
-    for (l = page->blocks; l; l = l->next)
-        page->granules |= granules_of(l->block, l == &l->block->in_page[1]);
-    page->idle_writes = 0; /* if this was the last: see cache_written() */
+    page_find(v->interp, offset)->idle_writes = 0;
+}
+
+static void mark_again(struct page_record *page)
+{
+    memset(page->code, 0, sizeof page->code);
+    for (struct page_link *l = page->blocks; l; l = l->next)
+        mark_block(page, l->block, l == &l->block->in_page[1]);
+}
+
+/* ---- patched immediates ---- */
+
+#define PATCHED_OFTEN 3 /* times after which an immediate is no part of the code */
+
+/* A doubleword at the end of the instruction, of an operation for which translator and interpreter
+ * read it anew each time. */
+static bool can_be_patched(const struct block *b, const struct cached_insn *ci)
+{
+    const struct insn *in = &ci->in;
+    if (in->imm_len != 4 || in->opsize != 4 || in->map || (in->prefixes & PFX_LOCK) || ci->faults ||
+        !(b->mode & MODE_CS32) || b->next_page != NO_PAGE)
+        return false;
+    switch (in->op) {
+    case OP_ADD:
+    case OP_OR:
+    case OP_ADC:
+    case OP_SBB:
+    case OP_AND:
+    case OP_SUB:
+    case OP_XOR:
+    case OP_CMP:
+    case OP_TEST:
+    case OP_MOV: return in->operand[1].kind == OPD_IMM;
+    case OP_JMP:
+    case OP_CALL: return in->operand[0].kind == OPD_REL;
+    default: return false;
+    }
+}
+
+static struct patched *find_patched(struct page_record *page, u64 at)
+{
+    for (unsigned n = 0; n < PATCHED; n++) {
+        if (page->patched[n].times && page->patched[n].at == at)
+            return &page->patched[n];
+    }
+    return NULL;
+}
+
+static void count_patch(struct page_record *page, u64 at)
+{
+    struct patched *p = find_patched(page, at);
+    if (!p) {
+        p = &page->patched[page->patched_next++ % PATCHED];
+        *p = (struct patched){.at = (u16)at};
+    }
+    p->times += p->times < PATCHED_OFTEN;
+}
+
+/* Bytes from..to-1 of b's page are about to be written. */
+static void note_patch(struct page_record *page, const struct block *b, u64 from, u64 to)
+{
+    for (unsigned n = 0; n < b->insns; n++) {
+        const struct cached_insn *ci = &b->insn[n];
+        u64 at = immediate_at(b, ci);
+        if (at <= from && to <= at + 4 && can_be_patched(b, ci))
+            count_patch(page, at);
+    }
+}
+
+/* The instruction as it is by now. */
+static void exec_patched(struct vcpu *v, const struct insn *in)
+{
+    const struct cached_insn *ci =
+        CONTAINER_OF((struct insn *)(uintptr_t)in, struct cached_insn, in);
+    const struct block *b = insn_block(ci);
+    const u8 *bytes = physmem_fast(v->pm)->base + b->page + b->offset + ci->offset;
+    struct insn now;
+    decode(bytes, in->len, 32, &now);
+    op_int_select (&now)(v, &now);
+}
+
+static void take_patched(struct block *b, struct page_record *page)
+{
+    if (LIKELY(!page->patched_next))
+        return;
+    for (unsigned n = 0; n < b->insns; n++) {
+        struct cached_insn *ci = &b->insn[n];
+        if (!can_be_patched(b, ci))
+            continue;
+        const struct patched *p = find_patched(page, immediate_at(b, ci));
+        ci->patched = p && p->times == PATCHED_OFTEN;
+        if (ci->patched)
+            ci->exec = exec_patched;
+    }
 }
 
 /* ---- links ---- */
@@ -259,10 +380,22 @@ static void kill(struct vcpu *v, struct block *b)
         i->killed(v, b);
 }
 
+/* Bytes from..to-1 are in an immediate that b does not depend on. */
+static bool is_patched(const struct block *b, u64 from, u64 to)
+{
+    for (unsigned n = 0; n < b->insns; n++) {
+        u64 at = immediate_at(b, &b->insn[n]);
+        if (b->insn[n].patched && at <= from && to <= at + 4)
+            return true;
+    }
+    return false;
+}
+
 static bool overlaps(const struct block *b, unsigned which, u64 from, u64 size)
 {
     u64 start = which ? 0 : b->offset;
-    return start < from + size && from < start + bytes_in_page(b, which);
+    return start < from + size && from < start + bytes_in_page(b, which) &&
+           !is_patched(b, from, from + size);
 }
 
 /* A block of the page that has bytes there. */
@@ -280,10 +413,16 @@ void cache_written(struct vcpu *v, u64 offset, u32 size)
     struct page_record *page = page_find(v->interp, offset);
     if (!page)
         return;
-    if (page->granules & granules(offset, size)) {
-        struct block *b;
-        while ((b = find_overlap(page, offset & PAGE_OFFSET_MASK, size)))
+    u64 from = offset & PAGE_OFFSET_MASK;
+    if (has_code(page, from, from + size)) {
+        struct block *b = find_overlap(page, from, size);
+        if (!b)
+            mark_again(page);
+        for (; b; b = find_overlap(page, from, size)) {
+            if (size <= 4)
+                note_patch(page, b, from, from + size);
             kill(v, b);
+        }
     }
     /* Who patches code runs it again: taking the page in and out of all tables each time costs more
      * than some writes the slow way. */
@@ -448,6 +587,7 @@ static bool take_insn(struct vcpu *v, struct cached_insn *ci, enum decode_status
         in->len = 1; /* invalid from its first byte */
     }
     ci->exec = m.exec;
+    ci->patched = false;
     ci->faults = m.exec == raise_ud || m.exec == raise_too_long;
     ci->fn = m.fn;
     ci->offset = (u16)bytes;
@@ -465,7 +605,7 @@ static void lay_uops(struct vcpu *v, struct block *b)
     for (unsigned k = 0; k < n; k++) {
         struct cached_insn *ci = &b->insn[k];
         struct uop *u = &b->uop[k];
-        bool quick = !single && ci->exec != raise_ud && ci->exec != raise_too_long;
+        bool quick = !single && !ci->patched && ci->exec != raise_ud && ci->exec != raise_too_long;
         uop_fn fn =
             quick ? fast_select(v, &ci->in, ip_after(v, b->rip, ci->offset + ci->in.len), u) : NULL;
         u->fn = fn ? fn : ci->fn;
@@ -589,6 +729,7 @@ static struct block *build(struct vcpu *v, const struct code_page *code, u32 mod
     if (log_on(v->log, LOG_IN_ASM))
         trace_block(v, b, code->hp);
     i->used = align_up((u64)((u8 *)&b->uop[b->insns + 3] - i->arena), 64);
+    take_patched(b, page_hold(v, b->page));
     lay_uops(v, b);
     page_add_block(page_hold(v, b->page), b, 0);
     if (b->next_page != NO_PAGE)

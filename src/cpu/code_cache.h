@@ -63,6 +63,7 @@ struct cached_insn {
     uop_fn fn;
     u16 offset;      /* from the start of the block */
     u8 index, after; /* instructions of the block before this one; from this one on */
+    bool patched;    /* its immediate is no part of the block: it is read when it is executed */
     bool faults;     /* whatever was decoded, it is an invalid opcode or too long */
     u32 rip;         /* low half */
     struct insn in;
@@ -116,15 +117,22 @@ struct block {
     struct uop uop[]; /* instructions, [insns] what follows them, then the two stubs */
 };
 
-#define CODE_GRANULE_SHIFT 6
+/* Immediates that the guest keeps writing to, as some compilers at run time do. After a few times
+ * they are no part of the code any more: see struct cached_insn. */
+#define PATCHED 8
 
 /* A page with blocks. */
 struct page_record {
-    u64 offset;           /* in the memfd */
-    u64 granules;         /* bit n: a block has bytes in n * 64 .. n * 64 + 63 */
-    unsigned idle_writes; /* since it has lost its last block */
+    u64 offset; /* in the memfd */
     struct page_link *blocks;
     struct page_record *hash_next;
+    unsigned idle_writes;      /* since it has lost its last block */
+    u64 code[PAGE_BYTES / 64]; /* a bit for each byte that blocks may depend on */
+    struct patched {
+        u16 at; /* in the page */
+        u8 times;
+    } patched[PATCHED];
+    u8 patched_next;
 };
 
 #define HASH_BITS  17
