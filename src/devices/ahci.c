@@ -157,6 +157,25 @@ void ahci_attach_cdrom(struct ahci *ahci, unsigned port, struct block *block)
     attach(ahci, port, IDE_CDROM, block);
 }
 
+static struct ide_drive *cdrom(struct ahci *a, unsigned port)
+{
+    struct ide_drive *d = ahci_drive(&a->ports[port]);
+    return d->kind == IDE_CDROM ? d : NULL;
+}
+
+bool ahci_eject(struct ahci *ahci, unsigned port, bool force)
+{
+    struct ide_drive *d = cdrom(ahci, port);
+    return d && atapi_eject(d, force);
+}
+
+void ahci_medium_changed(struct ahci *ahci, unsigned port)
+{
+    struct ide_drive *d = cdrom(ahci, port);
+    if (d)
+        atapi_medium_changed(d);
+}
+
 bool ahci_busy(const struct ahci *ahci)
 {
     for (unsigned i = 0; i < AHCI_PORTS; i++) {

@@ -29,6 +29,12 @@ struct device ahci_device(struct ahci *ahci);
 void ahci_attach_disk(struct ahci *ahci, unsigned port, struct block *block);
 void ahci_attach_cdrom(struct ahci *ahci, unsigned port, struct block *block);
 
+/* A person presses the eject button of a CD drive: the guest hears of it, and the tray opens unless
+ * the guest has locked it. `force`: it opens all the same. */
+bool ahci_eject(struct ahci *ahci, unsigned port, bool force);
+/* The medium behind the block device of a CD drive was changed or taken out; closes the tray. */
+void ahci_medium_changed(struct ahci *ahci, unsigned port);
+
 /* True while a drive works on a command. */
 bool ahci_busy(const struct ahci *ahci);
 

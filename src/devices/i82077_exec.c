@@ -136,6 +136,10 @@ static void beyond_image(struct i82077 *f, enum block_op op)
 static void submit(struct i82077 *f, enum block_op op)
 {
     const struct floppy *d = &f->drives[f->unit];
+    if (!d->media) { /* taken out since the sector was looked for */
+        fail(f, ST1_MISSING_MARK, 0);
+        return;
+    }
     u64 lba = ((u64)f->cylinder * d->media->heads + f->head) * d->media->sectors + f->sector - 1;
     if ((lba + 1) * SECTOR_BYTES > block_size(d->block)) {
         beyond_image(f, op);

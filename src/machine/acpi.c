@@ -93,6 +93,7 @@ enum aml {
 #define C2_C3_UNSUPPORTED 0x0fff
 #define WAET_RTC_PM_GOOD  3  /* reads need no repetition */
 #define FIRST_TABLE_ALIGN 64 /* of the FACS */
+#define FLOPPY_CONTROLLER 0x100
 #define ECAM_BUS_BYTES    MIB(1)
 
 static const u8 dsdt_pc[] = {
@@ -431,6 +432,7 @@ static void add_ssdt(struct build *b, const struct acpi_config *config)
     put_name_dword(b, "PCIM", (u32)config->pci_memory);
     put_name_dword(b, "HPEN", config->hpet);
     put_name_dword(b, "SERN", config->serial_ports);
+    put_name_dword(b, "FLPS", config->floppy ? FLOPPY_CONTROLLER | config->floppy_types : 0);
     put_name_dword(b, "ECAM", (u32)config->board->ecam_base);
     /* Scope (\_SB): a package length of two bytes, low nibble in the first one */
     u32 length = 2 + 5 + config->cpus * 13;

@@ -23,6 +23,8 @@ struct acpi_config {
     u64 pci_memory;   /* where PCI memory begins, below 4 GiB */
     bool hpet;
     unsigned serial_ports; /* 0..2, at their usual places */
+    bool floppy;           /* there is a controller */
+    u8 floppy_types;       /* of its drives, as in CMOS register 10h */
 };
 
 /* Adds etc/table-loader, etc/acpi/tables and etc/acpi/rsdp: the firmware places and links them. */

@@ -45,6 +45,27 @@ static void build_power(struct machine *m)
     machine_add_device(m, piix4_pm_device(piix4_pm_create(&pm)));
 }
 
+static bool ide_eject(const struct cd_drive *cd, bool force)
+{
+    return piix_ide_eject(cd->controller, cd->where / 2, cd->where % 2, force);
+}
+
+static void ide_changed(const struct cd_drive *cd)
+{
+    piix_ide_medium_changed(cd->controller, cd->where / 2, cd->where % 2);
+}
+
+static void attach(struct machine *m, struct piix_ide *ide, unsigned i)
+{
+    struct block *block = m->drives[PLACE_IDE + i];
+    if (m->config->drives[PLACE_IDE + i].is_cd) {
+        piix_ide_attach_cdrom(ide, i / 2, i % 2, block);
+        m->cds[PLACE_IDE + i] = (struct cd_drive){ide, i, ide_eject, ide_changed};
+    } else {
+        piix_ide_attach_disk(ide, i / 2, i % 2, block);
+    }
+}
+
 static bool build_disks(struct machine *m, char *error, size_t n)
 {
     struct piix_ide_config config = {.bus = m->pci,
@@ -56,17 +77,18 @@ static bool build_disks(struct machine *m, char *error, size_t n)
     struct piix_ide *ide = piix_ide_create(&config);
     machine_add_device(m, piix_ide_device(ide));
     for (unsigned i = 0; i < MAX_DRIVES; i++) {
-        const struct drive_config *d = &m->config->drives[PLACE_IDE + i];
-        if (!d->present)
+        if (!m->config->drives[PLACE_IDE + i].present)
             continue;
         if (!pc_open_drive(m, PLACE_IDE + i, error, n))
             return false;
-        if (d->is_cd)
-            piix_ide_attach_cdrom(ide, i / 2, i % 2, m->drives[PLACE_IDE + i]);
-        else
-            piix_ide_attach_disk(ide, i / 2, i % 2, m->drives[PLACE_IDE + i]);
+        attach(m, ide, i);
     }
     return true;
+}
+
+static void drive_name(unsigned drive, const char *kind, char *name, size_t n)
+{
+    snprintf(name, n, "ide%u-%s%u", drive / 2, kind, drive % 2);
 }
 
 const struct board board_pc = {
@@ -80,4 +102,5 @@ const struct board board_pc = {
     .build_bridges = build_bridges,
     .build_power = build_power,
     .build_disks = build_disks,
+    .drive_name = drive_name,
 };

@@ -61,14 +61,19 @@ static bool build_disks(struct machine *m, char *error, size_t n)
     if (!pc_build_ahci(m, PCI_DEVFN(ICH9_SLOT, ICH9_AHCI_FUNCTION), error, n))
         return false;
     for (unsigned i = 0; i < MAX_DRIVES; i++) {
-        const struct drive_config *d = &m->config->drives[PLACE_IDE + i];
-        if (!d->present)
+        if (!m->config->drives[PLACE_IDE + i].present)
             continue;
         if (!pc_open_drive(m, PLACE_IDE + i, error, n))
             return false;
-        pc_attach_sata(m, i, d->is_cd, m->drives[PLACE_IDE + i]);
+        pc_attach_sata(m, i, PLACE_IDE + i);
     }
     return true;
+}
+
+/* Each port is a bus of its own. */
+static void drive_name(unsigned drive, const char *kind, char *name, size_t n)
+{
+    snprintf(name, n, "ide%u-%s0", drive, kind);
 }
 
 const struct board board_q35 = {
@@ -81,4 +86,5 @@ const struct board board_q35 = {
     .build_bridges = build_bridges,
     .build_power = build_power,
     .build_disks = build_disks,
+    .drive_name = drive_name,
 };

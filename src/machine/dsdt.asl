@@ -4,13 +4,15 @@
  * the interrupt links of the PIIX3, the ISA devices, and how to power off.
  *
  * Facts of a particular machine come from the SSDT that acpi.c writes: \PCIM (where PCI memory
- * begins), \HPEN (is there an HPET), \SERN (number of serial ports), and the processors.
+ * begins), \HPEN (is there an HPET), \SERN (number of serial ports), \FLPS (is there a floppy
+ * controller: 100h and the types of its drives as in CMOS register 10h), and the processors.
  */
 DefinitionBlock ("", "DSDT", 1, "ANELLO", "ANELLOPC", 0x00000001)
 {
     External (\PCIM, IntObj)
     External (\HPEN, IntObj)
     External (\SERN, IntObj)
+    External (\FLPS, IntObj)
 
     /* SLP_TYP of soft off, in PM1a control and PM1b control */
     Name (\_S5, Package (4) { 0x00, 0x00, 0x00, 0x00 })

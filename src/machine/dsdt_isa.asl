@@ -136,3 +136,107 @@ Device (COM2)
         IRQNoFlags () { 3 }
     })
 }
+
+Device (FDC0)
+{
+    Name (_HID, EisaId ("PNP0700"))
+    Method (_STA, 0, NotSerialized)
+    {
+        If (\FLPS)
+        {
+            Return (0x0F)
+        }
+        Return (0x00)
+    }
+    Name (_CRS, ResourceTemplate ()
+    {
+        IO (Decode16, 0x03F2, 0x03F2, 0x01, 0x04)
+        IO (Decode16, 0x03F7, 0x03F7, 0x01, 0x01)
+        IRQNoFlags () { 6 }
+        DMA (Compatibility, NotBusMaster, Transfer8) { 2 }
+    })
+
+    /* Which drives there are: a double word each; the last says that there is no tape. */
+    Name (DRVS, Buffer (0x14) {})
+    Method (_FDE, 0, Serialized)
+    {
+        CreateDWordField (DRVS, 0x00, DRV0)
+        CreateDWordField (DRVS, 0x04, DRV1)
+        CreateDWordField (DRVS, 0x10, TAPE)
+        If (And (\FLPS, 0xF0))
+        {
+            Store (0x01, DRV0)
+        }
+        If (And (\FLPS, 0x0F))
+        {
+            Store (0x01, DRV1)
+        }
+        Store (0x02, TAPE)
+        Return (DRVS)
+    }
+
+    /* Drive Arg0 of type Arg1: what INT 13h function 8 tells, and the drive's parameter table, here
+     * of 1.44 MB. */
+    Method (INFO, 2, Serialized)
+    {
+        Store (Package (16) {
+            0x00, 0x04, 0x4F, 0x12, 0x01,
+            0xAF, 0x02, 0x25, 0x02, 0x12, 0x1B, 0xFF, 0x6C, 0xF6, 0x0F, 0x08 }, Local0)
+        Store (Arg0, Index (Local0, 0x00))
+        Store (Arg1, Index (Local0, 0x01))
+        If (LEqual (Arg1, 0x01))
+        {
+            Store (0x27, Index (Local0, 0x02))
+            Store (0x09, Local1)
+        }
+        ElseIf (LEqual (Arg1, 0x02))
+        {
+            Store (0x0F, Local1)
+        }
+        ElseIf (LEqual (Arg1, 0x05))
+        {
+            Store (0x24, Local1)
+        }
+        Else
+        {
+            Store (0x12, Local1)
+        }
+        Store (Local1, Index (Local0, 0x03))
+        Store (Local1, Index (Local0, 0x09))
+        Return (Local0)
+    }
+
+    Device (FLPA)
+    {
+        Name (_ADR, 0x00)
+        Method (_STA, 0, NotSerialized)
+        {
+            If (And (\FLPS, 0xF0))
+            {
+                Return (0x0F)
+            }
+            Return (0x00)
+        }
+        Method (_FDI, 0, NotSerialized)
+        {
+            Return (INFO (0x00, And (ShiftRight (\FLPS, 0x04), 0x0F)))
+        }
+    }
+
+    Device (FLPB)
+    {
+        Name (_ADR, 0x01)
+        Method (_STA, 0, NotSerialized)
+        {
+            If (And (\FLPS, 0x0F))
+            {
+                Return (0x0F)
+            }
+            Return (0x00)
+        }
+        Method (_FDI, 0, NotSerialized)
+        {
+            Return (INFO (0x01, And (\FLPS, 0x0F)))
+        }
+    }
+}

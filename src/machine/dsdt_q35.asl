@@ -10,6 +10,7 @@ DefinitionBlock ("", "DSDT", 1, "ANELLO", "ANELLOPC", 0x00000001)
     External (\PCIM, IntObj)
     External (\HPEN, IntObj)
     External (\SERN, IntObj)
+    External (\FLPS, IntObj)
     External (\ECAM, IntObj)
 
     /* SLP_TYP of soft off, in PM1a control and PM1b control */

@@ -49,6 +49,14 @@ struct cpu_thread {
     u32 wake; /* futex: counts wake-ups */
 };
 
+/* A CD drive, behind whichever controller. */
+struct cd_drive {
+    void *controller;
+    unsigned where;
+    bool (*eject)(const struct cd_drive *cd, bool force);
+    void (*changed)(const struct cd_drive *cd);
+};
+
 struct machine {
     const struct machine_config *config;
     struct log *log;
@@ -83,8 +91,9 @@ struct machine {
     unsigned sata_used;                        /* its ports that have a drive */
     struct i82077 *floppy;
     struct block *drives[MAX_PLACES];
-    struct netdev *netdevs[MAX_NICS]; /* as in the config */
-    u8 next_slot;                     /* the first PCI slot that is free for cards */
+    struct cd_drive cds[PLACE_FLOPPY]; /* where a place has one */
+    struct netdev *netdevs[MAX_NICS];  /* as in the config */
+    u8 next_slot;                      /* the first PCI slot that is free for cards */
     struct chardev *serial_chr[MAX_SERIALS], *debugcon_chr;
     struct chardev *terminal, *terminal_monitor; /* -nographic: real stdio, and the monitor's end */
     struct mux *mux;
@@ -128,6 +137,8 @@ struct board {
     void (*build_power)(struct machine *m);
     /* The board's own controllers with the drives of hda to hdd. */
     bool (*build_disks)(struct machine *m, char *error, size_t n);
+    /* How hda to hdd are called; `kind` is "hd" or "cd". */
+    void (*drive_name)(unsigned drive, const char *kind, char *name, size_t n);
 };
 extern const struct board board_pc, board_q35;
 
@@ -140,7 +151,7 @@ void machine_add_device(struct machine *m, struct device d);
 bool pc_build_disks(struct machine *m, char *error, size_t n);
 /* For boards: m->ahci at devfn, a drive at one of its ports, the image of a place. */
 bool pc_build_ahci(struct machine *m, u8 devfn, char *error, size_t n);
-void pc_attach_sata(struct machine *m, unsigned port, bool is_cd, struct block *block);
+void pc_attach_sata(struct machine *m, unsigned port, unsigned place);
 bool pc_open_drive(struct machine *m, unsigned place, char *error, size_t n);
 
 /* pc_net.c: cards and what they are connected to */

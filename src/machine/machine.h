@@ -59,6 +59,13 @@ const struct device *machine_devices(const struct machine *m, unsigned *count);
 /* The image in a place (enum drive_place), or NULL. */
 struct block *machine_drive(struct machine *m, unsigned index);
 
+/* The name of a place's drive: its id, or such as "ide1-cd0", "virtio0", "floppy0". */
+void machine_drive_name(const struct machine *m, unsigned place, char *name, size_t n);
+/* Puts a medium into a drive by its name, NULL: takes it out. A guest may hold the tray of a CD
+ * drive closed, unless it is done by `force`. On failure returns false with a line in error[n]. */
+bool machine_change_medium(struct machine *m, const char *name, const char *path, bool force,
+                           char *error, size_t n);
+
 /* The monitor's end of -nographic's terminal, or NULL. */
 struct chardev *machine_terminal_monitor(struct machine *m);
 

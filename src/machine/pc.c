@@ -603,6 +603,14 @@ static void set_boot_cmos(struct machine *m)
     mc146818_set_cmos(m->rtc, 0x38, (u8)(nibble[2] << 4 | 1)); /* 1: no floppy signature check */
 }
 
+/* CMOS register 10h: the first drive's type is in the high half. */
+static u8 floppy_types(const struct machine *m)
+{
+    if (!m->floppy)
+        return 0;
+    return (u8)(i82077_cmos_type(m->floppy, 0) << 4 | i82077_cmos_type(m->floppy, 1));
+}
+
 static void set_memory_cmos(struct machine *m)
 {
     u64 low = m->memory->low_ram, high = m->memory->high_ram;
@@ -614,10 +622,7 @@ static void set_memory_cmos(struct machine *m)
     if (above16 > 0xffff)
         above16 = 0xffff;
     u64 above4g = high >> 16;
-    /* The first drive's type is in the high half. */
-    u8 floppy0 = m->floppy ? i82077_cmos_type(m->floppy, 0) : 0;
-    u8 floppy1 = m->floppy ? i82077_cmos_type(m->floppy, 1) : 0;
-    u8 floppies = (u8)(floppy0 << 4 | floppy1);
+    u8 floppies = floppy_types(m), floppy0 = floppies >> 4, floppy1 = floppies & 15;
     u8 equipment = EQUIPMENT_FPU | EQUIPMENT_MOUSE;
     if (floppy0 || floppy1)
         equipment |= EQUIPMENT_FLOPPY | (floppy0 && floppy1 ? EQUIPMENT_TWO_FLOPPIES : 0);
@@ -653,7 +658,9 @@ static bool build_tables(struct machine *m, char *error, size_t n)
                                .sci_irq = IRQ_SCI,
                                .pci_memory = m->pci_memory,
                                .hpet = true,
-                               .serial_ports = 2};
+                               .serial_ports = 2,
+                               .floppy = m->floppy != NULL,
+                               .floppy_types = floppy_types(m)};
     struct smbios_config smbios = {.cpus = m->cpu_count, .ram = low + high, .low_ram = low};
     if (!fw_items_add(m->fw_cfg, &items) || !acpi_add_tables(m->fw_cfg, &acpi) ||
         !smbios_add_tables(m->fw_cfg, &smbios))

@@ -124,13 +124,25 @@ bool pc_build_ahci(struct machine *m, u8 devfn, char *error, size_t n)
     return m->ahci != NULL;
 }
 
-void pc_attach_sata(struct machine *m, unsigned port, bool is_cd, struct block *block)
+static bool sata_eject(const struct cd_drive *cd, bool force)
+{
+    return ahci_eject(cd->controller, cd->where, force);
+}
+
+static void sata_changed(const struct cd_drive *cd)
+{
+    ahci_medium_changed(cd->controller, cd->where);
+}
+
+void pc_attach_sata(struct machine *m, unsigned port, unsigned place)
 {
     m->sata_used |= 1u << port;
-    if (is_cd)
-        ahci_attach_cdrom(m->ahci, port, block);
-    else
-        ahci_attach_disk(m->ahci, port, block);
+    if (m->config->drives[place].is_cd) {
+        ahci_attach_cdrom(m->ahci, port, m->drives[place]);
+        m->cds[place] = (struct cd_drive){m->ahci, port, sata_eject, sata_changed};
+    } else {
+        ahci_attach_disk(m->ahci, port, m->drives[place]);
+    }
 }
 
 static bool attach_sata(struct machine *m, const struct disk_config *disk, unsigned place,
@@ -150,7 +162,7 @@ static bool attach_sata(struct machine *m, const struct disk_config *disk, unsig
         snprintf(error, n, "the AHCI controller has no free port for drive '%s'", disk->drive);
         return false;
     }
-    pc_attach_sata(m, port, disk->is_cd, m->drives[place]);
+    pc_attach_sata(m, port, place);
     return true;
 }
 

@@ -169,6 +169,24 @@ static void command_screendump(struct session *s, int argc, char **args)
         session_print(s, "%s\n", error);
 }
 
+static void command_eject(struct session *s, int argc, char **args)
+{
+    char error[512];
+    bool force = !strcmp(args[1], "-f");
+    if (force && argc < 3)
+        session_print(s, "eject which drive? info block lists them\n");
+    else if (!machine_change_medium(s->m, args[force ? 2 : 1], NULL, force, error, sizeof error))
+        session_print(s, "%s\n", error);
+}
+
+static void command_change(struct session *s, int argc, char **args)
+{
+    char error[512];
+    (void)argc;
+    if (!machine_change_medium(s->m, args[1], args[2], false, error, sizeof error))
+        session_print(s, "%s\n", error);
+}
+
 // clang-format off
 static const struct command commands[] = {
     /* name             alias   usage (needed words first) */
@@ -182,6 +200,8 @@ static const struct command commands[] = {
     {"mouse_move",      NULL,   "DX DY [DZ]",           "move the mouse", command_mouse_move},
     {"mouse_button",    NULL,   "MASK",                 "hold buttons: 1 left, 2 middle, 4 right", command_mouse_button},
     {"screendump",      NULL,   "FILE [-f png]",        "write the screen as PPM (or PNG)", command_screendump},
+    {"change",          NULL,   "DRIVE FILE",           "another CD or floppy into a drive", command_change},
+    {"eject",           NULL,   "DRIVE",                "the medium out of a drive; -f DRIVE: although the guest holds it", command_eject},
     {"stop",            "s",    "",                     "pause", command_stop},
     {"cont",            "c",    "",                     "go on", command_cont},
     {"system_reset",    NULL,   "",                     "reset", command_reset},

@@ -149,14 +149,14 @@ static void info_mtree(struct session *s)
 
 static void info_block(struct session *s)
 {
-    static const char *const places[] = {"ide0-hd0", "ide0-hd1", "ide1-hd0", "ide1-hd1", "virtio0",
-                                         "virtio1",  "virtio2",  "virtio3",  "floppy0",  "floppy1"};
-    for (unsigned i = 0; i < ARRAY_LEN(places); i++) {
+    for (unsigned i = 0; i < MAX_PLACES; i++) {
+        char name[64];
         const struct block *b = machine_drive(s->m, i);
         if (!b)
             continue;
         struct block_counters c = block_counters(b);
-        session_print(s, "%s: %s (%s)%s reads %llu writes %llu flushes %llu\n", places[i],
+        machine_drive_name(s->m, i, name, sizeof name);
+        session_print(s, "%s: %s (%s)%s reads %llu writes %llu flushes %llu\n", name,
                       block_path(b) ? block_path(b) : "[not inserted]", block_format(b),
                       block_read_only(b) ? " read-only" : "", (unsigned long long)c.reads,
                       (unsigned long long)c.writes, (unsigned long long)c.flushes);

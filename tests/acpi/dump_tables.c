@@ -82,7 +82,9 @@ int main(int argc, char **argv)
                                .sci_irq = 9,
                                .pci_memory = MIB(512),
                                .hpet = true,
-                               .serial_ports = 2};
+                               .serial_ports = 2,
+                               .floppy = true,
+                               .floppy_types = 0x42};
     struct smbios_config smbios = {.cpus = 2, .ram = MIB(512), .low_ram = MIB(512)};
     if (!acpi_add_tables(fw, &acpi) || !smbios_add_tables(fw, &smbios))
         return 1;

@@ -452,8 +452,43 @@ def grub_boots_from_a_cd_in_a_sata_drive(context):
 
 
 @boot_test("kernel-686", "busybox-i386")
+def linux_686_hears_of_its_floppy_controller(context):
+    """The ACPI object by which a distribution knows that it wants the driver."""
+    with tempfile.NamedTemporaryFile(prefix="anello-floppy-") as disk:
+        disk.truncate(1440 << 10)
+        with linux(context, "kernel-686", "-drive", f"file={disk.name},format=raw,if=floppy",
+                   append="console=ttyS0") as guest:
+            command(guest, shell(guest), "cd /sys/bus/pnp/devices; grep -l PNP07 */id; "
+                    "cat $(dirname $(grep -l PNP07 */id))/resources; cd /",
+                    r"state = active\n(.*\n)*irq 6\n(.*\n)*dma 2", 30)
+
+
+@boot_test("kernel-686", "busybox-i386")
 def linux_686_reads_and_writes_its_floppy(context):
     guest_reads_and_writes(context, "if=floppy", "fd0", 1440 << 10, 2, "drivers/block/floppy")
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_notices_another_floppy(context):
+    contents = [os.urandom(1440 << 10) for _ in range(2)]
+    modules = ["drivers/block/floppy"]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [os.path.join(folder, f"floppy{n}") for n in range(2)]
+        for path, content in zip(paths, contents):
+            with open(path, "wb") as file:
+                file.write(content)
+        with linux(context, "kernel-686", "-drive", f"file={paths[0]},format=raw,if=floppy",
+                   append="console=ttyS0",
+                   added=module_files(context, "kernel-686", modules)) as guest:
+            at = load_modules(guest, shell(guest), modules)
+            at = command(guest, at, "md5sum /dev/fd0", hashlib.md5(contents[0]).hexdigest(), 120)
+            guest.command_monitor(f"change floppy0 {paths[1]}")
+            # Linux does not look again within three seconds.
+            at = command(guest, at, "sleep 5; md5sum /dev/fd0",
+                         hashlib.md5(contents[1]).hexdigest(), 120)
+            guest.command_monitor("eject floppy0")
+            command(guest, at, "sleep 5; dd if=/dev/fd0 of=/tmp/x count=1; echo is=$?",
+                    r"is=[1-9]", 120)
 
 
 def guest_reads_and_writes(context, drive, device, size, count, *modules, card=(),

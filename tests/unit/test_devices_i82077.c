@@ -310,6 +310,31 @@ static void i82077_change_line_falls_at_a_step(void **state)
     assert_int_equal(inb(&t->rig, DIR) & 0x80, 0x80);
 }
 
+/* Taken out while the guest fills the sector's buffer. */
+static void i82077_medium_that_goes_during_a_write_fails_it(void **state)
+{
+    struct fdc *t = *state;
+    u8 r[16];
+    char error[128];
+    start(t);
+    seek(t, 0);
+    command(t, "\x03\xdf\x03", 3); /* non-DMA */
+    command(t, "\x45\x00\x00\x00\x02\x02\x02\x1b\xff", 9);
+    wait_irq(t);
+    for (unsigned i = 0; i < SECTOR_BYTES; i++) {
+        if (i == SECTOR_BYTES / 2) {
+            assert_int_equal(block_change(t->block, NULL, error, sizeof error), 0);
+            i82077_medium_changed(t->f, 0);
+        }
+        outb(&t->rig, DATA, 0x33);
+    }
+    wait_irq(t);
+    assert_int_equal(result(t, r), 7);
+    assert_int_equal(r[0] & 0xc0, 0x40);
+    assert_int_equal(r[1], 0x01); /* no address mark */
+    assert_int_equal(inb(&t->rig, DIR) & 0x80, 0x80);
+}
+
 static void i82077_wrong_rate_finds_no_mark(void **state)
 {
     struct fdc *t = *state;
@@ -481,6 +506,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(i82077_write_protect_is_reported, setup_read_only,
                                         teardown),
         TEST(i82077_change_line_falls_at_a_step),
+        TEST(i82077_medium_that_goes_during_a_write_fails_it),
         cmocka_unit_test_setup_teardown(i82077_wrong_rate_finds_no_mark, setup_720, teardown),
         TEST(i82077_absent_sectors_and_cylinders_are_not_found),
         TEST(i82077_dma_that_never_comes_is_an_overrun),

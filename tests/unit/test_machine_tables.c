@@ -147,7 +147,9 @@ static int setup_acpi(void **state)
                                  .sci_irq = 9,
                                  .pci_memory = LOW_RAM,
                                  .hpet = true,
-                                 .serial_ports = 2};
+                                 .serial_ports = 2,
+                                 .floppy = true,
+                                 .floppy_types = 0x42};
     setup(state);
     struct fixture *f = *state;
     assert_true(acpi_add_tables(f->fw, &config));
@@ -283,10 +285,11 @@ static void acpi_ssdt_tells_the_facts_of_the_machine(void **state)
     struct fixture *f = *state;
     const u8 *ssdt = find_table(f, "SSDT");
     assert_non_null(ssdt);
-    static const u8 names[] = {0x08, '\\', 'P', 'C', 'I', 'M', 0x0c, 0, 0, 0, 0xc0,
-                               0x08, '\\', 'H', 'P', 'E', 'N', 0x0c, 1, 0, 0, 0,
-                               0x08, '\\', 'S', 'E', 'R', 'N', 0x0c, 2, 0, 0, 0,
-                               0x08, '\\', 'E', 'C', 'A', 'M', 0x0c, 0, 0, 0, 0};
+    static const u8 names[] = {0x08, '\\', 'P', 'C', 'I', 'M', 0x0c, 0,    0, 0, 0xc0,
+                               0x08, '\\', 'H', 'P', 'E', 'N', 0x0c, 1,    0, 0, 0,
+                               0x08, '\\', 'S', 'E', 'R', 'N', 0x0c, 2,    0, 0, 0,
+                               0x08, '\\', 'F', 'L', 'P', 'S', 0x0c, 0x42, 1, 0, 0,
+                               0x08, '\\', 'E', 'C', 'A', 'M', 0x0c, 0,    0, 0, 0};
     assert_memory_equal(ssdt + 36, names, sizeof names);
     const u8 *scope = ssdt + 36 + sizeof names;
     assert_int_equal(scope[0], 0x10);

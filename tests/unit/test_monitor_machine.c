@@ -244,6 +244,77 @@ static void monitor_shows_the_parts_of_the_machine(void **state)
     assert_int_equal(finish(f), 0);
 }
 
+static void write_image(struct fixture *f, const char *name, char *path, size_t n)
+{
+    u8 sector[512] = {0};
+    snprintf(path, n, "%s/%s", f->folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    for (int i = 0; i < 2880; i++)
+        assert_int_equal(fwrite(sector, 1, sizeof sector, file), sizeof sector);
+    fclose(file);
+}
+
+static void add_drive(struct fixture *f, unsigned place, const char *path, bool cd)
+{
+    struct drive_config *d = &f->config.drives[place];
+    d->present = true;
+    d->is_cd = cd;
+    d->is_floppy = place >= PLACE_FLOPPY;
+    config_set(&d->path, path);
+    config_set(&d->format, "raw");
+}
+
+/* The drives of both boards, which call them differently. */
+static void media_change(struct fixture *f, const char *board, const char *cd)
+{
+    char first[2][128], disk[128], second[128], command[300];
+    write_image(f, "cd", first[0], sizeof first[0]);
+    write_image(f, "floppy", first[1], sizeof first[1]);
+    write_image(f, "disk", disk, sizeof disk);
+    write_image(f, "second", second, sizeof second);
+    config_set(&f->config.board, board);
+    add_drive(f, PLACE_IDE + 2, first[0], true);
+    add_drive(f, PLACE_FLOPPY, first[1], false);
+    add_drive(f, PLACE_CARD + 4, disk, false);
+    write_rom(f, count_rom, sizeof count_rom);
+    build(f);
+    start(f);
+    const char *const names[] = {cd, "floppy0"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        snprintf(command, sizeof command, "%s: %s", names[i], first[i]);
+        assert_non_null(strstr(ask(f, "info block"), command));
+        snprintf(command, sizeof command, "eject %s", names[i]);
+        assert_int_equal(strcmp(ask(f, command), "(qemu) "), 0);
+        snprintf(command, sizeof command, "%s: [not inserted]", names[i]);
+        assert_non_null(strstr(ask(f, "info block"), command));
+        snprintf(command, sizeof command, "change %s %s", names[i], second);
+        assert_int_equal(strcmp(ask(f, command), "(qemu) "), 0);
+        snprintf(command, sizeof command, "%s: %s", names[i], second);
+        assert_non_null(strstr(ask(f, "info block"), command));
+        snprintf(command, sizeof command, "change %s /nonexistent/medium", names[i]);
+        assert_non_null(strstr(ask(f, command), "/nonexistent/medium"));
+        snprintf(command, sizeof command, "eject -f %s", names[i]);
+        assert_int_equal(strcmp(ask(f, command), "(qemu) "), 0);
+    }
+    assert_non_null(strstr(ask(f, "info block"), "virtio4: "));
+    assert_non_null(strstr(ask(f, "eject virtio4"), "it is a disk"));
+    assert_non_null(strstr(ask(f, "eject floppy1"), "no drive 'floppy1'"));
+    assert_non_null(strstr(ask(f, "eject -f"), "which drive"));
+    ask(f, "quit");
+    assert_int_equal(finish(f), 0);
+}
+
+static void monitor_changes_media_on_a_pc(void **state)
+{
+    media_change(*state, "pc", "ide1-cd0");
+}
+
+static void monitor_changes_media_on_a_q35(void **state)
+{
+    media_change(*state, "q35", "ide2-cd0");
+}
+
 static void monitor_saves_memory_and_screen(void **state)
 {
     struct fixture *f = *state;
@@ -339,6 +410,8 @@ int main(void)
         TEST(machine_pauses_goes_on_and_resets),
         TEST(monitor_shows_the_parts_of_the_machine),
         TEST(monitor_saves_memory_and_screen),
+        TEST(monitor_changes_media_on_a_pc),
+        TEST(monitor_changes_media_on_a_q35),
         TEST(two_machines_run_in_one_process),
         TEST(machine_errors_are_one_line_that_names_the_cause),
     };
