@@ -64,6 +64,7 @@ main:
         call paging_on
         call mappings
         call rings
+        call patches
         ret
 
 ; ---- code that changes itself ----
@@ -819,6 +820,121 @@ rings:
         or [wrongs], eax
         COOL
         CLEAN "  each time"
+        ret
+
+; ---- immediates that are patched time and again, in every form that has one ----
+patches:
+        HOT 60
+        mov ebx, [hot]
+        imul ebx, 0x01020305
+        mov [.add + 1], ebx
+        xor eax, eax
+.add:   add eax, 0x11111111
+        sub eax, ebx
+        or [wrongs], eax
+        mov [.mov + 6], ebx
+.mov:   mov dword [scratch], 0x11111111
+        cmp [scratch], ebx
+        setne al
+        or [wrongs], al
+        mov [.mem + 6], ebx
+.mem:   sub dword [scratch], 0x11111111
+        mov eax, [scratch]
+        or [wrongs], eax
+        mov [.cmp + 2], ebx
+.cmp:   cmp ebx, 0x11111111
+        setne al
+        or [wrongs], al
+        mov edx, ebx
+        not edx
+        mov [.test + 2], edx
+.test:  test ebx, 0x11111111
+        setnz al
+        or [wrongs], al
+        COOL
+        CLEAN "patched immediates"
+        ; only some bytes of one, by narrow stores: hot in byte 1, twice hot in bytes 2 and 3
+        HOT 60
+        mov ebx, [hot]
+        mov [.narrow + 2], bl
+        lea ecx, [ebx * 2]
+        mov [.narrow + 3], cx
+        nop
+.narrow: mov eax, 0x44332211
+        shl ecx, 16
+        shl ebx, 8
+        lea ebx, [ebx + ecx + 0x11]
+        sub eax, ebx
+        or [wrongs], eax
+        COOL
+        CLEAN "patched bytes of an immediate"
+        HOT 60
+        mov al, [hot]
+        and al, 1
+        shl al, 3
+        add al, 0xc2                    ; ModRM of ADD EDX, or of OR EDX: 81 /0, 81 /1
+        mov [.both + 1], al
+        mov ebx, [hot]
+        mov [.both + 2], ebx
+        mov edx, 1
+        nop
+.both:  add edx, 0x11111111
+        mov eax, ebx
+        or eax, 1
+        mov ecx, ebx
+        inc ecx
+        test bl, 1
+        cmovnz ecx, eax
+        sub edx, ecx
+        or [wrongs], edx
+        COOL
+        CLEAN "an opcode changes with its immediate"
+        HOT 60
+        mov eax, .one
+        test byte [hot], 1
+        mov ecx, .two
+        cmovnz eax, ecx
+        lea ebx, [eax - .called - 5]
+        mov [.called + 1], ebx
+        lea ebx, [eax - .jumped - 5]
+        mov [.jumped + 1], ebx
+        xor edx, edx
+.called: call dword .one
+        jmp dword .over
+.jumped: jmp dword .one
+.over:  push .back
+        jmp .jumped
+.back:  mov eax, [hot]
+        and eax, 1
+        inc eax
+        imul eax, eax, 0x11             ; 11h or 22h each time
+        sub edx, eax
+        sub edx, eax
+        or [wrongs], edx
+        COOL
+        CLEAN "patched calls and jumps"
+        ; stores to both sides of code that does not change
+        HOT 60
+        mov ebx, [hot]
+        mov [.before + 3], bl
+        mov [.after], bl
+        mov [.after + 1], ebx
+        call .between
+        sub eax, 7
+        or [wrongs], eax
+        cmp [.before + 3], bl
+        setne al
+        or [wrongs], al
+        COOL
+        CLEAN "data on both sides of code"
+        ret
+.before: dd 0
+.between: mov eax, 7
+        ret
+.after: times 8 db 0
+.one:   add edx, 0x11
+        ret
+.two:   add edx, 0x22
         ret
 
 ; Identity for 4 MiB, and the same again at 4 MiB.
