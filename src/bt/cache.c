@@ -16,7 +16,7 @@ struct tcode *tcode_at(const struct bt *bt, const u8 *host)
         return NULL;
     while (low < high) {
         unsigned middle = (low + high) / 2;
-        if (bt->codes[middle]->entry <= host)
+        if (bt->codes[middle]->start <= host)
             low = middle + 1;
         else
             high = middle;
@@ -24,7 +24,7 @@ struct tcode *tcode_at(const struct bt *bt, const u8 *host)
     if (!low)
         return NULL;
     struct tcode *t = bt->codes[low - 1];
-    return host < t->entry + t->size ? t : NULL;
+    return host < t->start + t->size ? t : NULL;
 }
 
 unsigned tcode_insn_at(const struct tcode *t, const u8 *host)
@@ -43,10 +43,10 @@ static void point_to(struct texit *x, struct bt *bt, const u8 *to)
     asm_patch_rel32(x->field, codemem_exec(&bt->mem, x->field), to);
 }
 
-void tcode_forget_returns(struct bt *bt)
+void tcode_forget_targets(struct bt *bt)
 {
-    for (unsigned i = 0; i < RETURNS; i++)
-        bt->v->returns[i] = bt->thunk.jump;
+    for (unsigned i = 0; i < TARGETS; i++)
+        bt->v->targets[i] = bt->thunk.jump;
 }
 
 static void unlink_exit(struct bt *bt, struct texit *x)
@@ -63,8 +63,8 @@ static void unlink_exit(struct bt *bt, struct texit *x)
 /* By way of the exit's guard, for the key that it is made under. */
 static void point_by_guard(struct texit *x, struct bt *bt, const u8 *to)
 {
-    u32 key = -(u32)(bt->v->code_key >> 32);
-    memcpy(x->guard_key, &key, sizeof key);
+    u32 minus_key = -(u32)(bt->v->code_key >> 32);
+    memcpy(x->guard_key, &minus_key, sizeof minus_key);
     asm_patch_rel32(x->guard_field, codemem_exec(&bt->mem, x->guard_field), to);
     if (!x->is_return)
         point_to(x, bt, x->guard);
@@ -92,10 +92,11 @@ void tcode_link(struct bt *bt, struct texit *x, struct tcode *to)
     if (x->next)
         x->next->prev = &x->next;
     to->in = x;
+    const u8 *entry = x->from->fpu && to->live_entry ? to->live_entry : to->entry;
     if (x->guard)
-        point_by_guard(x, bt, to->entry);
+        point_by_guard(x, bt, entry);
     else
-        point_to(x, bt, to->entry);
+        point_to(x, bt, entry);
     bt->stats.links++;
 }
 
@@ -142,7 +143,7 @@ void tcode_update_key(struct vcpu *v)
     if (UNLIKELY(bt_of(v)->last_key >= UINT32_MAX - 2))
         start_keys_again(v);
     v->code_key = key_of(v, v->mode);
-    v->return_key = (u32)(v->code_key >> 32);
+    v->target_key = (u32)(v->code_key >> 32);
     if (v->cpl != 3 && (v->cr4 & CR4_SMAP))
         v->code_key_smap = key_of(v, v->mode ^ MODE_SMAP);
 }
@@ -158,7 +159,7 @@ void tcode_remember(struct vcpu *v, struct tcode *t)
         code_map_note(v, (u32)(b->la + b->bytes), user);
     tcode_update_key(v); /* noting may have made the key depend on more */
     *jump_slot_of(v, (u32)b->rip) =
-        (struct tjump){.ntag = -((u64)(u32)b->rip | v->code_key), .host = t->entry};
+        (struct tjump){.ntag = -((u64)(u32)b->rip | v->code_key), .host = t->start};
 }
 
 struct tcode *tcode_recall(struct vcpu *v)
@@ -209,7 +210,7 @@ void tcode_drop_all(struct vcpu *v)
             bt->codes[i]->b->code = NULL;
     }
     memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
-    tcode_forget_returns(bt);
+    tcode_forget_targets(bt);
     bt->count = bt->adapted_count = 0;
     bt->arena_used = 0;
     bt->used = bt->thunk_used;

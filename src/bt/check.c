@@ -315,7 +315,7 @@ NORETURN static void report(struct vcpu *v, const struct tcode *t, const struct 
     fprintf(stderr, "guest code:\n");
     print_guest(v, b);
     fprintf(stderr, "translation:\n");
-    print_code(t->entry, t->size, 64, (u64)(uintptr_t)t->entry);
+    print_code(t->start, t->size, 64, (u64)(uintptr_t)t->start);
     fflush(stderr);
     _Exit(EXIT_INTERNAL);
 }

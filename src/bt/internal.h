@@ -18,9 +18,14 @@
 struct bt;
 struct tcode;
 
-/* Where a call comes back to. The call has put the address of `guard` to vcpu->returns; a return
- * jumps to what it finds there for its target. The guard looks whether target and key are right. A
- * return has no other exit than its guard's.
+/* Indirect jumps and returns go where vcpu->targets tells for their target's low bits. There are
+ * guards, which look whether target and key are right; if not they go on in the table of jumps. The
+ * key is the one of a return's link, and for jumps that under which the guard was put there
+ * (vcpu->target_keys).
+ *
+ * Where a call comes back to: the call has put the address of `guard` there. A return has no other
+ * exit than its guard's. Blocks that were reached by indirect jumps have a guard in front of their
+ * entry; code in front of it, which is what the table of jumps leads to, puts its address there.
  *
  * An exit to a known address. Unlinked, its jump leads to `stub`, which calls bt->thunk.link: the
  * return address tells which exit it was. A link to another page goes by `guard`, code that
@@ -39,13 +44,15 @@ struct texit {
     u32 target;
 };
 
-#define TCODE_LEAST 16 /* bytes of code memory that one takes */
+#define TCODE_LEAST 16 /* bytes of code memory that one takes from its entry on */
 
 /* A translation. */
 struct tcode {
     struct block *b;
-    u8 *entry; /* as executed */
-    u32 size;
+    u8 *start, *entry; /* as executed; in front of the entry there may be its guard */
+    u32 size;          /* from start */
+    bool guarded;
+    u8 *live_entry; /* for when the FPU registers are live: its check is the first code; or NULL */
     bool dead;
     bool fpu; /* it expects live FPU registers after its first FPU instruction */
     u8 exits;
@@ -65,8 +72,8 @@ struct tjump {
 };
 #define JUMPS 65536
 
-/* Of a return address, in vcpu->returns: its low bits. */
-#define RETURN_MASK (RETURNS - 1)
+/* Of an address, in vcpu->targets: its low bits. */
+#define TARGET_MASK (TARGETS - 1)
 
 /* Its place: kernel and programs have much code at the same low 16 bits, and some code runs in more
  * than one mode. */
@@ -173,7 +180,7 @@ struct tcode *tcode_at(const struct bt *bt, const u8 *host);
 /* The guest instruction of it that is there. */
 unsigned tcode_insn_at(const struct tcode *t, const u8 *host);
 /* Where nothing is known of a return address the table of jumps is asked. */
-void tcode_forget_returns(struct bt *bt);
+void tcode_forget_targets(struct bt *bt);
 void tcode_link(struct bt *bt, struct texit *x, struct tcode *to);
 /* @asyncsignalsafe while translated code runs */
 void tcode_unlink_exits(struct bt *bt, struct tcode *t);

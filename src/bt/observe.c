@@ -22,7 +22,7 @@ static void trace_made(struct bt *bt, const struct tcode *t)
         return;
     log_printf(log, "OUT: %08llx mode %08x, %u bytes for %u\n", (unsigned long long)b->rip, b->mode,
                t->size, b->bytes);
-    listing_code(t->entry, t->size, 64, (u64)(uintptr_t)t->entry, listing_to_log, log);
+    listing_code(t->start, t->size, 64, (u64)(uintptr_t)t->start, listing_to_log, log);
 }
 
 void observe_run(struct vcpu *v, const struct block *b, bool translated)
@@ -64,7 +64,7 @@ static void map_made(struct bt *bt, const struct tcode *t)
     char name[64];
     snprintf(name, sizeof name, "guest_%08llx_ring%u%s", (unsigned long long)t->b->rip,
              t->b->mode & MODE_CPL, t->b->mode & MODE_WINDOW ? "_window" : "");
-    map_code(bt, t->entry, t->size, name);
+    map_code(bt, t->start, t->size, name);
 }
 
 void observe_close(struct bt *bt)
@@ -84,8 +84,8 @@ static void verify_made(struct bt *bt, const struct tcode *t)
 {
     struct verify_target targets[VERIFY_TARGETS];
     char why[256];
-    struct verify_code code = {.bytes = t->entry,
-                               .at = t->entry,
+    struct verify_code code = {.bytes = t->start,
+                               .at = t->start,
                                .size = t->size,
                                .window = t->b->mode & MODE_WINDOW,
                                .target = targets,
@@ -98,7 +98,7 @@ static void verify_made(struct bt *bt, const struct tcode *t)
     fprintf(stderr, "guest code:\n");
     listing_block(bt->v, t->b, listing_to_stderr, NULL);
     fprintf(stderr, "translation:\n");
-    listing_code(t->entry, t->size, 64, (u64)(uintptr_t)t->entry, listing_to_stderr, NULL);
+    listing_code(t->start, t->size, 64, (u64)(uintptr_t)t->start, listing_to_stderr, NULL);
     fflush(stderr);
     _Exit(EXIT_INTERNAL);
 }

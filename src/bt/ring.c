@@ -143,7 +143,7 @@ static void put_ring_change(struct asm_buf *a, unsigned user)
     put_copy32(a, seg_field(SEG_SS, offsetof(struct segment, attr)), RING(user, ss));
     put_copy32(a, VCPU(mode), RING(user, mode));
     put_copy64(a, VCPU(code_key), RING(user, code_key));
-    put_copy32(a, VCPU(return_key), VCPU_UPPER(code_key));
+    put_copy32(a, VCPU(target_key), VCPU_UPPER(code_key));
     put_copy64(a, VCPU(code_key_smap), RING(user, code_key_smap));
     put_copy64(a, VCPU(window), RING(user, window));
     asm_wrgsbase(a, HR_T1);
@@ -151,6 +151,24 @@ static void put_ring_change(struct asm_buf *a, unsigned user)
     asm_rm(a, XO_MOV_STORE8, HR_T1, VCPU(view));
     put_imm8(a, VCPU(cpl), user ? 3 : 0);
     put_imm8(a, VCPU(window_settled), (u8)(1 + user));
+}
+
+/* To HR_T0, without the return address. A knock may have been forgotten with the old target_key. */
+static void put_jump(struct asm_buf *a, const struct thunks *t)
+{
+    asm_pop(a, HR_T1);
+    asm_copy64(a, HR_T3, X64_RCX);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(events));
+    asm_vex_rm(a, (struct x64_vex){.opcode = 0xf5, .map = 2, .pp = 2}, X64_RCX, X64_RCX,
+               VCPU(event_mask)); /* pext: 0 only if none of the mask's bits is set */
+    u8 *quiet = asm_jrcxz(a);
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_jmp(a, t->exit);
+    asm_short_here(a, quiet);
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_mov_imm32(a, HR_T1, TARGET_MASK);
+    asm_pext(a, HR_T1, HR_T0, HR_T1);
+    asm_jmp_mem(a, x64_indexed(HR_VCPU, HR_T1, sizeof(u8 *), (i32)offsetof(struct vcpu, targets)));
 }
 
 static const u8 *make_sysenter(struct asm_buf *a, const struct thunks *t)
@@ -164,8 +182,7 @@ static const u8 *make_sysenter(struct asm_buf *a, const struct thunks *t)
     put_ring_change(a, 0);
     asm_rm(a, XO_MOV_LOAD, HR_SP, VCPU(sysenter_esp));
     asm_rm(a, XO_MOV_LOAD, HR_T0, VCPU(sysenter_eip));
-    asm_pop(a, HR_T1); /* the return address */
-    asm_jmp(a, t->jump);
+    put_jump(a, t);
     return start;
 }
 
@@ -176,8 +193,7 @@ static const u8 *make_sysexit(struct asm_buf *a, const struct thunks *t)
     put_ring_change(a, 1);
     asm_rr(a, XO_MOV_LOAD, HR_SP, X64_RCX);
     asm_rr(a, XO_MOV_LOAD, HR_T0, X64_RDX);
-    asm_pop(a, HR_T1);
-    asm_jmp(a, t->jump);
+    put_jump(a, t);
     return start;
 }
 

@@ -54,7 +54,7 @@ static bool knocked(struct hosttrap *trap)
     if (!codemem_has(&bt->mem, rip))
         return true; /* C code looks at the events before it goes back */
     bt->stats.knocks++;
-    bt->v->return_key = 0;
+    bt->v->target_key = 0;
     const struct thunks *t = &bt->thunk;
     if (rip >= t->find && rip < t->jump_end) {
         const u8 *start = rip < t->find_end ? t->find : t->jump;
@@ -142,7 +142,7 @@ bool bt_attach(struct vcpu *v)
         return false;
     }
     thunks_make(bt);
-    tcode_forget_returns(bt);
+    tcode_forget_targets(bt);
     v->patience = 1;
     bt->windows = windows_create(v);
     v->knock = knock;
@@ -261,6 +261,18 @@ static void link_exit(struct vcpu *v, const u8 *back)
         tcode_link(bt, exit_at(from, back), to);
 }
 
+#define JUMPS_TO_LOOK 64
+
+/* A block that jumps by the table lead to often, presumably: its translation gets a guard. */
+static void look_at_jump(struct vcpu *v, struct block *b)
+{
+    v->jump_patience = JUMPS_TO_LOOK;
+    const struct tcode *t = b->code;
+    b->by_jump = true;
+    if (t && !t->guarded && !bt_of(v)->check)
+        tcode_killed(v, b);
+}
+
 static void run_block(struct vcpu *v)
 {
     struct bt *bt = bt_of(v);
@@ -274,6 +286,8 @@ static void run_block(struct vcpu *v)
     }
     bool interpret = bt->interpret;
     bt->interpret = false;
+    if (!v->jump_patience && b)
+        look_at_jump(v, b);
     struct tcode *t = b && !interpret ? code_for(v, b) : NULL;
     if (UNLIKELY(log_on(v->log, LOG_EXEC)))
         observe_run(v, b, t != NULL);

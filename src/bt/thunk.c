@@ -103,6 +103,7 @@ static void put_find(struct asm_buf *a, u8 *out[2])
     asm_short_here(a, quiet);
     asm_rorx(a, HR_T1, HR_T0, 16); /* jump_index() */
     asm_rm(a, XO_MOV_LOAD, HR_T2, VCPU_UPPER(code_key));
+    asm_rm(a, XO_MOV_STORE, HR_T2, VCPU(target_key)); /* what has knocked is not due */
     asm_rm(a, XO_LEA, HR_T1, x64_indexed(HR_T1, HR_T0, 1, 0));
     asm_rm(a, XO_LEA, HR_T1, x64_indexed(HR_T1, HR_T2, 1, 0));
     asm_rr(a, XO_MOVZX16, HR_T1, HR_T1);
@@ -129,6 +130,8 @@ static void put_out(struct asm_buf *a, const struct thunks *t, u8 *out[2], bool 
     asm_jmp(a, t->exit);
 }
 
+/* Every so often a jump that the table has served goes to C (run.c), which gives its target a guard
+ * if it has none: who comes by a guard is predicted better. */
 static void make_jump(struct asm_buf *a, struct thunks *t)
 {
     u8 *find_out[2], *jump_out[2];
@@ -137,8 +140,17 @@ static void make_jump(struct asm_buf *a, struct thunks *t)
     asm_ret(a);
     t->find_end = t->jump = asm_here(a);
     put_find(a, jump_out);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(jump_patience));
+    asm_rm(a, XO_LEA, X64_RCX, x64_at(X64_RCX, -1));
+    asm_rm(a, XO_MOV_STORE, X64_RCX, VCPU(jump_patience));
+    u8 *look = asm_jrcxz(a);
+    asm_copy64(a, X64_RCX, HR_T3);
     asm_jmp_mem(a, x64_at(HR_T2, offsetof(struct tjump, host)));
     t->jump_end = asm_here(a);
+    asm_short_here(a, look);
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_mov_mem_imm32(a, VCPU(jump_patience), 0);
+    asm_jmp(a, t->exit);
     put_out(a, t, find_out, true);
     put_out(a, t, jump_out, false);
 }

@@ -2,6 +2,7 @@
  *
  * From a block to its translation, in one pass:
  *
+ *     start   the guard for indirect jumps, if it has been reached by one
  *     entry   code of instruction 0, 1, … n-1
  *             jump to what follows, if the last one does not jump
  *     after   what is rarely wanted: the FPU's check, exits that are not linked
@@ -55,11 +56,11 @@ static bool has_room(const struct bt *bt)
            bt->arena_used + sizeof(struct tcode) + (BLOCK_INSNS + 1) * 3 + 16 <= ARENA_BYTES;
 }
 
-static struct tcode *new_tcode(struct bt *bt, struct block *b, u8 *entry)
+static struct tcode *new_tcode(struct bt *bt, struct block *b, u8 *start)
 {
     struct tcode *t = (struct tcode *)(bt->arena + bt->arena_used);
     bt->arena_used += align_up(sizeof *t + (b->insns + 1u) * sizeof(u16) + b->insns, 16);
-    *t = (struct tcode){.b = b, .entry = entry};
+    *t = (struct tcode){.b = b, .start = start};
     t->misses = (u8 *)&t->at[b->insns + 1];
     memset(t->misses, 0, b->insns);
     return t;
@@ -98,12 +99,17 @@ struct tcode *translate(struct vcpu *v, struct block *b)
     asm_init(&x.a, at, MOST_CODE, bt->mem.exec - bt->mem.write);
     x.t = new_tcode(bt, b, asm_here(&x.a));
     u64 callouts = bt->stats.callout_insns;
+    if (b->by_jump)
+        xl_put_entry_guard(&x);
+    x.t->entry = asm_here(&x.a);
     put_insns(&x);
     xl_finish_fpu(&x);
     xl_finish_exits(&x);
     x.t->size = (u32)(x.a.at - at);
     bt->codes[bt->count++] = x.t;
-    bt->used += align_up(x.t->size, TCODE_LEAST);
+    /* A killed one's entry takes so many bytes: see cache.c. */
+    u32 least = (u32)(x.t->entry - x.t->start) + TCODE_LEAST;
+    bt->used += align_up(x.t->size > least ? x.t->size : least, TCODE_LEAST);
     bt->stats.translations++;
     bt->stats.sensitive += bt->stats.callout_insns != callouts;
     bt->stats.insns += b->insns;

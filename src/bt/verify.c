@@ -72,7 +72,7 @@ static const struct {
     FIELD(x87_mem),
 };
 
-#define RETURN_TABLE offsetof(struct vcpu, returns)
+#define TARGET_TABLE offsetof(struct vcpu, targets)
 
 #define WINDOW_GUARD 64 /* more bytes than any access has */
 
@@ -200,13 +200,13 @@ static bool is_jump_to_found(const struct verifier *v)
            o->mem.disp == v->found->size;
 }
 
-/* mov r9d, RETURN_MASK; pext r9d, r8d, r9d; jmp [r15 + r9 * 8 + returns] */
-static bool is_return(const struct verifier *v)
+/* mov r9d, TARGET_MASK; pext r9d, r8d, r9d; jmp [r15 + r9 * 8 + targets] */
+static bool is_target_jump(const struct verifier *v)
 {
     static const u8 index[] = {0x41, 0xb9, 0xff, 0x0f, 0x00, 0x00, 0xc4, 0x42, 0x3a, 0xf5, 0xc9};
     const x86_op_mem *m = &v->x86->operands[0].mem;
     u64 here = v->insn->address - (u64)(uintptr_t)v->code->at;
-    _Static_assert(RETURNS - 1 == 0xfff, "the mask above");
+    _Static_assert(TARGETS - 1 == 0xfff, "the mask above");
     if (v->insn->id != X86_INS_JMP || v->x86->operands[0].type != X86_OP_MEM ||
         here < sizeof index || memcmp(v->code->bytes + here - sizeof index, index, sizeof index))
         return false;
@@ -215,13 +215,13 @@ static bool is_return(const struct verifier *v)
             return false;
     }
     return m->base == X86_REG_R15 && m->index == X86_REG_R9 && m->scale == sizeof(u8 *) &&
-           m->segment == X86_REG_INVALID && v->x86->addr_size == 8 && m->disp == RETURN_TABLE;
+           m->segment == X86_REG_INVALID && v->x86->addr_size == 8 && m->disp == TARGET_TABLE;
 }
 
 static bool check_branch(struct verifier *v)
 {
     const cs_x86_op *o = &v->x86->operands[0];
-    if (is_jump_to_found(v) || is_return(v))
+    if (is_jump_to_found(v) || is_target_jump(v))
         return true;
     bool call = v->insn->id == X86_INS_CALL;
     bool jump = in_group(v->insn, CS_GRP_JUMP) && v->insn->id != X86_INS_LJMP &&
@@ -316,22 +316,29 @@ static bool check_approved(struct verifier *v, const cs_x86_op *o)
     return true;
 }
 
-/* mov [a slot of returns], r8 right after R8 was made the address of a place. */
-static bool is_return_point(const struct verifier *v, const cs_x86_op *o)
+static bool is_target_key(u64 at, unsigned size)
 {
-    u64 slot = (u64)o->mem.disp - RETURN_TABLE;
+    return at >= offsetof(struct vcpu, target_keys) && size == sizeof(u32) &&
+           at - offsetof(struct vcpu, target_keys) <= (TARGETS - 1) * sizeof(u32);
+}
+
+/* mov [a slot of targets], r8 right after R8 was made the address of a place. */
+static bool is_target_store(const struct verifier *v, const cs_x86_op *o)
+{
+    u64 slot = (u64)o->mem.disp - TARGET_TABLE;
     return v->point == v->insn->address && v->insn->id == X86_INS_MOV && o->size == sizeof(u8 *) &&
            o == &v->x86->operands[0] && v->x86->operands[1].reg == X86_REG_R8 &&
-           slot < RETURNS * sizeof(u8 *) && slot % sizeof(u8 *) == 0;
+           slot < TARGETS * sizeof(u8 *) && slot % sizeof(u8 *) == 0;
 }
 
 static bool check_field(struct verifier *v, const cs_x86_op *o)
 {
-    if (is_return_point(v, o))
+    if (is_target_store(v, o))
         return true;
     if (o->mem.disp < 0 || (u64)o->mem.disp + o->size > sizeof(struct vcpu))
         return refuse(v, "beyond struct vcpu");
-    if (may_write(v, o) && !field_writable((u64)o->mem.disp, o->size))
+    if (may_write(v, o) && !field_writable((u64)o->mem.disp, o->size) &&
+        !is_target_key((u64)o->mem.disp, o->size))
         return refuse(v, "writes a field that translated code may not write");
     return true;
 }

@@ -108,7 +108,8 @@ void xl_set_mode(struct xl *x, u32 mode);
 void xl_exit_jmp(struct xl *x, u32 target);
 void xl_exit_jcc(struct xl *x, enum x64_cc cc, u32 target);
 
-/* What comes after the code proper. */
+/* What comes before and after the code proper. */
+void xl_put_entry_guard(struct xl *x);
 void xl_finish_exits(struct xl *x);
 void xl_finish_fpu(struct xl *x);
 

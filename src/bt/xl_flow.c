@@ -64,18 +64,23 @@ static void put_guard(struct xl *x, struct texit *e)
     put_key_check(x, e, VCPU_UPPER(code_key));
 }
 
-/* HR_T0 is where the guest returns to. */
-static void put_return_guard(struct xl *x, struct texit *e)
+/* Goes on with RCX in HR_T3 if HR_T0, where the guest jumps to, is `target`. */
+static void put_target_check(struct xl *x, u32 target)
 {
-    e->guard = asm_here(&x->a);
-    asm_rel32_here(&x->a, x->back.field);
     asm_copy64(&x->a, HR_T3, X64_RCX);
-    asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(HR_T0, -(i32)e->target));
+    asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(HR_T0, -(i32)target));
     u8 *here = asm_jrcxz(&x->a);
     asm_copy64(&x->a, X64_RCX, HR_T3);
     asm_jmp(&x->a, x->bt->thunk.jump);
     asm_short_here(&x->a, here);
-    put_key_check(x, e, VCPU(return_key));
+}
+
+static void put_return_guard(struct xl *x, struct texit *e)
+{
+    e->guard = asm_here(&x->a);
+    asm_rel32_here(&x->a, x->back.field);
+    put_target_check(x, e->target);
+    put_key_check(x, e, VCPU(target_key));
     e->field = e->guard_field;
 }
 
@@ -120,39 +125,81 @@ static void put_push_return(struct xl *x, u32 next)
     xl_adjust_sp(x, -4);
 }
 
-/* Tells where the call comes back to: see struct texit. Not where the block has changed the mode:
- * its key is not that of a guard, and a knock would be forgotten (v->return_key). */
-static bool has_return_key(const struct xl *x)
+/* Not where the block has changed the mode: its key is not that of a guard, and a knock would be
+ * forgotten (v->target_key). */
+static bool has_target_key(const struct xl *x)
 {
     return can_link(x) && !x->t->smap_switched;
 }
 
-static struct x64_mem return_slot(u32 target)
+static struct x64_mem target_slot(u32 target)
 {
     return x64_at(HR_VCPU,
-                  (i32)(offsetof(struct vcpu, returns) + (target & RETURN_MASK) * sizeof(u8 *)));
+                  (i32)(offsetof(struct vcpu, targets) + (target & TARGET_MASK) * sizeof(u8 *)));
 }
 
+/* Lets `target` lead to a place of this code that comes later; returns the field for it. */
+static u8 *put_target(struct xl *x, u32 target)
+{
+    u8 *field = asm_lea_here(&x->a, HR_T0);
+    asm_store64(&x->a, HR_T0, target_slot(target));
+    return field;
+}
+
+/* Tells where the call comes back to: see struct texit. */
 static void put_return_point(struct xl *x, u32 next)
 {
-    if (!has_return_key(x))
+    if (!has_target_key(x))
         return;
     x->back.target = next;
-    x->back.field = asm_lea_here(&x->a, HR_T0);
-    asm_store64(&x->a, HR_T0, return_slot(next));
+    x->back.field = put_target(x, next);
 }
 
-/* To HR_T0, by what the call has left. */
-static void put_return(struct xl *x)
+/* To HR_T0. The jump itself is here, so that the host predicts each one by itself; run.c knows the
+ * form of the second. */
+static void put_jump(struct xl *x)
 {
-    asm_mov_imm32(&x->a, HR_T1, RETURN_MASK);
-    asm_pext(&x->a, HR_T1, HR_T0, HR_T1);
-    asm_jmp_mem(&x->a,
-                x64_indexed(HR_VCPU, HR_T1, sizeof(u8 *), (i32)offsetof(struct vcpu, returns)));
+    if (has_target_key(x)) {
+        asm_mov_imm32(&x->a, HR_T1, TARGET_MASK);
+        asm_pext(&x->a, HR_T1, HR_T0, HR_T1);
+        asm_jmp_mem(&x->a,
+                    x64_indexed(HR_VCPU, HR_T1, sizeof(u8 *), (i32)offsetof(struct vcpu, targets)));
+    } else {
+        asm_call(&x->a, x->bt->thunk.find);
+        asm_jmp_mem(&x->a, x64_at(HR_T2, offsetof(struct tjump, host)));
+    }
+}
+
+static struct x64_mem target_key_slot(u32 target)
+{
+    return x64_at(HR_VCPU,
+                  (i32)(offsetof(struct vcpu, target_keys) + (target & TARGET_MASK) * sizeof(u32)));
+}
+
+void xl_put_entry_guard(struct xl *x)
+{
+    u32 rip = (u32)x->b->rip;
+    x->t->guarded = true;
+    u8 *guard = put_target(x, rip);
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, VCPU(target_key));
+    asm_not(&x->a, HR_T0);
+    asm_rm(&x->a, XO_MOV_STORE, HR_T0, target_key_slot(rip));
+    u8 *entry = asm_jmp(&x->a, NULL);
+    asm_rel32_here(&x->a, guard);
+    put_target_check(x, rip);
+    asm_rm(&x->a, XO_MOV_LOAD, X64_RCX, VCPU(target_key));
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T1, target_key_slot(rip));
+    asm_rm(&x->a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 1));
+    u8 *same = asm_jrcxz(&x->a);
+    asm_copy64(&x->a, X64_RCX, HR_T3);
+    asm_jmp(&x->a, x->bt->thunk.jump);
+    asm_short_here(&x->a, same);
+    asm_copy64(&x->a, X64_RCX, HR_T3);
+    asm_rel32_here(&x->a, entry);
 }
 
 /* HR_T0 = the target of an indirect jump or call. */
-static bool put_target(struct xl *x, const struct insn *in)
+static bool put_operand(struct xl *x, const struct insn *in)
 {
     const struct operand *o = &in->operand[0];
     if (o->kind == OPD_GPR) {
@@ -165,21 +212,13 @@ static bool put_target(struct xl *x, const struct insn *in)
     return true;
 }
 
-/* To HR_T0. The jump itself is here, so that the host predicts each one by itself; run.c knows its
- * form. */
-static void put_jump(struct xl *x)
-{
-    asm_call(&x->a, x->bt->thunk.find);
-    asm_jmp_mem(&x->a, x64_at(HR_T2, offsetof(struct tjump, host)));
-}
-
 static bool put_jmp(struct xl *x, const struct insn *in, u32 target)
 {
     if (in->operand[0].kind == OPD_REL) {
         xl_exit_jmp(x, target);
         return true;
     }
-    if (!put_target(x, in))
+    if (!put_operand(x, in))
         return false;
     put_jump(x);
     return true;
@@ -213,7 +252,7 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
         xl_exit_jmp(x, target);
         return true;
     }
-    if (!put_target(x, in))
+    if (!put_operand(x, in))
         return false;
     put_call_to(x, next);
     return true;
@@ -224,10 +263,7 @@ static bool put_ret(struct xl *x, const struct insn *in)
     i32 extra = in->imm_len ? (i32)(in->imm & 0xffff) : 0;
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
     xl_adjust_sp(x, 4 + extra);
-    if (has_return_key(x))
-        put_return(x);
-    else
-        put_jump(x);
+    put_jump(x);
     return true;
 }
 

@@ -15,6 +15,7 @@ _Static_assert(offsetof(struct vcpu, fpu_unmasked) == offsetof(struct vcpu, fpu_
 /* Nothing but scratch registers changes. */
 static void put_check(struct xl *x, const struct cached_insn *ci)
 {
+    bool first = asm_here(&x->a) == x->t->entry;
     asm_copy64(&x->a, HR_T3, X64_RCX);
     asm_rm(&x->a, XO_MOVZX16, X64_RCX, VCPU(fpu_live));
     asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(X64_RCX, -1));
@@ -23,6 +24,8 @@ static void put_check(struct xl *x, const struct cached_insn *ci)
     asm_short_here(&x->a, ready);
     asm_copy64(&x->a, X64_RCX, HR_T3);
     x->fpu.resume = asm_here(&x->a);
+    if (first)
+        x->t->live_entry = x->fpu.resume;
     x->fpu.place = xl_place(x, ci);
     x->fpu_checked = true;
     x->t->fpu = true;

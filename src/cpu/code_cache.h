@@ -99,6 +99,7 @@ struct block {
     u64 next_page; /* of the page that the only instruction straddles into, or NO_PAGE */
 
     bool dead;
+    bool by_jump;  /* the translator has come here by a jump to an address not known before */
     u8 heat;       /* times that the translator has seen it, until it translates it */
     void *code;    /* the translator's, or NULL */
     u64 checked;   /* bit n: instruction n does not access memory by the window */

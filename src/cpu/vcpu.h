@@ -313,7 +313,7 @@ enum mode_bits {                    /* the mode word: what translations and cach
 };
 
 #define RECENT_EVENTS 16
-#define RETURNS       4096
+#define TARGETS       4096
 
 struct interp;
 struct uop;
@@ -385,7 +385,8 @@ struct vcpu {
     u64 code_key_smap; /* the same for the mode that differs from v->mode in MODE_SMAP */
     void *jumps;       /* the translator's table of indirect jumps */
     u64 string_source; /* scratch of thunks */
-    u32 return_key;    /* upper half of code_key, or 0 after a knock: returns look at it */
+    u32 target_key;    /* upper half of code_key, or 0 after a knock: returns look at it */
+    u32 jump_patience; /* jumps by the table until C looks at one; 0: at this one */
     u32 patience;      /* misses of guards until one's link is made anew */
     u32 event_mask;    /* the events that translated code is left for; see bt/internal.h */
     u32 jump_to;       /* target of an indirect call while its return address is pushed */
@@ -398,7 +399,8 @@ struct vcpu {
     u64 window;                 /* host address of the one in use: bt/windows.c */
     u8 window_settled;          /* it needs no look: 1 at CPL 0..2, 2 at CPL 3; 0: it does */
     struct ring_change ring[2]; /* to ring 0, to ring 3 */
-    const u8 *returns[RETURNS]; /* by return_slot(): host code to return to, or thunk.jump */
+    const u8 *targets[TARGETS]; /* where jumps and returns to an address lead; see bt/internal.h */
+    u32 target_keys[TARGETS]; /* the code_key's upper half that each is meant for, inverted */
     const u8 *gdt_host; /* where the first SEG_LOADED descriptors of the GDT are, or gdt_none */
     u8 gdt_none[SEG_LOADED * 8]; /* zeros */
     struct seg_loaded seg_loaded[SEG_LOADED];
