@@ -8,6 +8,7 @@
  */
 #include "bt/xl.h"
 #include "cpu/op_fpu.h"
+#include "cpu/optable.h"
 
 _Static_assert(offsetof(struct vcpu, fpu_unmasked) == offsetof(struct vcpu, fpu_live) + 1,
                "both are looked at as one word");
@@ -124,13 +125,21 @@ static bool put_control(struct xl *x, const struct cached_insn *ci)
     return true;
 }
 
+/* What the verifier cannot read, because its Capstone does not know it, is left to C. */
+static bool unreadable(const struct insn *in)
+{
+    unsigned feature = op_row(in)->feature;
+    return in->op == OP_VBROADCASTI128 || feature == CPUID_VAES || feature == CPUID_VPCLMULQDQ;
+}
+
 bool xl_fpu(struct xl *x, const struct cached_insn *ci)
 {
     const struct insn *in = &ci->in;
     struct fpu_plan plan;
     if (in->op == OP_FLDCW || in->op == OP_FNSTCW || in->op == OP_FNSTSW)
         return put_control(x, ci);
-    if (!op_fpu_plan(x->v, in, &plan) || !fpu_allowed(x->b->mode, plan.check) || names_esp(in))
+    if (!op_fpu_plan(x->v, in, &plan) || !fpu_allowed(x->b->mode, plan.check) || names_esp(in) ||
+        unreadable(in))
         return false;
     bool mem = plan.use != USE_NONE;
     if (mem && (!xl_mem_ok(in) || !known_size(plan.size)))

@@ -320,15 +320,19 @@ void add_cpuid(struct maker *m)
 
 /* ---- segments ---- */
 
-static u32 draw_selector(struct rng *r)
+/* IRET to an outer ring makes null selectors 0, so that ticks would be seen by their RPL. */
+static u32 draw_selector(struct maker *m)
 {
+    struct rng *r = &m->r;
     static const u16 selectors[] = {
         SEL_DATA3, SEL_DATA3,     SEL_NEAR,   SEL_NEAR,   SEL_BELOW,     SEL_LIMITED,
         SEL_LOCAL, SEL_WRAPPING,  SEL_THREAD, SEL_THREAD, SEL_THREAD,    SEL_DATA0,
         SEL_DOWN,  SEL_READ_ONLY, 0,          3,          SEL_LOCAL_FLAT};
     static const u16 bad[] = {SEL_GONE, SEL_LDT, 0x1000, SEL_CODE0, SEL_TSS};
     u32 sel = rng_one_in(r, 12) ? RNG_PICK(r, bad) : RNG_PICK(r, selectors);
-    return rng_one_in(r, 8) ? sel ^ rng_below(r, 4) : sel;
+    if (rng_one_in(r, 8))
+        sel ^= rng_below(r, 4);
+    return sel_null((u16)sel) && m->p->config.ticks ? 0 : sel;
 }
 
 /* One of those that a program may have as it likes; now and then DS or ES. */
@@ -363,7 +367,7 @@ static void put_push_pop(struct piece *q, unsigned seg, bool pop)
 static void put_segment_load(struct maker *m, struct piece *q, unsigned seg)
 {
     struct rng *r = &m->r;
-    u32 sel = draw_selector(r);
+    u32 sel = draw_selector(m);
     switch (rng_below(r, 6)) {
     case 0: /* push sel; mov seg, [esp]; pop eax */
         piece_byte(q, OPC_PUSH_IMM);

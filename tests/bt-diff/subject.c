@@ -29,8 +29,10 @@ struct subject {
     struct notes notes;
     /* The thread that ticks and ends what takes too long. */
     pthread_t thread;
-    bool running, ticking, over; /* atomic */
-    bool late;
+    pthread_mutex_t lock;
+    bool ticking, over; /* atomic */
+    bool running, late; /* under the lock */
+    u64 since;          /* CPU time at the program's start */
 };
 
 /* ---- the board ---- */
@@ -116,31 +118,41 @@ static u64 now_ns(void)
     return (u64)t.tv_sec * 1000000000 + (u64)t.tv_nsec;
 }
 
+/* What happens to the program that is running now, if one is. */
+static void look_after(struct subject *s)
+{
+    pthread_mutex_lock(&s->lock);
+    if (s->running && s->ticking) {
+        __atomic_store_n(&s->tick, 1, __ATOMIC_SEQ_CST);
+        vcpu_event_set(s->v, EVENT_INTR);
+    }
+    if (s->running && now_ns() - s->since > (u64)SECONDS_MOST * 1000000000) {
+        s->late = true;
+        vcpu_event_set(s->v, EVENT_STOP);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
 static void *tick_thread(void *opaque)
 {
     struct subject *s = opaque;
     struct rng r = {.state = (u64)(uintptr_t)s};
-    u64 since = 0;
     while (!__atomic_load_n(&s->over, __ATOMIC_SEQ_CST)) {
-        bool ticking = __atomic_load_n(&s->ticking, __ATOMIC_SEQ_CST);
-        const struct timespec pause = {0, ticking ? 1 + rng_below(&r, 60000) : 20000000};
+        bool often = __atomic_load_n(&s->ticking, __ATOMIC_SEQ_CST);
+        const struct timespec pause = {0, often ? 1 + rng_below(&r, 60000) : 20000000};
         nanosleep(&pause, NULL);
-        if (!__atomic_load_n(&s->running, __ATOMIC_SEQ_CST)) {
-            since = 0;
-            continue;
-        }
-        if (!since)
-            since = now_ns();
-        if (ticking) {
-            __atomic_store_n(&s->tick, 1, __ATOMIC_SEQ_CST);
-            vcpu_event_set(s->v, EVENT_INTR);
-        }
-        if (now_ns() - since > (u64)SECONDS_MOST * 1000000000) {
-            s->late = true;
-            vcpu_event_set(s->v, EVENT_STOP);
-        }
+        look_after(s);
     }
     return NULL;
+}
+
+static void set_running(struct subject *s, bool running, bool ticking)
+{
+    pthread_mutex_lock(&s->lock);
+    s->running = running;
+    s->since = now_ns();
+    __atomic_store_n(&s->ticking, ticking, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- life ---- */
@@ -161,6 +173,7 @@ struct subject *subject_create(bool translated)
     for (unsigned i = 0; i < PARTS; i++)
         all += parts[i].bytes;
     s->translated = translated;
+    pthread_mutex_init(&s->lock, NULL);
     s->pm = physmem_create(all, NULL);
     for (unsigned i = 0; i < PARTS; i++) {
         const struct part *p = &parts[i];
@@ -192,6 +205,7 @@ void subject_destroy(struct subject *s)
         bt_detach(s->v);
     vcpu_destroy(s->v);
     physmem_destroy(s->pm);
+    pthread_mutex_destroy(&s->lock);
     free(s);
 }
 
@@ -334,10 +348,8 @@ enum ending subject_run(struct subject *s, const struct program *p, u64 limit)
     s->tick = 0;
     s->noise = (u32)p->seed;
     s->notes = (struct notes){0};
-    __atomic_store_n(&s->ticking, s->translated && p->config.ticks, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&s->running, true, __ATOMIC_SEQ_CST);
+    set_running(s, true, s->translated && p->config.ticks);
     enum ending e = run(s, limit);
-    __atomic_store_n(&s->running, false, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&s->ticking, false, __ATOMIC_SEQ_CST);
+    set_running(s, false, false);
     return e;
 }
