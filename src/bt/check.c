@@ -9,7 +9,11 @@
  *
  * What cannot be done twice is done once, by the interpreter: blocks with a sensitive instruction
  * (those are call-outs to the interpreter's functions anyway), and blocks that turn out to access a
- * device or to change their own code.
+ * device, to set A or D bits or to change their own code.
+ *
+ * A translation may also stop before its end, at any instruction: when an event is due, when it was
+ * adapted, or when a call-out has left an x87 error pending. Such a run is counted, not compared;
+ * it must have left the state as it was when it stopped before the first instruction.
  *
  * The first difference ends the process with status 70, after both states and both codes have been
  * printed.
@@ -58,7 +62,7 @@ struct check {
     bool overflow;
     unsigned pages;
     struct page_copy page[MOST_PAGES];
-    u64 compared, skipped;
+    u64 compared, skipped, early;
 };
 
 static struct check *check_of(void *vcpu)
@@ -122,6 +126,10 @@ static void copy_page(u8 *to, const u8 *from)
 static void journal(struct vcpu *v, u64 offset)
 {
     struct check *c = check_of(v);
+    if (offset == JOURNAL_PAGING) {
+        c->external = true;
+        return;
+    }
     offset &= ~PAGE_OFFSET_MASK;
     for (unsigned i = 0; i < c->pages; i++) {
         if (c->page[i].offset == offset)
@@ -340,6 +348,27 @@ static void land(struct vcpu *v, const struct registers *r)
     longjmp(*v->landing, 1);
 }
 
+static bool starts_instruction(const struct block *b, u64 rip)
+{
+    for (unsigned n = 1; n < b->insns; n++) {
+        if (b->insn[n].rip == rip)
+            return true;
+    }
+    return false;
+}
+
+/* Whether one of the two stopped early, as it may. */
+static bool stopped_early(struct vcpu *v, const struct block *b, const struct tcode *t,
+                          const struct registers *before, const struct registers *interp,
+                          const struct registers *bt)
+{
+    if (bt_events(v) || (t->dead && !b->dead))
+        return true;
+    if (!interp->faulted && ((interp->shadow & SHADOW_REP) || starts_instruction(b, interp->rip)))
+        return true;
+    return !bt->faulted && (starts_instruction(b, bt->rip) || memcmp(before, bt, sizeof *bt) == 0);
+}
+
 void check_block(struct vcpu *v, struct block *b)
 {
     struct check *c = bt_of(v)->check;
@@ -366,8 +395,8 @@ void check_block(struct vcpu *v, struct block *b)
     c->compared++;
     bt.fpu_unmasked = interp.fpu_unmasked;
     bool same = memcmp(&interp, &bt, sizeof bt) == 0 && pages_same(v, c) && !b->dead;
-    /* An event, or its own adaptation, makes a translation stop earlier, which is as right. */
-    bool early = bt_events(v) || (t->dead && !b->dead);
+    bool early = !same && stopped_early(v, b, t, &before, &interp, &bt);
+    c->early += early;
     if (!same && !early)
         report(v, t, &before, &interp, &bt);
     land(v, &bt);
@@ -395,8 +424,10 @@ void check_detach(struct vcpu *v)
         return;
     v->hooks = bt->check->hooks;
     v->journal = NULL;
-    fprintf(stderr, "anello: check: %llu blocks compared, %llu not repeatable\n",
-            (unsigned long long)bt->check->compared, (unsigned long long)bt->check->skipped);
+    fprintf(stderr,
+            "anello: check: %llu blocks compared, %llu not repeatable, %llu stopped early\n",
+            (unsigned long long)(bt->check->compared - bt->check->early),
+            (unsigned long long)bt->check->skipped, (unsigned long long)bt->check->early);
     free(bt->check);
     bt->check = NULL;
     bt_detach(v);

@@ -113,8 +113,11 @@ static bool update_entry(struct vcpu *v, struct entry *e, u64 bits)
         done = __atomic_compare_exchange_n((u64 *)(void *)e->hp, &old, want, false,
                                            __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
     }
-    if (done)
+    if (done) {
         e->value = want;
+        if (UNLIKELY(v->journal != NULL))
+            v->journal(v, JOURNAL_PAGING);
+    }
     return done;
 }
 

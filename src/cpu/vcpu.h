@@ -183,6 +183,8 @@ static inline u32 seg_tag(u16 sel, unsigned cpl)
     return sel | (cpl + 1) << 16;
 }
 
+#define JOURNAL_PAGING UINT64_MAX
+
 /* ---- Software TLB ---- */
 #define TLB_BITS    10
 #define TLB_ENTRIES (1u << TLB_BITS)
@@ -393,8 +395,9 @@ struct vcpu {
     bool inside;       /* translated code is running: events must knock */
     void (*knock)(
         struct vcpu *v); /* another thread set an event while `inside`. @asyncsignalsafe */
-    void (*journal)(struct vcpu *v, u64 offset); /* NULL, or told of a page before it is written;
-                                                    then no write is direct */
+    void (*journal)(struct vcpu *v, u64 offset); /* NULL, or told of a page before it is written,
+                                                    and (JOURNAL_PAGING) of A and D bits that were
+                                                    set; then no write is direct */
     u32 window_mode[2];         /* mode bits that the translator adds, [1] at CPL 3 */
     u64 window;                 /* host address of the one in use: bt/windows.c */
     u8 window_settled;          /* it needs no look: 1 at CPL 0..2, 2 at CPL 3; 0: it does */

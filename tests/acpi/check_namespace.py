@@ -24,7 +24,7 @@ class Board:
                   for name in ("dsdt.aml", "ssdt.aml", "routing.aml")]
         for _ in range(5):
             done = subprocess.run([self.acpiexec, "-b", command] + tables, capture_output=True,
-                                  text=True, timeout=30, check=False)
+                                  text=True, timeout=300, check=False)
             text = done.stdout + done.stderr
             if "AE_AML_LOOP_TIMEOUT" not in text:  # on a busy host
                 break

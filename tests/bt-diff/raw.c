@@ -88,10 +88,26 @@ static const struct operand *mem_operand(const struct insn *in)
     return NULL;
 }
 
+/* Loads any selector, null ones with an RPL too: IRET to an outer ring makes those 0, so that ticks
+ * would leave a trace. */
+static bool loads_any_selector(const struct insn *in)
+{
+    switch (in->op) {
+    case OP_LDS:
+    case OP_LES:
+    case OP_LFS:
+    case OP_LGS: return true;
+    case OP_MOV_SEG:
+    case OP_POP_SEG: return in->operand[0].kind == OPD_SEG;
+    default: return false;
+    }
+}
+
 static bool wanted(const struct maker *m, const struct insn *in)
 {
     const struct op_row *row = op_row(in);
-    if (!feature_shown(m->features, row->feature) || never(in) || row->cls == CLASS_BRANCH)
+    if (!feature_shown(m->features, row->feature) || never(in) || row->cls == CLASS_BRANCH ||
+        (m->p->config.ticks && loads_any_selector(in)))
         return false;
     if (maker_can_ring0(m)) {
         if (row->cls == CLASS_SENSITIVE && never_in_ring0(in))
