@@ -107,7 +107,7 @@ struct thunks {
     /* The same, by view; [1]: of 4 bytes, not 1. thunk_string.c */
     const u8 *rep_movs[TLB_VIEWS][2], *rep_stos[TLB_VIEWS][2];
     /* The same: ring.c. [CPL 3][register]: R8 is the selector. */
-    const u8 *load[2][SEG_COUNT], *sysenter, *sysexit;
+    const u8 *load[2][SEG_COUNT], *sysenter, *sysexit, *cpuid;
     /* R8 from linear to host address, by view and write */
     const u8 *access[TLB_VIEWS][2][ACCESS_SIZES];
     const u8 *find_end, *jump_end, *end; /* of their code */

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a system call is made of, beside the kernel's own code: SYSENTER, SYSEXIT, and the loads of
- * DS, ES, FS and GS around them. C does each once and remembers what came of it (struct
- * ring_change, struct seg_loaded); the thunks here do it again as long as nothing has changed that
- * it hangs on, and go on in the door `slow` before any effect if something has.
+ * Instructions that do as they did the last time: what a system call is made of, beside the
+ * kernel's own code, which is SYSENTER, SYSEXIT, and the loads of DS, ES, FS and GS around them;
+ * and CPUID. C does each once and remembers what came of it (struct ring_change, seg_loaded,
+ * cpuid_known). The thunks here do it again as long as nothing has changed that it hangs on, and go
+ * on in the door `slow` before any effect if something has.
  *
  * Who remembers what is to be forgotten: a ring change hangs on the state of windows and code keys,
  * on control registers and SYSENTER_CS, whose writers call vcpu_forget_rings(); on RFLAGS and the
  * mode, which are compared. A descriptor is compared byte by byte; GDTR and the place of its page
- * are watched by seg.h.
+ * are watched by seg.h. CPUID's leaves hang on control registers and MSRs.
  */
 #include "bt/thunk.h"
 #include "cpu/flags.h"
@@ -93,6 +94,34 @@ static const u8 *make_load(struct asm_buf *a, unsigned seg, unsigned cpl, const 
         asm_store64(a, HR_T2, seg_field(seg, at));
     }
     asm_copy64(a, X64_RCX, HR_T3);
+    asm_ret(a);
+    return start;
+}
+
+/* ---- CPUID ---- */
+
+static struct x64_mem cpuid_field(size_t field)
+{
+    return x64_indexed(HR_VCPU, HR_T1, 4, (i32)(offsetof(struct vcpu, cpuid_known) + field));
+}
+
+static const u8 *make_cpuid(struct asm_buf *a, const u8 *slow)
+{
+    const u8 *start = asm_here(a);
+    asm_copy64(a, HR_T3, X64_RCX);
+    asm_mov_imm32(a, HR_T1, CPUID_KNOWN_INDEX);
+    asm_pext(a, HR_T1, X64_RAX, HR_T1);
+    asm_rm(a, XO_LEA, HR_T1, x64_indexed(X64_NONE, HR_T1, 8, 0)); /* an entry is 8 times 4 */
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, cpuid_field(offsetof(struct cpuid_known, minus_leaf)));
+    asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, X64_RAX, 1, 0));
+    thunk_slow_unless_zero(a, slow);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, cpuid_field(offsetof(struct cpuid_known, minus_subleaf)));
+    asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T3, 1, 0));
+    thunk_slow_unless_zero(a, slow);
+    asm_rm(a, XO_MOV_LOAD, X64_RAX, cpuid_field(offsetof(struct cpuid_known, eax)));
+    asm_rm(a, XO_MOV_LOAD, X64_RBX, cpuid_field(offsetof(struct cpuid_known, ebx)));
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, cpuid_field(offsetof(struct cpuid_known, ecx)));
+    asm_rm(a, XO_MOV_LOAD, X64_RDX, cpuid_field(offsetof(struct cpuid_known, edx)));
     asm_ret(a);
     return start;
 }
@@ -205,6 +234,7 @@ void thunks_make_ring(struct asm_buf *a, struct thunks *t)
         t->load[0][seg] = make_load(a, seg, 0, t->slow);
         t->load[1][seg] = make_load(a, seg, 3, t->slow);
     }
+    t->cpuid = make_cpuid(a, t->slow);
     t->sysenter = make_sysenter(a, t);
     t->sysexit = make_sysexit(a, t);
 }

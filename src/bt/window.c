@@ -367,7 +367,8 @@ static bool whole(const struct window *w, u32 la, u64 pa, u64 size, u64 *offset)
 {
     for (u64 at = 0; at < size; at += PAGE_BYTES) {
         struct phys_page page = physmem_lookup(w->v->pm, pa + at);
-        if (page.kind != PHYS_RAM || w->slot[(la + at) >> PAGE_SHIFT])
+        if (page.kind != PHYS_RAM || page.offset >> PAGE_SHIFT >= FRAMES ||
+            w->slot[(la + at) >> PAGE_SHIFT])
             return false;
         if (!at)
             *offset = page.offset;

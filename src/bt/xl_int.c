@@ -311,6 +311,8 @@ static bool put_lea(struct xl *x, const struct insn *in)
         return true;
     }
     bool base = in->base < 8, index = in->index < 8;
+    if (base && !index && !in->disp && in->base == modrm_reg(in))
+        return true; /* compilers' and kernels' way to fill space */
     struct x64_mem m = x64_at(base ? host_gpr(in->base) : X64_NONE, (i32)in->disp);
     if (index) {
         m.index = (u8)host_gpr(in->index);

@@ -105,6 +105,14 @@ static bool put_pop_seg(struct xl *x, const struct insn *in)
     return true;
 }
 
+static bool put_cpuid(struct xl *x, const struct cached_insn *ci)
+{
+    put_thunk(x, x->bt->thunk.cpuid);
+    if (ci->fn == uop_exec_end)
+        xl_exit_jmp(x, ci->rip + ci->in.len);
+    return true;
+}
+
 /* These end their blocks. */
 static bool put_sysenter(struct xl *x)
 {
@@ -174,6 +182,7 @@ bool xl_sys(struct xl *x, const struct cached_insn *ci)
     case OP_MOV_SEG:
         return in->operand[0].kind == OPD_SEG ? put_mov_to_seg(x, in) : put_mov_from_seg(x, in);
     case OP_POP_SEG: return put_pop_seg(x, in);
+    case OP_CPUID: return put_cpuid(x, ci);
     case OP_SYSENTER: return put_sysenter(x);
     case OP_SYSEXIT: return put_sysexit(x, in);
     case OP_RDTSC:

@@ -224,3 +224,18 @@ struct cpuid_leaf cpuid_read(const struct vcpu *v, u32 leaf, u32 subleaf)
         leaf = last_basic_leaf(v);
     return leaf_basic(v, leaf, subleaf);
 }
+
+struct cpuid_leaf cpuid_execute(struct vcpu *v, u32 leaf, u32 subleaf)
+{
+    struct cpuid_leaf r = cpuid_read(v, leaf, subleaf);
+    v->cpuid_known[(leaf & 15) | leaf >> 31 << 4] = (struct cpuid_known){
+        -leaf, -subleaf, .eax = r.eax, .ebx = r.ebx, .ecx = r.ecx, .edx = r.edx};
+    return r;
+}
+
+/* Each entry gets a leaf that has another index. */
+void cpuid_forget(struct vcpu *v)
+{
+    for (unsigned i = 0; i < CPUID_KNOWN; i++)
+        v->cpuid_known[i].minus_leaf = i ? 0 : UINT32_MAX;
+}

@@ -43,6 +43,11 @@ struct cpuid_leaf {
 };
 struct cpuid_leaf cpuid_read(const struct vcpu *v, u32 leaf, u32 subleaf);
 
+/* The same for the instruction, which the CPU remembers for emitted code (struct cpuid_known). */
+struct cpuid_leaf cpuid_execute(struct vcpu *v, u32 leaf, u32 subleaf);
+/* CR4, XCR0 or an MSR has changed. */
+void cpuid_forget(struct vcpu *v);
+
 /* State components that XCR0 may enable, and the size of a standard-format XSAVE area that holds
  * those of `mask`. */
 u64 cpuid_xcr0_valid(const struct vcpu *v);

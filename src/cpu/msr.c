@@ -264,6 +264,7 @@ static bool read_known(struct vcpu *v, u32 msr, u64 *value)
 
 static bool write_known(struct vcpu *v, u32 msr, u64 value)
 {
+    cpuid_forget(v);
     const struct plain_msr *p = find_plain(v, msr);
     if (p) {
         if (p->canonical && !mem_canonical(value))

@@ -70,7 +70,7 @@ static void op_cpuid(struct vcpu *v, const struct insn *in)
 {
     if (cpu_is_286(v))
         cpu_raise(v, VEC_UD);
-    struct cpuid_leaf r = cpuid_read(v, (u32)v->gpr[REG_AX], (u32)v->gpr[REG_CX]);
+    struct cpuid_leaf r = cpuid_execute(v, (u32)v->gpr[REG_AX], (u32)v->gpr[REG_CX]);
     v->gpr[REG_AX] = r.eax;
     v->gpr[REG_BX] = r.ebx;
     v->gpr[REG_CX] = r.ecx;

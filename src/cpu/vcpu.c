@@ -147,6 +147,7 @@ static void reset_registers(struct vcpu *v)
     v->tr = (struct segment){.limit = 0xffff, .attr = SEG_PRESENT | TYPE_TSS};
     v->gdtr = v->idtr = (struct table_reg){.limit = 0xffff};
     seg_gdt_changed(v);
+    cpuid_forget(v);
     v->cr2 = v->cr3 = v->cr4 = v->efer = 0;
     for (unsigned i = 0; i < ARRAY_LEN(v->dr); i++)
         v->dr[i] = 0;
@@ -296,6 +297,7 @@ static u32 mode_of_control(struct vcpu *v)
                  v->control.efer != v->efer || v->control.xcr0 != v->xcr0 ||
                  v->control.dr7 != v->dr[7])) {
         vcpu_forget_rings(v);
+        cpuid_forget(v);
         v->control.mode = compute_mode_of_control(v);
         v->control.cr0 = v->cr0;
         v->control.cr4 = v->cr4;

@@ -184,6 +184,15 @@ static inline u32 seg_tag(u16 sel, unsigned cpl)
 }
 
 #define JOURNAL_PAGING UINT64_MAX
+/* What CPUID gave for a leaf; what may change that forgets it (cpuid_forget()). */
+struct cpuid_known {
+    u32 minus_leaf, minus_subleaf; /* negative */
+    u32 eax, ebx, ecx, edx;
+    u32 unused[2];
+};
+_Static_assert(sizeof(struct cpuid_known) == 32, "emitted code scales its index");
+#define CPUID_KNOWN       32
+#define CPUID_KNOWN_INDEX 0x8000000fu /* the bits of a leaf that are the index */
 
 /* ---- Software TLB ---- */
 #define TLB_BITS    10
@@ -403,7 +412,8 @@ struct vcpu {
     u8 window_settled;          /* it needs no look: 1 at CPL 0..2, 2 at CPL 3; 0: it does */
     struct ring_change ring[2]; /* to ring 0, to ring 3 */
     const u8 *targets[TARGETS]; /* where jumps and returns to an address lead; see bt/internal.h */
-    u32 target_keys[TARGETS]; /* the code_key's upper half that each is meant for, inverted */
+    u32 target_keys[TARGETS];   /* the code_key's upper half that each is meant for, inverted */
+    struct cpuid_known cpuid_known[CPUID_KNOWN];
     const u8 *gdt_host; /* where the first SEG_LOADED descriptors of the GDT are, or gdt_none */
     u8 gdt_none[SEG_LOADED * 8]; /* zeros */
     struct seg_loaded seg_loaded[SEG_LOADED];
