@@ -261,7 +261,7 @@ static void link_exit(struct vcpu *v, const u8 *back)
         tcode_link(bt, exit_at(from, back), to);
 }
 
-#define JUMPS_TO_LOOK 64
+#define JUMPS_TO_LOOK 1024
 
 /* A block that jumps by the table lead to often, presumably: its translation gets a guard. */
 static void look_at_jump(struct vcpu *v, struct block *b)
