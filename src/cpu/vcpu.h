@@ -183,7 +183,6 @@ static inline u32 seg_tag(u16 sel, unsigned cpl)
     return sel | (cpl + 1) << 16;
 }
 
-#define JOURNAL_PAGING UINT64_MAX
 /* What CPUID gave for a leaf; what may change that forgets it (cpuid_forget()). */
 struct cpuid_known {
     u32 minus_leaf, minus_subleaf; /* negative */
@@ -193,6 +192,8 @@ struct cpuid_known {
 _Static_assert(sizeof(struct cpuid_known) == 32, "emitted code scales its index");
 #define CPUID_KNOWN       32
 #define CPUID_KNOWN_INDEX 0x8000000fu /* the bits of a leaf that are the index */
+
+#define JOURNAL_PAGING UINT64_MAX
 
 /* ---- Software TLB ---- */
 #define TLB_BITS    10
