@@ -42,7 +42,9 @@
  *      killed under its feet.
  *   5. Code memory is given back only all at once, from the run loop.
  *   6. No translated code polls. An event from another thread knocks (SIGURG): the handler unlinks
- *      the exits of the translation that it has interrupted, so that it is left at the next one.
+ *      the exits of the translation that it has interrupted, so that it is left at the next one,
+ *      and clears target_key, without which guards of returns and indirect jumps let nobody pass. C
+ *      code that was called looks at the events last of all (thunk.c).
  */
 #ifndef ANELLO_BT_BT_H
 #define ANELLO_BT_BT_H
