@@ -73,6 +73,7 @@ main:
         call code_limit
         call stacks
         call addresses_16
+        call same_selectors
         ret
 
 ; ---- limits ----
@@ -730,6 +731,118 @@ addresses_16:
         movzx eax, byte [AREA]
         EQUAL "  wrapped", eax, 0x77
         mov dword [wrongs], 0
+        ret
+
+; ---- one selector under one descriptor after another: a load must not do as it did before ----
+CHANGED equ FREE + 0x68
+
+same_selectors:
+        mov ecx, 0
+.fill:  mov [AREA + ecx * 4], ecx
+        inc ecx
+        cmp ecx, 64
+        jb .fill
+        DESC CHANGED, AREA, 0xfffff, 0xf3, 0xc
+        mov ax, CHANGED
+        mov dx, DATA0
+        HOT 60
+        mov ecx, [hot]
+        lea ecx, [AREA + ecx * 4]
+        mov [gdt + CHANGED + 2], cx     ; the base, now and then one bit of it
+        mov fs, ax
+        mov ebx, [fs:0]
+        sub ebx, [hot]
+        or [wrongs], ebx
+        mov gs, ax
+        mov ebx, [gs:4]
+        dec ebx
+        sub ebx, [hot]
+        or [wrongs], ebx
+        mov fs, dx                      ; a flat one in between
+        mov ebx, [fs:wrongs]
+        or [wrongs], ebx
+        COOL
+        EQUAL "a base that changes", [wrongs], 0
+        ; a limit that changes: DS itself must be noticed not to be flat any more
+        DESC CHANGED, 0, 0xfffff, 0xf3, 0xc
+        mov ax, CHANGED
+        mov dx, DATA0
+        HOT 60
+        mov ds, ax
+        mov ebx, [wrongs]
+        mov ds, dx
+        COOL
+        mov byte [gdt + CHANGED + 6], 0x40
+        mov word [gdt + CHANGED], 0xfff
+        TRY
+        mov ax, CHANGED
+        mov ds, ax
+        mov ebx, [0x1000]
+        CAUGHT "a limit that changes", 13, 0
+        TRY
+        mov ax, CHANGED
+        mov fs, ax
+        mov ebx, [fs:0xffd]
+        CAUGHT "  by fs", 13, 0
+        mov byte [gdt + CHANGED + 5], 0x73 ; not present
+        TRY
+        mov ax, CHANGED
+        mov fs, ax
+        CAUGHT "and is not there", 11, CHANGED
+        ; another table
+        mov esi, gdt
+        mov edi, AREA
+        mov ecx, (gdt_end - gdt) / 4
+        cld
+        rep movsd
+        DESC CHANGED, 0, 0xfffff, 0xf3, 0xc
+        mov dword [AREA + CHANGED], 0x1000ffff
+        mov dword [AREA + CHANGED + 4], 0x00cff300
+        mov word [scratch], gdt_end - gdt - 1
+        mov dword [scratch + 2], AREA
+        mov dword [AREA + 0x900], 0
+        mov ax, CHANGED
+        mov dx, DATA0
+        mov edi, [0x1000]
+        HOT 40
+        mov fs, ax
+        mov ebx, [fs:0x1000]
+        cmp ebx, edi
+        setne bl
+        or [wrongs], bl
+        COOL
+        lgdt [scratch]
+        mov edi, [0x2000]
+        HOT 40
+        mov fs, ax
+        mov ebx, [fs:0x1000]
+        cmp ebx, edi
+        setne bl
+        or [wrongs], bl
+        COOL
+        lgdt [gdt_pointer]
+        mov fs, dx
+        mov gs, dx
+        EQUAL "after LGDT", [wrongs], 0
+        ; what CPUID tells of CR4
+        mov eax, 1
+        cpuid
+        test ecx, 1 << 26               ; XSAVE
+        jz .done
+        HOT 40
+        mov eax, cr4
+        xor eax, 1 << 18                ; OSXSAVE
+        mov cr4, eax
+        mov esi, eax
+        mov eax, 1
+        cpuid
+        shr ecx, 27 - 18
+        xor esi, ecx
+        and esi, 1 << 18
+        or [wrongs], esi
+        COOL
+        EQUAL "CPUID follows CR4", [wrongs], 0
+.done:  mov dword [wrongs], 0
         ret
 
         align 4096
