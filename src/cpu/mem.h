@@ -94,10 +94,10 @@ struct walk {
 bool paging_walk(struct vcpu *v, u64 la, enum access access, unsigned view, bool quiet,
                  struct walk *out, u32 *error);
 
-void tlb_init(struct vcpu *v);                /* all entries empty */
-void tlb_flush(struct vcpu *v);               /* everything */
-void tlb_flush_nonglobal(struct vcpu *v);     /* MOV CR3 */
-void tlb_flush_page(struct vcpu *v, u64 la);  /* INVLPG */
+void tlb_init(struct vcpu *v);               /* all entries empty */
+void tlb_flush(struct vcpu *v);              /* everything */
+void tlb_flush_nonglobal(struct vcpu *v);    /* MOV CR3 */
+void tlb_flush_page(struct vcpu *v, u64 la); /* INVLPG */
 #define ALL_PAGES UINT64_MAX
 void tlb_forget_code(struct vcpu *v, u64 offset); /* the record of this page goes, or all go */
 void tlb_protect(struct vcpu *v, u64 offset); /* no more direct writes to this page of the memfd */
