@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * What fuzz targets of PCI cards share: memory full of the input, a slot, a clock, and six-byte
- * steps: operation, where (2), what (3).
+ * What fuzz targets of PCI cards share: memory full of the input, a slot, a clock, a disk and a CD
+ * for controllers, and six-byte steps: operation, where (2), what (3).
  */
 #ifndef ANELLO_TESTS_FUZZ_CARD_H
 #define ANELLO_TESTS_FUZZ_CARD_H
 
 #include <stdlib.h>
 
+#include "../unit/fault_block.h"
 #include "base/clock.h"
 #include "devices/pci.h"
 #include "net/netdev.h"
@@ -16,6 +17,8 @@
 #define CARD_DEVFN  PCI_DEVFN(3, 0)
 #define CARD_PORTS  0xc000u
 #define CARD_MEMORY 0xfe000000u
+#define CARD_DISK   (300 * 512)
+#define CARD_CD     (40 * 2048)
 #define STEP_BYTES  6
 #define STEPS_MAX   512
 
@@ -26,6 +29,8 @@ struct card_rig {
     struct clock *clock;
     struct netdev *netdev;
     struct device device;
+    u64 ram;                 /* in the memfd */
+    struct block *disk, *cd; /* NULL without card_add_disks() */
 };
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
@@ -49,8 +54,29 @@ static inline void card_open(struct card_rig *r)
     r->ports = io_bus_create(NULL);
     r->clock = clock_create_stepped();
     r->bus = pci_bus_create(&(struct pci_bus_config){.ports = r->ports, .physmem = r->pm});
-    physmem_map_ram(r->pm, 0, CARD_RAM, physmem_alloc(r->pm, CARD_RAM, "ram"), 0, "ram");
+    r->ram = physmem_alloc(r->pm, CARD_RAM, "ram");
+    physmem_map_ram(r->pm, 0, CARD_RAM, r->ram, 0, "ram");
     r->netdev = netdev_create(&card_cable, r);
+    r->disk = r->cd = NULL;
+}
+
+static inline struct block *card_medium(u64 bytes, bool cd)
+{
+    struct file *file = fault_file_create();
+    file_truncate(file, bytes);
+    return fault_block(file, cd, NULL);
+}
+
+static inline void card_add_disks(struct card_rig *r)
+{
+    r->disk = card_medium(CARD_DISK, false);
+    r->cd = card_medium(CARD_CD, true);
+}
+
+/* Memory at pa, below CARD_RAM. */
+static inline u8 *card_memory(struct card_rig *r, u32 pa)
+{
+    return physmem_host(r->pm, r->ram + pa);
 }
 
 static inline void card_enable(struct card_rig *r, unsigned port_bar, unsigned memory_bar)
@@ -65,6 +91,8 @@ static inline void card_enable(struct card_rig *r, unsigned port_bar, unsigned m
 static inline void card_close(struct card_rig *r)
 {
     r->device.ops->destroy(r->device.dev);
+    block_close(r->disk);
+    block_close(r->cd);
     netdev_destroy(r->netdev);
     pci_bus_destroy(r->bus);
     io_bus_destroy(r->ports);

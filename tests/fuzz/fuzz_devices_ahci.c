@@ -4,53 +4,25 @@
  * accesses, commands built in memory out of the bytes that follow, descriptors, single bytes of the
  * lists and tables, and incidents (resets, a save's way back, a CD that goes).
  */
+#include "card.h"
 #include "devices/ahci.h"
-#include "storage/block_internal.h"
-#include "storage/file_fault.h"
 
-#define RAM_BYTES  MIB(1)
-#define ABAR       0xfe000000u
-#define DEVFN      PCI_DEVFN(3, 0)
-#define DISK_BYTES (300 * 512)
-#define CD_BYTES   (40 * 2048)
-#define LIST       0x1000u
-#define RECEIVED   0x2000u
-#define TABLES     0x4000u /* 4 of 512 bytes: a guest's slots share them */
-#define FRAME      20
+#define LIST     0x1000u
+#define RECEIVED 0x2000u
+#define TABLES   0x4000u /* 4 of 512 bytes: a guest's slots share them */
+#define FRAME    20
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
-
-struct rig {
-    struct clock *clock;
-    struct physmem *pm;
-    struct io_bus *ports;
-    struct pci_bus *bus;
-    struct ahci *ahci;
-    struct block *disk, *cd;
-    u64 ram;
-};
-
-static struct block *make_block(u64 bytes, bool removable)
+static void reg(struct card_rig *r, unsigned port, u32 offset, u32 value)
 {
-    char error[256];
-    struct file *file = fault_file_create();
-    file_truncate(file, bytes);
-    struct image_options io = {.format = "raw", .read_only = removable};
-    struct image *image = image_open_file(file, "fuzz", &io, error, sizeof error);
-    struct block_options options = {.removable = removable, .read_only = removable};
-    return image ? block_from_image(image, &options, NULL) : NULL;
-}
-
-static void reg(struct rig *r, unsigned port, u32 offset, u32 value)
-{
-    physmem_io_write(r->pm, ABAR + 0x100 + 0x80 * port + offset, value, 4);
+    physmem_io_write(r->pm, CARD_MEMORY + 0x100 + 0x80 * port + offset, value, 4);
 }
 
 /* What a driver does, so that commands get further than the first check. */
-static void enable(struct rig *r)
+static void enable(struct card_rig *r)
 {
-    pci_config_write(r->bus, 0, DEVFN, PCI_BASE_ADDRESS_0 + 4 * 5, ABAR, 4);
-    pci_config_write(r->bus, 0, DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+    pci_config_write(r->bus, 0, CARD_DEVFN, PCI_BASE_ADDRESS_0 + 4 * 5, CARD_MEMORY, 4);
+    pci_config_write(r->bus, 0, CARD_DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER,
+                     2);
     for (unsigned port = 0; port < 2; port++) {
         reg(r, port, 0x00, LIST);
         reg(r, port, 0x08, RECEIVED);
@@ -59,46 +31,25 @@ static void enable(struct rig *r)
     }
 }
 
-static void make_rig(struct rig *r)
+static void make_rig(struct card_rig *r)
 {
-    r->clock = clock_create_stepped();
-    r->pm = physmem_create(RAM_BYTES, NULL);
-    r->ram = physmem_alloc(r->pm, RAM_BYTES, "ram");
-    physmem_map_ram(r->pm, 0, RAM_BYTES, r->ram, 0, "ram");
-    r->ports = io_bus_create(NULL);
-    r->bus = pci_bus_create(&(struct pci_bus_config){.ports = r->ports, .physmem = r->pm});
-    r->ahci = ahci_create(&(struct ahci_config){.bus = r->bus, .devfn = DEVFN, .clock = r->clock});
-    r->disk = make_block(DISK_BYTES, false);
-    r->cd = make_block(CD_BYTES, true);
-    ahci_attach_disk(r->ahci, 0, r->disk);
-    ahci_attach_cdrom(r->ahci, 1, r->cd);
+    card_open(r);
+    card_add_disks(r);
+    struct ahci *ahci =
+        ahci_create(&(struct ahci_config){.bus = r->bus, .devfn = CARD_DEVFN, .clock = r->clock});
+    ahci_attach_disk(ahci, 0, r->disk);
+    ahci_attach_cdrom(ahci, 1, r->cd);
+    r->device = ahci_device(ahci);
     enable(r);
-}
-
-static void free_rig(struct rig *r)
-{
-    struct device d = ahci_device(r->ahci);
-    block_close(r->disk);
-    block_close(r->cd);
-    d.ops->destroy(d.dev);
-    pci_bus_destroy(r->bus);
-    io_bus_destroy(r->ports);
-    physmem_destroy(r->pm);
-    clock_destroy(r->clock);
-}
-
-static u8 *memory(struct rig *r, u32 pa)
-{
-    return physmem_host(r->pm, r->ram + pa);
 }
 
 /* A command in slot `where`: flags out of the step, the frame (and a packet) out of what follows.
  */
-static void command(struct rig *r, const u8 *s, const u8 *next, size_t left)
+static void command(struct card_rig *r, const u8 *s, const u8 *next, size_t left)
 {
     unsigned port = s[1] & 1, slot = s[1] >> 3;
     u32 table = TABLES + 512 * (s[2] & 3);
-    u8 *header = memory(r, LIST + 32 * slot), *frame = memory(r, table);
+    u8 *header = card_memory(r, LIST + 32 * slot), *frame = card_memory(r, table);
     memset(frame, 0, 0x80);
     memcpy(frame, next, left < FRAME ? left : FRAME);
     if (left > FRAME)
@@ -114,10 +65,10 @@ static void command(struct rig *r, const u8 *s, const u8 *next, size_t left)
     reg(r, port, 0x38, 1u << slot);
 }
 
-static void incident(struct rig *r, u8 which, u8 value)
+static void incident(struct card_rig *r, u8 which, u8 value)
 {
     char error[256];
-    struct device d = ahci_device(r->ahci);
+    struct device d = r->device;
     switch (which % 6) {
     case 0: block_change(r->cd, NULL, error, sizeof error); break;
     case 1:
@@ -125,38 +76,41 @@ static void incident(struct rig *r, u8 which, u8 value)
         enable(r);
         break;
     case 2: d.ops->loaded(d.dev); break;
-    case 3: pci_config_write(r->bus, 0, DEVFN, PCI_COMMAND, value, 1); break;
-    case 4: pci_config_write(r->bus, 0, DEVFN, value, 0xff, 1); break;
+    case 3: pci_config_write(r->bus, 0, CARD_DEVFN, PCI_COMMAND, value, 1); break;
+    case 4: pci_config_write(r->bus, 0, CARD_DEVFN, value, 0xff, 1); break;
     default: enable(r); break;
     }
 }
 
-static void step(struct rig *r, const u8 *s, const u8 *next, size_t left)
+static void step(struct card_rig *r, const u8 *s, const u8 *next, size_t left)
 {
     static const unsigned sizes[] = {4, 4, 1, 8};
     u32 value = s[2] | (u32)s[3] << 8;
     switch (s[0] & 7) {
     case 0:
     case 1: command(r, s, next, left); break;
-    case 2: physmem_io_write(r->pm, ABAR + (u32)(s[1] & 7) * 4, value | value << 16, 4); break;
+    case 2:
+        physmem_io_write(r->pm, CARD_MEMORY + (u32)(s[1] & 7) * 4, value | value << 16, 4);
+        break;
     case 3: reg(r, s[1] >> 7, (s[1] & 15) * 4, s[1] & 64 ? value << 16 : value); break;
-    case 4: physmem_io_read(r->pm, ABAR + value % 0x400, sizes[s[1] & 3]); break;
+    case 4: physmem_io_read(r->pm, CARD_MEMORY + value % 0x400, sizes[s[1] & 3]); break;
     case 5: /* a descriptor */
-        store64(memory(r, TABLES + 512 * (s[1] & 3) + 0x80 + (s[1] >> 2) % 24 * 16), value << 5);
-        store32(memory(r, TABLES + 512 * (s[1] & 3) + 0x8c + (s[1] >> 2) % 24 * 16),
+        store64(card_memory(r, TABLES + 512 * (s[1] & 3) + 0x80 + (s[1] >> 2) % 24 * 16),
+                value << 5);
+        store32(card_memory(r, TABLES + 512 * (s[1] & 3) + 0x8c + (s[1] >> 2) % 24 * 16),
                 value | (s[0] & 8 ? 0x80000000u : 0));
         break;
-    case 6: *memory(r, LIST + (value & 0x37ff)) = s[1]; break;
+    case 6: *card_memory(r, LIST + (value & 0x37ff)) = s[1]; break;
     default: incident(r, s[1], s[2]); break;
     }
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-    struct rig r;
+    struct card_rig r;
     make_rig(&r);
     for (size_t at = 0; at + 4 <= size; at += 4)
         step(&r, data + at, data + at + 4, size - at - 4);
-    free_rig(&r);
+    card_close(&r);
     return 0;
 }

@@ -4,75 +4,28 @@
  * to every register of both channels and of the bus-master engine, whole packets, descriptors in
  * memory, configuration writes, media changes and resets.
  */
-#include <stdlib.h>
-
+#include "card.h"
 #include "devices/piix_ide.h"
-#include "storage/block_internal.h"
-#include "storage/file_fault.h"
 
-#define RAM_BYTES  MIB(1)
-#define BM_BASE    0xc000
-#define DEVFN      PCI_DEVFN(1, 1)
-#define DISK_BYTES (300 * 512)
-#define CD_BYTES   (40 * 2048)
+#define BM_BASE CARD_PORTS
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
-
-struct rig {
-    struct clock *clock;
-    struct physmem *physmem;
-    struct io_bus *ports;
-    struct pci_bus *bus;
-    struct piix_ide *ide;
-    struct block *disk, *cd;
-    u64 ram;
-};
-
-static struct block *make_block(u64 bytes, bool removable)
+static void enable(struct card_rig *r)
 {
-    char error[256];
-    struct file *file = fault_file_create();
-    file_truncate(file, bytes);
-    struct image_options io = {.format = "raw", .read_only = removable};
-    struct image *image = image_open_file(file, "fuzz", &io, error, sizeof error);
-    struct block_options options = {.removable = removable, .read_only = removable};
-    return image ? block_from_image(image, &options, NULL) : NULL;
+    pci_config_write(r->bus, 0, CARD_DEVFN, 0x40, 0x80008000, 4);
+    pci_config_write(r->bus, 0, CARD_DEVFN, 0x20, BM_BASE, 4);
+    pci_config_write(r->bus, 0, CARD_DEVFN, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MASTER, 2);
 }
 
-static void enable(struct rig *r)
+static void make_rig(struct card_rig *r)
 {
-    pci_config_write(r->bus, 0, DEVFN, 0x40, 0x80008000, 4);
-    pci_config_write(r->bus, 0, DEVFN, 0x20, BM_BASE, 4);
-    pci_config_write(r->bus, 0, DEVFN, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MASTER, 2);
-}
-
-static void make_rig(struct rig *r)
-{
-    r->clock = clock_create_stepped();
-    r->physmem = physmem_create(RAM_BYTES, NULL);
-    r->ram = physmem_alloc(r->physmem, RAM_BYTES, "ram");
-    physmem_map_ram(r->physmem, 0, RAM_BYTES, r->ram, 0, "ram");
-    r->ports = io_bus_create(NULL);
-    r->bus = pci_bus_create(&(struct pci_bus_config){.ports = r->ports, .physmem = r->physmem});
-    r->ide = piix_ide_create(&(struct piix_ide_config){
-        .bus = r->bus, .devfn = DEVFN, .ports = r->ports, .clock = r->clock});
-    r->disk = make_block(DISK_BYTES, false);
-    r->cd = make_block(CD_BYTES, true);
-    piix_ide_attach_disk(r->ide, 0, 0, r->disk);
-    piix_ide_attach_cdrom(r->ide, 0, 1, r->cd);
+    card_open(r);
+    card_add_disks(r);
+    struct piix_ide *ide = piix_ide_create(&(struct piix_ide_config){
+        .bus = r->bus, .devfn = CARD_DEVFN, .ports = r->ports, .clock = r->clock});
+    piix_ide_attach_disk(ide, 0, 0, r->disk);
+    piix_ide_attach_cdrom(ide, 0, 1, r->cd);
+    r->device = piix_ide_device(ide);
     enable(r);
-}
-
-static void free_rig(struct rig *r)
-{
-    struct device d = piix_ide_device(r->ide);
-    d.ops->destroy(d.dev);
-    block_close(r->disk);
-    block_close(r->cd);
-    pci_bus_destroy(r->bus);
-    io_bus_destroy(r->ports);
-    physmem_destroy(r->physmem);
-    clock_destroy(r->clock);
 }
 
 static u16 port_of(u8 index)
@@ -85,7 +38,7 @@ static u16 port_of(u8 index)
     return ports[index % ARRAY_LEN(ports)];
 }
 
-static void repeat_data(struct rig *r, bool write, u32 times, unsigned width)
+static void repeat_data(struct card_rig *r, bool write, u32 times, unsigned width)
 {
     for (u32 i = 0; i < times; i++) {
         if (write)
@@ -96,26 +49,26 @@ static void repeat_data(struct rig *r, bool write, u32 times, unsigned width)
 }
 
 /* The odd things that happen to a controller. */
-static void incident(struct rig *r, u8 which, u8 value)
+static void incident(struct card_rig *r, u8 which, u8 value)
 {
     char error[256];
-    struct device d = piix_ide_device(r->ide);
+    struct device d = r->device;
     switch (which % 8) {
-    case 0: piix_ide_eject(r->ide, 0, 1, value & 1); break;
-    case 1: piix_ide_medium_changed(r->ide, 0, 1); break;
+    case 0: piix_ide_eject(d.dev, 0, 1, value & 1); break;
+    case 1: piix_ide_medium_changed(d.dev, 0, 1); break;
     case 2: block_change(r->cd, NULL, error, sizeof error); break;
     case 3:
         d.ops->reset(d.dev);
         enable(r);
         break;
     case 4: d.ops->loaded(d.dev); break;
-    case 5: pci_config_write(r->bus, 0, DEVFN, PCI_COMMAND, value, 1); break;
-    case 6: pci_config_write(r->bus, 0, DEVFN, 0x40 + (value & 7), value, 1); break;
+    case 5: pci_config_write(r->bus, 0, CARD_DEVFN, PCI_COMMAND, value, 1); break;
+    case 6: pci_config_write(r->bus, 0, CARD_DEVFN, 0x40 + (value & 7), value, 1); break;
     default: enable(r); break;
     }
 }
 
-static void step(struct rig *r, const u8 *s, const u8 *next, size_t left)
+static void step(struct card_rig *r, const u8 *s, const u8 *next, size_t left)
 {
     static const u8 widths[] = {1, 2, 4, 1};
     unsigned width = widths[s[0] >> 6];
@@ -133,9 +86,8 @@ static void step(struct rig *r, const u8 *s, const u8 *next, size_t left)
             io_bus_write(r->ports, 0x1f0, next[i], 1);
         break;
     case 6: /* a descriptor, and the engine at it */
-        store32(physmem_host(r->physmem, r->ram + (s[1] & 0xf8)), value << 4);
-        store32(physmem_host(r->physmem, r->ram + (s[1] & 0xf8) + 4),
-                (s[1] & 1 ? 0x80000000u : 0) | value);
+        store32(card_memory(r, s[1] & 0xf8), value << 4);
+        store32(card_memory(r, (s[1] & 0xf8) + 4u), (s[1] & 1 ? 0x80000000u : 0) | value);
         break;
     default: incident(r, s[1], s[2]); break;
     }
@@ -143,10 +95,10 @@ static void step(struct rig *r, const u8 *s, const u8 *next, size_t left)
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-    struct rig r;
+    struct card_rig r;
     make_rig(&r);
     for (size_t at = 0; at + 4 <= size; at += 4)
         step(&r, data + at, data + at + 4, size - at - 4);
-    free_rig(&r);
+    card_close(&r);
     return 0;
 }

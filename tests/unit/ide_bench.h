@@ -8,8 +8,7 @@
 
 #include "device_rig.h"
 #include "devices/piix_ide.h"
-#include "storage/block_internal.h"
-#include "storage/file_fault.h"
+#include "fault_block.h"
 
 #define RAM_BYTES    MIB(2)
 #define DISK_SECTORS 20000u /* not a whole number of default cylinders */
@@ -40,31 +39,11 @@ static inline void bench_heard_irq(void *opaque, unsigned n, bool level)
     b->irq[n] = level;
 }
 
-/* The content of a disk: each 4-byte word tells where it is. */
-static inline void bench_pattern(u8 *data, u64 offset, size_t n)
+static inline struct block *bench_disk(struct ide_bench *b, u64 bytes, bool cd, struct file **file)
 {
-    for (size_t i = 0; i < n; i++) {
-        u64 at = offset + i;
-        data[i] = (u8)((at >> 2) * 2654435761u >> (8 * (at & 3)));
-    }
-}
-
-static inline struct block *bench_disk(struct ide_bench *b, u64 bytes, bool read_only,
-                                       struct file **file)
-{
-    char error[256];
     *file = fault_file_create();
-    u8 *data = malloc(bytes);
-    bench_pattern(data, 0, bytes);
-    file_write(*file, 0, data, bytes);
-    file_flush(*file);
-    free(data);
-    struct image_options io = {.format = "raw", .read_only = read_only};
-    struct image *image = image_open_file(*file, "test", &io, error, sizeof error);
-    assert_non_null(image);
-    struct block_options options = {
-        .format = "raw", .read_only = read_only, .removable = read_only};
-    return block_from_image(image, &options, b->loop);
+    fault_fill(*file, bytes);
+    return fault_block(*file, cd, b->loop);
 }
 
 static inline void bench_config(struct ide_bench *b, u8 reg, u32 value, unsigned size)

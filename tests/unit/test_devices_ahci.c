@@ -7,9 +7,8 @@
 
 #include "base/loop.h"
 #include "devices/ahci.h"
+#include "fault_block.h"
 #include "pci_bench.h"
-#include "storage/block_internal.h"
-#include "storage/file_fault.h"
 
 #define DISK_SECTORS 20000u
 #define CD_SECTORS   64u
@@ -58,26 +57,11 @@ struct board {
     struct file *disk_file, *cd_file;
 };
 
-static void fill(u8 *data, u64 offset, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        data[i] = (u8)(((offset + i) >> 2) * 2654435761u >> (8 * (i & 3)));
-}
-
 static struct block *make_block(struct board *k, u64 bytes, bool cd, struct file **file)
 {
-    char error[256];
-    u8 *data = malloc(bytes);
     *file = fault_file_create();
-    fill(data, 0, bytes);
-    file_write(*file, 0, data, bytes);
-    file_flush(*file);
-    free(data);
-    struct image_options io = {.format = "raw", .read_only = cd};
-    struct image *image = image_open_file(*file, "test", &io, error, sizeof error);
-    assert_non_null(image);
-    struct block_options options = {.format = "raw", .read_only = cd, .removable = cd};
-    return block_from_image(image, &options, k->loop);
+    fault_fill(*file, bytes);
+    return fault_block(*file, cd, k->loop);
 }
 
 static u32 hba(struct board *k, u32 reg)
@@ -221,7 +205,7 @@ static void run_queued(struct board *k, unsigned tag, u8 command, u64 lba, u32 s
 static void expect_pattern(const u8 *data, u64 offset, size_t n)
 {
     u8 *want = malloc(n);
-    fill(want, offset, n);
+    fault_pattern(want, offset, n);
     assert_memory_equal(data, want, n);
     free(want);
 }
@@ -327,7 +311,7 @@ static void ahci_dma_reads_across_descriptors(void **state)
     expect_pattern(bench_ram(k->b, DATA), 51200, 512);
     expect_pattern(bench_ram(k->b, DATA + 0x1000), 51712, 1026);
     u8 want[4096];
-    fill(want, 51200, sizeof want);
+    fault_pattern(want, 51200, sizeof want);
     assert_memory_equal(bench_ram(k->b, DATA + 0x2000), want + 1538, 2558);
 }
 
@@ -414,6 +398,26 @@ static void ahci_frames_of_another_type_and_lists_out_of_memory_are_fatal(void *
     set_port(k, DISK_PORT, P_CMD, FRE | ST);
     issue(k, DISK_PORT, 0);
     assert_int_equal(port(k, DISK_PORT, P_IS), HBFS);
+}
+
+/* Registers are no memory for a controller's own DMA: not as data, and not as its lists. */
+static void ahci_dma_into_its_own_registers_goes_nowhere(void **state)
+{
+    struct board *k = *state;
+    u32 own = BENCH_MEMORY + 0x100 + 0x80 * CD_PORT;
+    u32 list = port(k, CD_PORT, CLB), received = port(k, CD_PORT, FB), ghc = hba(k, GHC);
+    frame(k, DISK_PORT, 0, READ_DMA, 1, 1, 1);
+    prd(k, 0, 0, own, SECTOR_BYTES, false); /* the pattern would move the other port's lists */
+    issue(k, DISK_PORT, 0);
+    assert_int_equal(port(k, CD_PORT, CLB), list);
+    assert_int_equal(port(k, CD_PORT, FB), received);
+    assert_int_equal(hba(k, GHC), ghc);
+    set_port(k, DISK_PORT, P_CMD, FRE);
+    set_port(k, DISK_PORT, FB, own & ~0xffu);
+    set_port(k, DISK_PORT, P_CMD, FRE | ST);
+    run(k, READ_DMA, 0, 1, SECTOR_BYTES);
+    assert_int_equal(port(k, CD_PORT, CLB), list);
+    assert_int_equal(hba(k, GHC), ghc);
 }
 
 static void ahci_commands_run_in_turn_from_the_last_one_on(void **state)
@@ -659,6 +663,7 @@ int main(void)
         SYNC(ahci_bad_sector_is_told_by_its_address),
         SYNC(ahci_short_descriptors_are_an_overflow),
         SYNC(ahci_frames_of_another_type_and_lists_out_of_memory_are_fatal),
+        SYNC(ahci_dma_into_its_own_registers_goes_nowhere),
         SYNC(ahci_commands_run_in_turn_from_the_last_one_on),
         SYNC(ahci_takes_no_commands_while_stopped),
         SYNC(ahci_pin_follows_the_enabled_status_of_enabled_ports),

@@ -9,7 +9,7 @@
 static void expect_pattern(const u8 *data, u64 sector, size_t n)
 {
     u8 *want = malloc(n);
-    bench_pattern(want, sector * SECTOR_BYTES, n);
+    fault_pattern(want, sector * SECTOR_BYTES, n);
     assert_memory_equal(data, want, n);
     free(want);
 }
@@ -366,7 +366,7 @@ static void ide_reset_in_the_middle_of_a_command_ends_it(void **state)
     control(b, 0, 4);
     control(b, 0, 0);
     u8 expected[512];
-    bench_pattern(expected, 512, 512);
+    fault_pattern(expected, 512, 512);
     assert_memory_equal(fault_file_bytes(b->disk_file) + 512, expected, 512);
 }
 
@@ -384,7 +384,7 @@ static void ide_dma_reads_along_descriptors_that_cross_pages(void **state)
     assert_int_equal(settle_dma(b, 0), S_DRDY | S_DSC);
     assert_int_equal(bm_in(b, 0, BM_ST), BM_ST_IRQ);
     u8 want[1024];
-    bench_pattern(want, 40 * 512, 1024);
+    fault_pattern(want, 40 * 512, 1024);
     assert_memory_equal(bench_memory(b, 0x10ff0), want, 34);
     assert_memory_equal(bench_memory(b, 0x20000), want + 34, 2);
     assert_memory_equal(bench_memory(b, 0x30ffe), want + 36, 988);
@@ -481,7 +481,7 @@ static void ide_dma_to_no_memory_vanishes(void **state)
     bm_start(b, 0, true);
     assert_int_equal(settle_dma(b, 0), S_DRDY | S_DSC);
     u8 want[512];
-    bench_pattern(want, 7 * 512, 512);
+    fault_pattern(want, 7 * 512, 512);
     assert_memory_equal(bench_memory(b, 0x10000), want + 256, 256);
     io_bus_write(b->rig.bus, BM_BASE + BM_PRDT, 0xf0000000, 4); /* the table itself */
     ata(b, 0xc8, 7, 1);
@@ -512,7 +512,7 @@ static void ide_dma_odd_addresses_and_counts_are_even(void **state)
     bm_start(b, 0, true);
     assert_int_equal(settle_dma(b, 0), S_DRDY | S_DSC);
     u8 want[512];
-    bench_pattern(want, 7 * 512, 512);
+    fault_pattern(want, 7 * 512, 512);
     assert_memory_equal(bench_memory(b, 0x10000), want, 256);
     assert_memory_equal(bench_memory(b, 0x20000), want + 256, 256);
 }

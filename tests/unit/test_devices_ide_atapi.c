@@ -15,7 +15,7 @@ static u32 get32(const u8 *p)
 static void expect_cd(const u8 *data, u32 sector, size_t n)
 {
     u8 *want = malloc(n);
-    bench_pattern(want, (u64)sector * 2048, n);
+    fault_pattern(want, (u64)sector * 2048, n);
     assert_memory_equal(data, want, n);
     free(want);
 }
@@ -187,7 +187,7 @@ static void atapi_dma_read(void **state)
     assert_int_equal(in(b, 1, COUNT, 1) & 3, 3);
     assert_int_equal(bm_in(b, 1, BM_ST), BM_ST_IRQ);
     u8 want[8192];
-    bench_pattern(want, 7 * 2048, sizeof want);
+    fault_pattern(want, 7 * 2048, sizeof want);
     assert_memory_equal(bench_memory(b, 0x10000), want, 1000);
     assert_memory_equal(bench_memory(b, 0x20000), want + 1000, sizeof want - 1000);
 }

@@ -182,6 +182,16 @@ static void mch_moves_ram_beyond_the_window_above_4g(void **state)
     rig_close(&b.rig);
 }
 
+/* Bus masters reach memory, not each other's configuration. */
+static void mch_window_is_no_memory_for_dma(void **state)
+{
+    struct board *b = *state;
+    u32 value = 0xd0000001;
+    set(b, HOST, PCIEXBAR, MCH_ECAM_BASE | 1, 4);
+    assert_false(physmem_write(b->rig.pm, ECAM(HOST) + PCIEXBAR, &value, sizeof value));
+    assert_int_equal(get(b, HOST, PCIEXBAR, 4), MCH_ECAM_BASE | 1);
+}
+
 /* ---- interrupts ---- */
 
 static const struct pci_info pin_info = {
@@ -298,6 +308,7 @@ int main(void)
         T(mch_shows_configuration_space_in_memory),
         T(mch_configuration_window_moves_and_shrinks),
         T(mch_window_can_move_itself),
+        T(mch_window_is_no_memory_for_dma),
         T(mch_pam_and_smram_govern_memory),
         cmocka_unit_test(mch_moves_ram_beyond_the_window_above_4g),
         T(ich9_cards_use_lines_e_to_h_turned_by_slot),

@@ -241,6 +241,22 @@ static void virtio_broken_queue_changes_the_configuration(void **state)
     assert_int_equal(c->b->message_data, DATA(0));
 }
 
+/* A driver that names the table as a buffer must not reach it by the device. */
+static void msix_table_is_no_memory_for_dma(void **state)
+{
+    struct card *c = *state;
+    struct buffer in = {TABLE, 2048, VQ_WRITE};
+    u8 frame[64];
+    start(c, 0);
+    memset(frame, 0xff, sizeof frame);
+    driver_post(&c->d, RECEIVE, 4, &in, 1);
+    netdev_deliver(c->b->netdev, frame, sizeof frame);
+    for (unsigned v = 0; v < VECTORS; v++) {
+        assert_int_equal(vrd(&c->d, TABLE + 16 * v, 4), APIC);
+        assert_int_equal(vrd(&c->d, TABLE + 16 * v + 8, 4), DATA(v));
+    }
+}
+
 static void virtio_legacy_configuration_makes_room_for_vectors(void **state)
 {
     struct card *c = *state;
@@ -276,6 +292,7 @@ int main(void)
         TEST(virtio_vector_that_is_not_there_is_refused),
         TEST(virtio_reset_takes_vectors_away_and_leaves_the_table),
         TEST(virtio_broken_queue_changes_the_configuration),
+        TEST(msix_table_is_no_memory_for_dma),
         TEST(virtio_legacy_configuration_makes_room_for_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
