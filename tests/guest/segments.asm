@@ -736,6 +736,17 @@ addresses_16:
 ; ---- one selector under one descriptor after another: a load must not do as it did before ----
 CHANGED equ FREE + 0x68
 
+; FS, loaded with AX often, has at 1000h what EDI is.
+%macro SHOWS_EDI 0
+        HOT 40
+        mov fs, ax
+        mov ebx, [fs:0x1000]
+        cmp ebx, edi
+        setne bl
+        or [wrongs], bl
+        COOL
+%endmacro
+
 same_selectors:
         mov ecx, 0
 .fill:  mov [AREA + ecx * 4], ecx
@@ -804,22 +815,10 @@ same_selectors:
         mov ax, CHANGED
         mov dx, DATA0
         mov edi, [0x1000]
-        HOT 40
-        mov fs, ax
-        mov ebx, [fs:0x1000]
-        cmp ebx, edi
-        setne bl
-        or [wrongs], bl
-        COOL
+        SHOWS_EDI
         lgdt [scratch]
         mov edi, [0x2000]
-        HOT 40
-        mov fs, ax
-        mov ebx, [fs:0x1000]
-        cmp ebx, edi
-        setne bl
-        or [wrongs], bl
-        COOL
+        SHOWS_EDI
         lgdt [gdt_pointer]
         mov fs, dx
         mov gs, dx

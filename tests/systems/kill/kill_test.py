@@ -26,7 +26,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -34,6 +33,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 sys.path.insert(0, os.path.dirname(HERE))
 
 import guest_disks  # noqa: E402 (the path is set just above)
+from serial_guest import SerialGuest  # noqa: E402
 
 SKIPPED = 77
 DISK_BYTES = 48 << 20
@@ -109,7 +109,7 @@ class Disk:
         return leaks
 
 
-class Writer:
+class Writer(SerialGuest):
     """The machine with the writing guest."""
 
     def __init__(self, options, folder, disks, seed):
@@ -118,17 +118,7 @@ class Writer:
                                      *(disk.parameters for disk in disks))]
         for disk in disks:
             command += guest_disks.drive(disk.controller, f"file={disk.image},format=qcow2")
-        if options.accel:
-            command += ["-accel", options.accel]
-        self.text = ""
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT)
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-
-    def _read(self):
-        while data := os.read(self.process.stdout.fileno(), 65536):
-            self.text += data.decode("latin-1").replace("\r", "")
+        super().__init__(command, options.accel)
 
     def wait_for(self, pattern, seconds):
         deadline = time.monotonic() + seconds

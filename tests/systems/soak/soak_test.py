@@ -21,7 +21,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -29,6 +28,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 sys.path.insert(0, os.path.dirname(HERE))
 
 import guest_disks  # noqa: E402 (the path is set just above)
+from serial_guest import SerialGuest  # noqa: E402
 
 SKIPPED = 77
 MEMORY = 128  # MiB
@@ -76,7 +76,7 @@ def build_initrd(path):
         file.write(cpio.finish())
 
 
-class Machine:
+class Machine(SerialGuest):
     def __init__(self, options, folder):
         initrd, disk = os.path.join(folder, "initrd"), os.path.join(folder, "disk")
         build_initrd(initrd)
@@ -86,17 +86,7 @@ class Machine:
                    "-kernel", KERNEL, "-initrd", initrd,
                    "-append", "console=ttyS0 quiet panic=-1 no_timer_check nosoftlockup",
                    *guest_disks.drive("ide", f"file={disk},format=raw")]
-        if options.accel:
-            command += ["-accel", options.accel]
-        self.text = ""
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT)
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-
-    def _read(self):
-        while data := os.read(self.process.stdout.fileno(), 65536):
-            self.text += data.decode("latin-1").replace("\r", "")
+        super().__init__(command, options.accel)
 
     def rounds(self):
         """(number, checksum, timer interrupts, disk interrupts) of each."""
