@@ -8,6 +8,9 @@
  *
  * Where translated code is left in the middle, by a trap or by an access that the TLB does not
  * serve, the translation's bit masks tell which instructions were executed but not noted.
+ *
+ * Translated code never runs into an x87 error, so FDP, FDS and FOP do not change there at all if
+ * the CPU sets them on errors only.
  */
 #include "bt/xl.h"
 
@@ -19,7 +22,7 @@ void xl_x87_note(struct xl *x, bool mem)
 {
     x->x87_last = x->n + 1;
     x->t->x87 |= bit64(x->n);
-    if (!mem)
+    if (!mem || x->v->fpu_dp_on_error)
         return;
     x->x87_mem = x->n + 1;
     x->t->x87_mem |= bit64(x->n);
@@ -89,7 +92,8 @@ void xl_x87_before(struct xl *x, const struct insn *in)
 static void set_last(struct vcpu *v, const struct cached_insn *ci)
 {
     v->fpu_ip = ci->rip;
-    v->fpu_op = (u32)((ci->in.opcode & 7) << 8 | ci->in.modrm);
+    if (!v->fpu_dp_on_error)
+        v->fpu_op = (u32)((ci->in.opcode & 7) << 8 | ci->in.modrm);
     v->fpu_cs = v->seg[SEG_CS].sel;
 }
 

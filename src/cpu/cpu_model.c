@@ -76,10 +76,12 @@ static const struct feature_row features[] = {
     {"tsc-adjust",      CPUID_TSC_ADJUST,   {CPUID_TSC, CPUID_MSR},            OURS},
     {"bmi1",            CPUID_BMI1,         {0},                               HOST},
     {"avx2",            CPUID_AVX2,         {CPUID_AVX},                       FPU},
+    {"fdp-excptn-only", CPUID_FDP_EXCPTN_ONLY, {CPUID_FPU},                    OURS},
     {"smep",            CPUID_SMEP,         {0},                               OURS},
     {"bmi2",            CPUID_BMI2,         {0},                               HOST},
     {"erms",            CPUID_ERMS,         {0},                               OURS},
     {"invpcid",         CPUID_INVPCID,      {0},                               OURS},
+    {"zero-fcs-fds",    CPUID_ZERO_FCS_FDS, {CPUID_FPU},                       OURS},
     {"rdseed",          CPUID_RDSEED,       {0},                               HOST},
     {"adx",             CPUID_ADX,          {0},                               HOST},
     {"smap",            CPUID_SMAP,         {0},                               OURS},
@@ -420,5 +422,6 @@ bool cpu_model_select(struct vcpu *v, const char *spec, const char **error)
     drop_dependents(v->feature);
     if (!vcpu_shows(v, CPUID_PAE) && !vcpu_shows(v, CPUID_PSE36) && v->phys_bits > 32)
         v->phys_bits = 32;
+    v->fpu_dp_on_error = vcpu_shows(v, CPUID_FDP_EXCPTN_ONLY);
     return true;
 }

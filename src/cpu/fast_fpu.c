@@ -89,7 +89,8 @@ ALWAYS_INLINE void track_insn(struct vcpu *v, const struct uop *u)
 {
     v->fpu_ip = rip_of(u);
     v->fpu_cs = v->seg[SEG_CS].sel;
-    v->fpu_op = (u16)(u->dst << 8 | u->src);
+    if (!v->fpu_dp_on_error)
+        v->fpu_op = (u16)(u->dst << 8 | u->src);
 }
 
 ALWAYS_INLINE const struct uop *x87_general(struct vcpu *v, const struct uop *u)
@@ -124,8 +125,10 @@ UOP_BODY x87_mem(struct vcpu *v, const struct uop *u, enum ea_form form, unsigne
     void *hp = write ? la_write(v, la, size) : la_read(v, la, size);
     if (UNLIKELY(!hp))
         return x87_general(v, u);
-    v->fpu_dp = operand_ea(v, u, form, la);
-    v->fpu_ds = v->seg[u->seg].sel;
+    if (!v->fpu_dp_on_error) {
+        v->fpu_dp = operand_ea(v, u, form, la);
+        v->fpu_ds = v->seg[u->seg].sel;
+    }
     run_stub(v, u, hp);
     track_insn(v, u);
     UOP_NEXT(v, u);

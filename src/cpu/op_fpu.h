@@ -183,8 +183,14 @@ bool op_fpu_plan(const struct vcpu *v, const struct insn *in, struct fpu_plan *p
 /* ---- For op_x87.c ---- */
 
 /* Executes an x87 or MMX stub while errors are unmasked: hides one that the guest ignores from the
- * host, and reports a new one to the board where the guest wants that. */
-void fpu_run_watched(struct vcpu *v, stub_fn *stub, void *operand);
+ * host, and reports a new one to the board where the guest wants that. True: there is a new one. */
+bool fpu_run_watched(struct vcpu *v, stub_fn *stub, void *operand);
 u16 fpu_status_word(struct vcpu *v);
+
+/* A selector of the x87 pointers as it is saved (SDM 1 §8.1.8). */
+static inline u16 fpu_saved_selector(const struct vcpu *v, u16 sel)
+{
+    return feature_shown(v->feature, CPUID_ZERO_FCS_FDS) ? 0 : sel;
+}
 
 #endif

@@ -3,9 +3,10 @@
  * x87: arithmetic by stubs, control instructions in C, because they meet what the host must not
  * see (pending errors) or must not show (its own addresses in the instruction pointer).
  *
- * FIP, FCS, FDP, FDS and FOP are kept in struct vcpu, as the 486 and its successors up to Pentium M
- * do: every instruction that is not a control instruction sets them. (CPUs that report
- * CPUID.7.EBX[6] set some of them only on unmasked errors; we do not report it.)
+ * FIP, FCS, FDP, FDS and FOP are kept in struct vcpu. On the 486 and its successors up to Pentium M
+ * every instruction that is not a control instruction sets them; on CPUs that report
+ * FDP_EXCPTN_ONLY, FDP, FDS and FOP are set on unmasked errors only (v->fpu_dp_on_error). CPUs that
+ * report ZERO_FCS_FDS save both selectors as 0 (SDM 1 §8.1.8).
  *
  * Errors. When all exceptions are masked (v->fpu_unmasked clear) nothing can become pending. Else
  * the status word's ES bit is looked at before each waiting instruction, and:
@@ -144,7 +145,7 @@ static void add_flags(struct vcpu *v, u16 flags)
     load_env(v, &env);
 }
 
-void fpu_run_watched(struct vcpu *v, stub_fn *stub, void *operand)
+bool fpu_run_watched(struct vcpu *v, stub_fn *stub, void *operand)
 {
     u16 before = fpu_status_word(v);
     if (before & X87_ES)
@@ -154,19 +155,32 @@ void fpu_run_watched(struct vcpu *v, stub_fn *stub, void *operand)
     if (before & X87_ES)
         add_flags(v, before & (X87_EXCEPTIONS | X87_SF));
     report_error(v, before, after);
+    return after & X87_ES;
 }
 
 /* ---- Arithmetic ---- */
 
-static inline void track_insn(struct vcpu *v, const struct insn *in)
+/* As fpu_run_watched(). */
+static inline bool run(struct vcpu *v, stub_fn *stub, void *operand)
+{
+    if (UNLIKELY(v->fpu_unmasked))
+        return fpu_run_watched(v, stub, operand);
+    fpu_run(v, stub, operand);
+    return false;
+}
+
+static inline void track_insn(struct vcpu *v, const struct insn *in, bool error)
 {
     v->fpu_ip = v->rip;
     v->fpu_cs = v->seg[SEG_CS].sel;
-    v->fpu_op = (u16)((in->opcode & 7) << 8 | in->modrm);
+    if (error || !v->fpu_dp_on_error)
+        v->fpu_op = (u16)((in->opcode & 7) << 8 | in->modrm);
 }
 
-static inline void track_operand(struct vcpu *v, const struct insn *in, u64 ea)
+static inline void track_operand(struct vcpu *v, const struct insn *in, u64 ea, bool error)
 {
+    if (!error && v->fpu_dp_on_error)
+        return;
     v->fpu_dp = ea;
     v->fpu_ds = v->seg[in->seg].sel;
 }
@@ -174,11 +188,7 @@ static inline void track_operand(struct vcpu *v, const struct insn *in, u64 ea)
 void op_x87_reg(struct vcpu *v, const struct insn *in)
 {
     fpu_check(v, CHECK_X87);
-    if (UNLIKELY(v->fpu_unmasked))
-        fpu_run_watched(v, fpu_stub_of(v, in), NULL);
-    else
-        fpu_run(v, fpu_stub_of(v, in), NULL);
-    track_insn(v, in);
+    track_insn(v, in, run(v, fpu_stub_of(v, in), NULL));
 }
 
 void op_x87_load(struct vcpu *v, const struct insn *in)
@@ -188,12 +198,9 @@ void op_x87_load(struct vcpu *v, const struct insn *in)
     unsigned size = fpu_operand_size(in);
     u64 ea = ea_of(v, in);
     fpu_operand_open_la(v, &op, seg_linear(v, in->seg, ea, size, ACCESS_READ), size, ACCESS_READ);
-    if (UNLIKELY(v->fpu_unmasked))
-        fpu_run_watched(v, fpu_stub_of(v, in), op.hp);
-    else
-        fpu_run(v, fpu_stub_of(v, in), op.hp);
-    track_insn(v, in);
-    track_operand(v, in, ea);
+    bool error = run(v, fpu_stub_of(v, in), op.hp);
+    track_insn(v, in, error);
+    track_operand(v, in, ea, error);
 }
 
 FPU_ASM static void store_image(struct vcpu *v, struct fpu_image *image)
@@ -233,20 +240,16 @@ void op_x87_store(struct vcpu *v, const struct insn *in)
     unsigned size = fpu_operand_size(in);
     u64 ea = ea_of(v, in);
     stub_fn *stub = fpu_stub_of(v, in);
-    if (LIKELY(!v->fpu_unmasked)) {
+    bool error;
+    if (LIKELY(!v->fpu_unmasked) || stores(v, stub)) {
         u64 la = seg_linear(v, in->seg, ea, size, ACCESS_WRITE);
         fpu_operand_open_la(v, &op, la, size, ACCESS_WRITE);
-        fpu_run(v, stub, op.hp);
-        fpu_operand_write_back(v, &op, size);
-    } else if (stores(v, stub)) {
-        u64 la = seg_linear(v, in->seg, ea, size, ACCESS_WRITE);
-        fpu_operand_open_la(v, &op, la, size, ACCESS_WRITE);
-        fpu_run_watched(v, stub, op.hp);
+        error = run(v, stub, op.hp);
         fpu_operand_write_back(v, &op, size);
     } else
-        fpu_run_watched(v, stub, op.bounce);
-    track_insn(v, in);
-    track_operand(v, in, ea);
+        error = run(v, stub, op.bounce);
+    track_insn(v, in, error);
+    track_operand(v, in, ea, error);
 }
 
 /* ---- Control instructions ---- */
@@ -362,18 +365,19 @@ static void env_compose(const struct vcpu *v, struct env_format f, const struct 
                         u8 *out)
 {
     const u32 ones = 0xffff0000;
+    u16 cs = fpu_saved_selector(v, v->fpu_cs), ds = fpu_saved_selector(v, v->fpu_ds);
     u32 word[ENV_WORDS] = {env->fcw | ones, env->fsw | ones, env->ftw | ones};
     if (f.real) {
-        u32 ip = env_linear(v->fpu_cs, v->fpu_ip), dp = env_linear(v->fpu_ds, v->fpu_dp);
+        u32 ip = env_linear(cs, v->fpu_ip), dp = env_linear(ds, v->fpu_dp);
         word[3] = (ip & 0xffff) | ones;
         word[4] = ip >> 16 << ENV_HIGH_SHIFT | v->fpu_op;
         word[5] = (dp & 0xffff) | ones;
         word[6] = dp >> 16 << ENV_HIGH_SHIFT;
     } else {
         word[3] = (u32)v->fpu_ip;
-        word[4] = v->fpu_cs | (u32)v->fpu_op << FOP_SHIFT;
+        word[4] = cs | (u32)v->fpu_op << FOP_SHIFT;
         word[5] = (u32)v->fpu_dp;
-        word[6] = v->fpu_ds | ones;
+        word[6] = ds | ones;
     }
     for (unsigned i = 0; i < ENV_WORDS; i++)
         store_sized(out + i * f.width, word[i], f.width);

@@ -45,9 +45,10 @@ static struct area area_open(struct vcpu *v, const struct insn *in, unsigned siz
 /* Puts the guest's pointers where the host's were saved. */
 static void pointers_store(const struct vcpu *v, bool wide, u8 *image)
 {
-    store16(image + IMAGE_FOP, v->fpu_op);
-    store64(image + IMAGE_FIP, wide ? v->fpu_ip : (u32)v->fpu_ip | (u64)v->fpu_cs << 32);
-    store64(image + IMAGE_FDP, wide ? v->fpu_dp : (u32)v->fpu_dp | (u64)v->fpu_ds << 32);
+    u64 cs = fpu_saved_selector(v, v->fpu_cs), ds = fpu_saved_selector(v, v->fpu_ds);
+    store16(image + IMAGE_FOP, (u16)v->fpu_op);
+    store64(image + IMAGE_FIP, wide ? v->fpu_ip : (u32)v->fpu_ip | cs << 32);
+    store64(image + IMAGE_FDP, wide ? v->fpu_dp : (u32)v->fpu_dp | ds << 32);
 }
 
 static void pointers_load(struct vcpu *v, bool wide, const u8 *image)
