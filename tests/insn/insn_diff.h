@@ -20,8 +20,12 @@ void insn_diff_destroy(struct insn_diff *d);
 /* The features of the guest's CPU. */
 const u32 *insn_diff_features(const struct insn_diff *d);
 
-/* True when host and guest agree. Else `text` says where they do not. */
+/* True when host and guest agree, or cannot be compared. Else `text` says where they do not. */
 bool insn_diff_run(struct insn_diff *d, const struct insn_case *c, char *text, size_t size);
+
+/* How many cases could not be compared so far: they touch what the host or the guest keeps to
+ * itself. */
+u64 insn_diff_not_compared(const struct insn_diff *d);
 
 /* Clears everything in the case that is not needed for it to fail. */
 void insn_diff_shrink(struct insn_diff *d, struct insn_case *c);

@@ -176,10 +176,10 @@ int main(int argc, char **argv)
             run_file(d, &run, argv[i]);
     } else
         run_random(d, &run);
-    insn_diff_destroy(d);
     print_rows(&run);
     free(run.row_failures);
-    printf("%llu cases, %llu failed\n", (unsigned long long)run.cases,
-           (unsigned long long)run.failures);
+    printf("%llu cases, %llu failed, %llu not compared\n", (unsigned long long)run.cases,
+           (unsigned long long)run.failures, (unsigned long long)insn_diff_not_compared(d));
+    insn_diff_destroy(d);
     return run.failures != 0;
 }
