@@ -28,8 +28,10 @@ ifconfig lo 127.0.0.1 up
 cd /tests
 while read -r name filter command; do
     echo "@@ begin $name"
-    # The inner subshell keeps the shell's word about a signal out of the text.
-    ( (env -i PATH=/bin sh -c "$command" </dev/null 2>&1); echo "status $?") 2>/dev/null | $filter
+    # The inner subshell keeps the shell's word about a signal out of the text. The status is said
+    # when the pipe is closed: a child that the program leaves behind may still be printing.
+    ( (env -i PATH=/bin sh -c "$command" </dev/null 2>&1); echo "status $?" >/status) 2>/dev/null |
+        (cat; cat /status) | $filter
     echo "@@ end $name"
 done </list
 echo @@ done
