@@ -40,6 +40,7 @@ struct insn_case {
 struct insn_outcome {
     struct host_state state;
     struct host_trap trap;
+    bool was_stopped; /* on the host: between two elements of a gather */
 };
 
 #endif
