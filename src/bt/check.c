@@ -2,14 +2,17 @@
  *
  * -accel check: each translation against the interpreter, in lock-step.
  *
- * The interpreter executes a block first, while every page that it writes is copied before and
- * after. Then memory and registers are put back, the translation executes the same block, and
- * registers, flags, FPU state, the pages and a fault (if there was one) must be the same. Links and
- * the table of jumps stay empty, so each translation comes back after one block.
+ * The interpreter executes a block first, while all memory that it writes is noted (journal.h).
+ * Then memory and registers are put back, the translation executes the same block, and registers,
+ * flags, FPU state, the memory that either has written and a fault (if there was one) must be the
+ * same. Links and the table of jumps stay empty, so each translation comes back after one block.
  *
  * What cannot be done twice is done once, by the interpreter: blocks with a sensitive instruction
  * (those are call-outs to the interpreter's functions anyway), and blocks that turn out to access a
  * device, to set A or D bits or to change their own code.
+ *
+ * The FPU state takes most time to save and compare. A block without an instruction that has to do
+ * with it must leave it alone: its registers may not even become live.
  *
  * A translation may also stop before its end, at any instruction: when an event is due, when it was
  * adapted, or when a call-out has left an x87 error pending. Such a run is counted, not compared;
@@ -22,6 +25,7 @@
 #include <stdlib.h>
 
 #include "bt/internal.h"
+#include "bt/journal.h"
 #include "cpu/disasm.h"
 #include "cpu/dump.h"
 #include "cpu/flags.h"
@@ -30,38 +34,39 @@
 #include "cpu/optable.h"
 
 #define EXIT_INTERNAL 70 /* the monitor itself failed */
-#define MOST_PAGES    40 /* that one block writes to: strings stop at each page, tasks have two */
 
-struct page_copy {
-    u64 offset;
-    u8 before[PAGE_BYTES], after[PAGE_BYTES];
-};
-
-/* What a block can change that is not memory. */
+/* What a block can change that is not memory. Blocks that are translated are not of 64-bit mode,
+ * where alone upper halves of registers mean something (SDM 1 §3.4.1.1). */
 struct registers {
-    u64 gpr[16], rip, rflags;
-    u16 oszapc;
+    u32 gpr[8];
+    u64 rip, rflags, fpu_ip, fpu_dp;
+    u32 pending_db, fpu_op;
+    u16 fpu_cs, fpu_ds, oszapc;
     u8 shadow;
-    bool halted, fpu_unmasked;
-    u32 pending_db;
-    u8 fpu[FPU_IMAGE_BYTES];
-    u64 fpu_ip, fpu_dp;
-    u32 fpu_op;
-    u16 fpu_cs, fpu_ds;
-    bool faulted;
-    u8 vector;
-    bool has_error;
-    u32 error;
+    bool halted;
+    /* Of the fault that the block has ended with; 0 without. */
     u64 cr2;
+    u32 error;
+    u8 vector;
+    bool faulted, has_error, fpu_touched;
 };
+_Static_assert(sizeof(struct registers) == 12 * 8, "no padding: it is compared");
+
+/* One way to execute a block, and what came of it. */
+struct run {
+    struct registers r;
+    struct fpu_image fpu; /* where the block has to do with the FPU */
+};
+
+/* What is known of a block: struct tcode's `check`. */
+enum kind { KIND_UNKNOWN, KIND_INTEGER, KIND_FPU, KIND_ONCE };
 
 struct check {
     struct vcpu_hooks hooks; /* the real ones */
     bool external;           /* a device was asked */
-    bool second;             /* the translation is running */
-    bool overflow;
-    unsigned pages;
-    struct page_copy page[MOST_PAGES];
+    enum kind kind;          /* of the block that runs; KIND_ONCE when none does */
+    struct run before, interp, bt;
+    struct journal journal;
     u64 compared, skipped, early;
 };
 
@@ -116,80 +121,95 @@ static u8 *page_host(struct vcpu *v, u64 offset)
     return physmem_fast(v->pm)->base + offset;
 }
 
-static void copy_page(u8 *to, const u8 *from)
-{
-    u64 n = PAGE_BYTES / 8;
-    __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
-}
-
-/* A page of RAM is about to be written. */
-static void journal(struct vcpu *v, u64 offset)
+static void note_write(struct vcpu *v, u64 offset, unsigned size, struct tlb_entry *by)
 {
     struct check *c = check_of(v);
-    if (offset == JOURNAL_PAGING) {
+    if (offset == JOURNAL_PAGING)
         c->external = true;
-        return;
-    }
-    offset &= ~PAGE_OFFSET_MASK;
-    for (unsigned i = 0; i < c->pages; i++) {
-        if (c->page[i].offset == offset)
-            return;
-    }
-    if (c->pages == MOST_PAGES) {
-        c->overflow = true;
-        return;
-    }
-    struct page_copy *p = &c->page[c->pages++];
-    p->offset = offset;
-    copy_page(p->before, page_host(v, offset));
-    if (c->second) /* the interpreter did not write here */
-        copy_page(p->after, p->before);
+    else if (c->kind != KIND_ONCE)
+        journal_note(&c->journal, offset, size, by);
 }
 
 /* ---- registers ---- */
 
-static void save(struct vcpu *v, struct registers *r)
+static void save_registers(const struct vcpu *v, struct registers *r)
 {
-    fpu_put_away(v);
-    memset(r, 0, sizeof *r);
-    for (unsigned g = 0; g < 16; g++)
-        r->gpr[g] = v->gpr[g];
+    for (unsigned g = 0; g < ARRAY_LEN(r->gpr); g++)
+        r->gpr[g] = (u32)v->gpr[g];
     r->rip = v->rip;
     r->rflags = v->rflags;
-    r->oszapc = v->oszapc & (OSZAPC_OF | FLAG_SZAPC << OSZAPC_AH_SHIFT);
-    r->shadow = v->shadow;
-    r->halted = v->halted;
-    r->pending_db = v->pending_db;
-    memcpy(r->fpu, v->fpu.bytes, sizeof r->fpu);
-    memset(r->fpu + IMAGE_FOP, 0, IMAGE_MXCSR - IMAGE_FOP); /* the host's own */
-    memset(r->fpu + IMAGE_MXCSR_MASK, 0, sizeof(u32));
-    memset(r->fpu + IMAGE_LEGACY, 0, IMAGE_EXTENDED - IMAGE_LEGACY);
     r->fpu_ip = v->fpu_ip;
     r->fpu_dp = v->fpu_dp;
+    r->pending_db = v->pending_db;
     r->fpu_op = v->fpu_op;
     r->fpu_cs = v->fpu_cs;
     r->fpu_ds = v->fpu_ds;
+    r->oszapc = v->oszapc & (OSZAPC_OF | FLAG_SZAPC << OSZAPC_AH_SHIFT);
+    r->shadow = v->shadow;
+    r->halted = v->halted;
+    r->cr2 = r->error = r->vector = 0;
+    r->faulted = r->has_error = r->fpu_touched = false;
 }
 
-static void restore(struct vcpu *v, const struct registers *r, const struct fpu_image *image)
+static void restore_registers(struct vcpu *v, const struct registers *r)
 {
-    for (unsigned g = 0; g < 16; g++)
+    for (unsigned g = 0; g < ARRAY_LEN(r->gpr); g++)
         v->gpr[g] = r->gpr[g];
     v->rip = r->rip;
     v->rflags = r->rflags;
-    v->oszapc = r->oszapc;
-    v->shadow = r->shadow;
-    v->halted = r->halted;
-    v->pending_db = r->pending_db;
-    fpu_put_away(v);
-    v->fpu = *image;
     v->fpu_ip = r->fpu_ip;
     v->fpu_dp = r->fpu_dp;
+    v->pending_db = r->pending_db;
     v->fpu_op = r->fpu_op;
     v->fpu_cs = r->fpu_cs;
     v->fpu_ds = r->fpu_ds;
+    v->oszapc = r->oszapc;
+    v->shadow = r->shadow;
+    v->halted = r->halted;
+}
+
+static bool same_registers(const struct registers *a, const struct registers *b)
+{
+    u64 differ = 0;
+    for (size_t at = 0; at < sizeof *a; at += 8)
+        differ |= load64((const u8 *)a + at) ^ load64((const u8 *)b + at);
+    return !differ;
+}
+
+/* The FPU is put away. What the host writes there for itself is no part of the state. */
+static void save(struct vcpu *v, struct run *run)
+{
+    struct check *c = check_of(v);
+    bool live = v->fpu_live;
+    fpu_put_away(v);
+    save_registers(v, &run->r);
+    if (c->kind != KIND_FPU) {
+        run->r.fpu_touched = live;
+        return;
+    }
+    run->fpu = v->fpu;
+    u8 *image = run->fpu.bytes;
+    memset(image + IMAGE_FOP, 0, IMAGE_MXCSR - IMAGE_FOP);
+    memset(image + IMAGE_MXCSR_MASK, 0, sizeof(u32));
+    memset(image + IMAGE_LEGACY, 0, IMAGE_EXTENDED - IMAGE_LEGACY);
+}
+
+static void restore(struct vcpu *v, const struct run *run, const struct fpu_image *image)
+{
+    restore_registers(v, &run->r);
+    fpu_put_away(v);
+    if (!image)
+        return;
+    v->fpu = *image;
     fpu_edited(v);
     fpu_put_away(v);
+}
+
+static bool same(const struct check *c)
+{
+    const struct run *a = &c->interp, *b = &c->bt;
+    return same_registers(&a->r, &b->r) && journal_same(&c->journal) &&
+           (c->kind != KIND_FPU || memcmp(&a->fpu, &b->fpu, sizeof a->fpu) == 0);
 }
 
 /* ---- both ways ---- */
@@ -204,8 +224,8 @@ static void note_fault(struct vcpu *v, struct registers *r)
     r->cr2 = v->fault.vector == VEC_PF ? v->fault.cr2 : 0;
 }
 
-/* Executes the block one way; r is the state afterwards, or before the fault's delivery. */
-static void execute(struct vcpu *v, struct block *b, struct registers *r, bool translated)
+/* Executes the block one way; *run is the state afterwards, or before the fault's delivery. */
+static void execute(struct vcpu *v, struct block *b, struct run *run, bool translated)
 {
     jmp_buf landing, *outer = v->landing;
     v->landing = &landing;
@@ -214,27 +234,38 @@ static void execute(struct vcpu *v, struct block *b, struct registers *r, bool t
             bt_enter(v, b->code);
         else
             interp_blocks(v, b, 0);
-        save(v, r);
+        save(v, run);
     } else {
         bt_left(v);
         interp_faulted(v);
-        save(v, r);
-        note_fault(v, r);
+        save(v, run);
+        note_fault(v, &run->r);
     }
     v->landing = outer;
 }
 
-static bool repeatable(const struct block *b)
+static enum kind kind_of_insn(const struct insn *in)
 {
-    for (unsigned n = 0; n < b->insns; n++) {
-        const struct cached_insn *ci = &b->insn[n];
-        if (ci->faults)
-            continue;
-        const struct op_row *row = op_row(&ci->in);
-        if (row->cls == CLASS_SENSITIVE || ci->in.op == OP_RDRAND || ci->in.op == OP_RDSEED)
-            return false;
+    switch (op_row(in)->cls) {
+    case CLASS_SENSITIVE: return KIND_ONCE;
+    case CLASS_CARE: return in->op == OP_RDRAND || in->op == OP_RDSEED ? KIND_ONCE : KIND_FPU;
+    case CLASS_X87:
+    case CLASS_MMX:
+    case CLASS_SSE:
+    case CLASS_AVX: return KIND_FPU;
+    default: return KIND_INTEGER;
     }
-    return true;
+}
+
+static enum kind kind_of(const struct block *b)
+{
+    enum kind kind = KIND_INTEGER;
+    for (unsigned n = 0; n < b->insns; n++) {
+        enum kind one = b->insn[n].faults ? KIND_INTEGER : kind_of_insn(&b->insn[n].in);
+        if (one > kind)
+            kind = one;
+    }
+    return kind;
 }
 
 /* ---- the report ---- */
@@ -287,39 +318,47 @@ static void print_registers(const struct registers *a, const struct registers *b
                      b->fpu_cs | (u64)b->fpu_ds << 16);
     print_difference("other", a->shadow | (u64)a->pending_db << 8 | (u64)a->halted << 40,
                      b->shadow | (u64)b->pending_db << 8 | (u64)b->halted << 40);
-    for (unsigned i = 0; i < sizeof a->fpu; i += 8) {
+    print_difference("fpu used", a->fpu_touched, b->fpu_touched);
+}
+
+static void print_fpu(const struct fpu_image *a, const struct fpu_image *b)
+{
+    for (unsigned i = 0; i < sizeof a->bytes; i += 8) {
         char text[16];
         snprintf(text, sizeof text, "fpu +%u", i);
-        if (load64(a->fpu + i) != load64(b->fpu + i))
-            print_difference(text, load64(a->fpu + i), load64(b->fpu + i));
+        if (load64(a->bytes + i) != load64(b->bytes + i))
+            print_difference(text, load64(a->bytes + i), load64(b->bytes + i));
     }
 }
 
-static void print_pages(struct vcpu *v, const struct check *c)
+static void print_memory(const struct journal *j)
 {
-    for (unsigned i = 0; i < c->pages; i++) {
-        const u8 *now = page_host(v, c->page[i].offset);
-        for (unsigned at = 0; at < PAGE_BYTES; at++) {
-            if (now[at] != c->page[i].after[at])
-                fprintf(stderr, "  ram %llx: before %02x  interp %02x  bt %02x\n",
-                        (unsigned long long)(c->page[i].offset + at), c->page[i].before[at],
-                        c->page[i].after[at], now[at]);
+    for (unsigned n = 0; n < j->pieces; n++) {
+        const struct piece *p = &j->piece[n];
+        for (unsigned i = 0; i < ARRAY_LEN(p->after); i++) {
+            u64 now = load64(j->ram + p->offset + i * 8);
+            if (now != p->after[i])
+                fprintf(stderr, "  ram %llx: before %016llx  interp %016llx  bt %016llx\n",
+                        (unsigned long long)(p->offset + i * 8), (unsigned long long)p->before[i],
+                        (unsigned long long)p->after[i], (unsigned long long)now);
         }
     }
 }
 
 /* t may have been given up meanwhile: its code is still there. */
-NORETURN static void report(struct vcpu *v, const struct tcode *t, const struct registers *before,
-                            const struct registers *interp, const struct registers *bt)
+NORETURN static void report(struct vcpu *v, const struct tcode *t)
 {
+    const struct check *c = check_of(v);
     const struct block *b = t->b;
     fprintf(stderr, "anello: check: translation and interpreter differ at %08llx, mode %08x\n",
             (unsigned long long)b->rip, b->mode);
     fprintf(stderr, "before (as interp and bt):\n");
-    print_registers(before, before);
+    print_registers(&c->before.r, &c->before.r);
     fprintf(stderr, "after:\n");
-    print_registers(interp, bt);
-    print_pages(v, check_of(v));
+    print_registers(&c->interp.r, &c->bt.r);
+    if (c->kind == KIND_FPU)
+        print_fpu(&c->interp.fpu, &c->bt.fpu);
+    print_memory(&c->journal);
     fprintf(stderr, "guest code:\n");
     print_guest(v, b);
     fprintf(stderr, "translation:\n");
@@ -330,18 +369,10 @@ NORETURN static void report(struct vcpu *v, const struct tcode *t, const struct 
 
 /* ---- a block ---- */
 
-static bool pages_same(struct vcpu *v, const struct check *c)
-{
-    for (unsigned i = 0; i < c->pages; i++) {
-        if (memcmp(page_host(v, c->page[i].offset), c->page[i].after, PAGE_BYTES) != 0)
-            return false;
-    }
-    return true;
-}
-
-/* The fault that the block ended with goes to the run loop. */
+/* Done. The fault that the block ended with goes to the run loop. */
 static void land(struct vcpu *v, const struct registers *r)
 {
+    check_of(v)->kind = KIND_ONCE;
     if (!r->faulted)
         return;
     v->at = NULL;
@@ -358,48 +389,56 @@ static bool starts_instruction(const struct block *b, u64 rip)
 }
 
 /* Whether one of the two stopped early, as it may. */
-static bool stopped_early(struct vcpu *v, const struct block *b, const struct tcode *t,
-                          const struct registers *before, const struct registers *interp,
-                          const struct registers *bt)
+static bool stopped_early(struct vcpu *v, const struct block *b, const struct tcode *t)
 {
+    const struct check *c = check_of(v);
+    const struct registers *interp = &c->interp.r, *bt = &c->bt.r;
     if (bt_events(v) || (t->dead && !b->dead))
         return true;
     if (!interp->faulted && ((interp->shadow & SHADOW_REP) || starts_instruction(b, interp->rip)))
         return true;
-    return !bt->faulted && (starts_instruction(b, bt->rip) || memcmp(before, bt, sizeof *bt) == 0);
+    return !bt->faulted && (starts_instruction(b, bt->rip) || same_registers(&c->before.r, bt));
+}
+
+/* The translation's turn, from the state before. */
+static void compare(struct vcpu *v, struct block *b, const struct tcode *t,
+                    const struct fpu_image *image)
+{
+    struct check *c = check_of(v);
+    journal_undo(&c->journal, v);
+    restore(v, &c->before, c->kind == KIND_FPU ? image : NULL);
+    execute(v, b, &c->bt, true);
+    c->compared++;
+    if (!same(c) || b->dead) {
+        if (!stopped_early(v, b, t))
+            report(v, t);
+        c->early++;
+    }
+    journal_close(&c->journal);
+    land(v, &c->bt.r);
 }
 
 void check_block(struct vcpu *v, struct block *b)
 {
-    struct check *c = bt_of(v)->check;
-    struct registers before, interp, bt;
-    const struct tcode *t = b->code;
-    c->external = c->second = c->overflow = false;
-    c->pages = 0;
-    save(v, &before);
-    struct fpu_image image = v->fpu;
-    bool worth = repeatable(b);
-    execute(v, b, &interp, false);
-    if (!worth || c->external || c->overflow || b->dead) {
+    struct check *c = check_of(v);
+    struct tcode *t = b->code;
+    if (t->check == KIND_UNKNOWN)
+        t->check = (u8)kind_of(b);
+    c->kind = t->check;
+    c->external = false;
+    journal_begin(&c->journal, page_host(v, 0));
+    fpu_put_away(v);
+    save(v, &c->before);
+    struct fpu_image image;
+    if (c->kind == KIND_FPU)
+        image = v->fpu;
+    execute(v, b, &c->interp, false);
+    if (c->kind != KIND_ONCE && !c->external && !c->journal.overflow && !b->dead) {
+        compare(v, b, t, &image);
+    } else {
         c->skipped++;
-        land(v, &interp);
-        return;
+        land(v, &c->interp.r);
     }
-    for (unsigned i = 0; i < c->pages; i++) {
-        copy_page(c->page[i].after, page_host(v, c->page[i].offset));
-        copy_page(page_host(v, c->page[i].offset), c->page[i].before);
-    }
-    restore(v, &before, &image);
-    c->second = true;
-    execute(v, b, &bt, true);
-    c->compared++;
-    bt.fpu_unmasked = interp.fpu_unmasked;
-    bool same = memcmp(&interp, &bt, sizeof bt) == 0 && pages_same(v, c) && !b->dead;
-    bool early = !same && stopped_early(v, b, t, &before, &interp, &bt);
-    c->early += early;
-    if (!same && !early)
-        report(v, t, &before, &interp, &bt);
-    land(v, &bt);
 }
 
 bool check_attach(struct vcpu *v)
@@ -413,7 +452,8 @@ bool check_attach(struct vcpu *v)
         return false;
     }
     wrap_hooks(v, bt->check);
-    v->journal = journal;
+    bt->check->kind = KIND_ONCE;
+    v->journal = note_write;
     return true;
 }
 

@@ -57,6 +57,7 @@ struct tcode {
     bool fpu; /* it expects live FPU registers after its first FPU instruction */
     u8 exits;
     struct texit exit[2];
+    u8 check; /* what check.c knows of it, 0: nothing yet */
     u64 smap_switched; /* by instruction: after it the mode differs from b->mode in MODE_SMAP */
     u64 x87, x87_done; /* by instruction: tracked, noted before it (x87_track.c) */
     u64 x87_mem, x87_mem_done;

@@ -201,6 +201,11 @@ static struct texit *exit_at(const struct tcode *t, const u8 *back)
     return (struct texit *)&t->exit[t->exits > 1 && back > t->exit[1].stub];
 }
 
+static bool tcode_has(const struct tcode *t, const u8 *host)
+{
+    return host >= t->start && host < t->start + t->size;
+}
+
 /* The translation of b, made if it is worth it; NULL: interpret it. */
 static struct tcode *code_for(struct vcpu *v, struct block *b)
 {
@@ -233,7 +238,7 @@ const u8 *bt_enter(struct vcpu *v, struct tcode *t)
     bt_left(v);
     x87_settle(v);
     if (back) {
-        const struct tcode *from = tcode_at(bt, back - 1);
+        const struct tcode *from = tcode_has(t, back - 1) ? t : tcode_at(bt, back - 1);
         v->rip = exit_at(from, back)->target;
     }
     return back;

@@ -10,6 +10,16 @@
 #include "cpu/fpu.h"
 #include "cpu/paging.h"
 
+/* As tlb_translate(), for size bytes within a page. */
+static struct place place_of(struct vcpu *v, u64 la, unsigned size, enum access access,
+                             unsigned view)
+{
+    struct place p = tlb_translate(v, la, access, view);
+    if (UNLIKELY(v->journal != NULL) && access == ACCESS_WRITE && p.kind == PHYS_RAM)
+        v->journal(v, p.offset, size, tlb_entry(v, la, view));
+    return p;
+}
+
 /* ---- pieces within one page ---- */
 
 static u64 load_piece(const u8 *p, unsigned size)
@@ -117,9 +127,9 @@ static struct span translate(struct vcpu *v, u64 la, unsigned size, enum access 
                              unsigned view)
 {
     struct span s = {.n = in_page(la, size)};
-    s.first = tlb_translate(v, la, access, view);
+    s.first = place_of(v, la, s.n, access, view);
     if (s.n < size)
-        s.second = tlb_translate(v, next_la(v, la, s.n), access, view);
+        s.second = place_of(v, next_la(v, la, s.n), size - s.n, access, view);
     return s;
 }
 
@@ -161,7 +171,7 @@ void *mem_pointer(struct vcpu *v, u64 la, unsigned size, enum access access)
         mem_probe(v, la, size, access);
         return NULL;
     }
-    struct place p = tlb_translate(v, la, access, v->view);
+    struct place p = place_of(v, la, size, access, v->view);
     if (!p.hp || (access == ACCESS_WRITE && p.kind != PHYS_RAM))
         return NULL;
     if ((v->mode & MODE_BREAK) && debug_page_watched(v, la & ~PAGE_OFFSET_MASK))

@@ -116,7 +116,7 @@ static bool update_entry(struct vcpu *v, struct entry *e, u64 bits)
     if (done) {
         e->value = want;
         if (UNLIKELY(v->journal != NULL))
-            v->journal(v, JOURNAL_PAGING);
+            v->journal(v, JOURNAL_PAGING, 0, NULL);
     }
     return done;
 }

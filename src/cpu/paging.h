@@ -63,4 +63,9 @@ struct place tlb_translate(struct vcpu *v, u64 la, enum access access, unsigned 
 /* A write to the page has gone the slow way: makes the next one direct if nothing forbids it. */
 void tlb_relax(struct vcpu *v, u64 la, unsigned view);
 
+/* Writes to an entry's page are direct from now on, if its marks are such, in spite of v->journal;
+ * and they are not. */
+void tlb_open_writes(struct vcpu *v, struct tlb_entry *e);
+void tlb_close_writes(struct tlb_entry *e);
+
 #endif

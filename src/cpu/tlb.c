@@ -149,20 +149,31 @@ static u8 rights(const struct vcpu *v, const struct walk *w, unsigned view)
     return (u8)(1 << ACCESS_READ | (write && w->dirty) << ACCESS_WRITE | exec << ACCESS_FETCH);
 }
 
-/* Writes to the page are direct, if its marks are such. */
-static void set_write_tag(struct vcpu *v, struct tlb_entry *e)
+void tlb_close_writes(struct tlb_entry *e)
 {
-    const u8 own_code = PAGE_CODE | 1 << PAGE_HOLDERS_SHIFT;
     e->write = TLB_NO_PAGE;
     e->code = 0;
-    if (!(e->allowed & 1 << ACCESS_WRITE) || e->kind != PHYS_RAM ||
-        debug_page_watched(v, e->page) || v->journal)
+}
+
+void tlb_open_writes(struct vcpu *v, struct tlb_entry *e)
+{
+    const u8 own_code = PAGE_CODE | 1 << PAGE_HOLDERS_SHIFT;
+    tlb_close_writes(e);
+    if (!(e->allowed & 1 << ACCESS_WRITE) || e->kind != PHYS_RAM || debug_page_watched(v, e->page))
         return;
     u8 marks = *physmem_marks(v->pm, e->offset);
     if (!marks)
         e->write = e->page;
     else if (marks == own_code)
         e->code = cache_page_place(v, e->offset);
+}
+
+static void set_write_tag(struct vcpu *v, struct tlb_entry *e)
+{
+    if (!v->journal)
+        tlb_open_writes(v, e);
+    else
+        tlb_close_writes(e);
 }
 
 static void set_tags(struct vcpu *v, struct tlb_entry *e)
@@ -225,8 +236,6 @@ struct place tlb_translate(struct vcpu *v, u64 la, enum access access, unsigned 
         p.offset = e->offset + at;
         p.hp = physmem_fast(v->pm)->base + p.offset;
     }
-    if (UNLIKELY(v->journal != NULL) && access == ACCESS_WRITE && e->kind == PHYS_RAM)
-        v->journal(v, p.offset);
     return p;
 }
 

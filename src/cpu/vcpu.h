@@ -406,9 +406,10 @@ struct vcpu {
     bool inside;       /* translated code is running: events must knock */
     void (*knock)(
         struct vcpu *v); /* another thread set an event while `inside`. @asyncsignalsafe */
-    void (*journal)(struct vcpu *v, u64 offset); /* NULL, or told of a page before it is written,
-                                                    and (JOURNAL_PAGING) of A and D bits that were
-                                                    set; then no write is direct */
+    /* NULL, or told of RAM (at this offset of the memfd; within a page) before it is written by way
+     * of the TLB, and (JOURNAL_PAGING) of A and D bits that were set; then no write is direct but
+     * where tlb_open_writes() says so. */
+    void (*journal)(struct vcpu *v, u64 offset, unsigned size, struct tlb_entry *by);
     u32 window_mode[2];         /* mode bits that the translator adds, [1] at CPL 3 */
     u64 window;                 /* host address of the one in use: bt/windows.c */
     u8 window_settled;          /* it needs no look: 1 at CPL 0..2, 2 at CPL 3; 0: it does */
