@@ -55,8 +55,9 @@ class Context:
     def __init__(self, options):
         self.options = options
 
-    def boot(self, *arguments):
-        return Guest(self.options.binary, arguments, self.options.accel, self.options.patience)
+    def boot(self, *arguments, accel=None):
+        return Guest(self.options.binary, arguments, accel or self.options.accel,
+                     self.options.patience)
 
     def file(self, guest, name):
         return os.path.join(GUESTS, guest, name)
@@ -227,14 +228,15 @@ def freedos_boots_from_a_cd(context):
 
 # ---- Linux
 
-def linux(context, kernel, *more, append="", busybox="busybox-i386", added=()):
+def linux(context, kernel, *more, append="", busybox="busybox-i386", added=(), accel=None):
     return context.boot("-m", "256M", "-kernel", context.file(kernel, "vmlinuz"),
-                        "-initrd", context.initrd(busybox, added), "-append", append, *more)
+                        "-initrd", context.initrd(busybox, added), "-append", append, *more,
+                        accel=accel)
 
 
-def check_serial_shell(guest):
+def check_serial_shell(guest, patience=240):
     """A shell answers on the serial line; the answer is not in what was typed."""
-    at = guest.wait_serial(r"shell on /dev/ttyS0", 240)
+    at = guest.wait_serial(r"shell on /dev/ttyS0", patience)
     at = guest.wait_serial(r"guest# ", 20, at)
     guest.type_serial("echo $((6 * 7))-$(cat /proc/sys/kernel/ostype)\n")
     guest.wait_serial(r"42-Linux", 20, at)
@@ -265,6 +267,20 @@ def linux_amd64_serves_a_serial_shell_and_powers_off(context):
 @boot_test("kernel-amd64", "busybox-i386")
 def linux_amd64_runs_32_bit_programs(context):
     linux_serial_shell_and_poweroff(context, "kernel-amd64", "busybox-i386")
+
+
+@boot_test("kernel-686", "busybox-i386")
+def linux_686_boots_under_check(context):
+    """Each block by interpreter and translator: about half a milliard, in some four minutes."""
+    if "qemu" in os.path.basename(context.options.binary):
+        raise Skip("QEMU has no -accel check")
+    with linux(context, "kernel-686", append="console=ttyS0 nowatchdog", accel="check") as guest:
+        check_serial_shell(guest, 900)
+        guest.type_serial("poweroff\n")
+        guest.wait_exit(0, 240)
+        summary = re.search(r"check: (\d+) blocks compared.*", guest.complaints())
+        guest.check(summary and int(summary.group(1)) > 100e6, "too little was compared")
+        print(summary.group())
 
 
 @boot_test("kernel-686", "busybox-i386")

@@ -165,14 +165,17 @@ class Guest:
         self.keys(*(KEY_NAMES.get(c) or (f"shift-{c.lower()}" if c.isupper() else c)
                     for c in text))
 
+    def complaints(self):
+        """What the machine has said on its standard error."""
+        self.errors.flush()
+        with open(self.errors.name, encoding="utf-8") as file:
+            return file.read().strip()
+
     # ---- what is expected
 
     def _fail(self, why):
         seen = [f"{why} after {time.monotonic() - self.started:.1f} s", f"$ {' '.join(self.command)}"]
-        self.errors.flush()
-        with open(self.errors.name, encoding="utf-8") as file:
-            complaints = file.read().strip()
-        if complaints:
+        if complaints := self.complaints():
             seen.append(f"--- stderr\n{complaints[-2000:]}")
         if self.serial:
             seen.append("--- serial, last lines\n" + "\n".join(self.serial.split("\n")[-15:]))
@@ -190,8 +193,7 @@ class Guest:
         except subprocess.TimeoutExpired:
             return
         self.reader.join(2)
-        with open(self.errors.name, encoding="utf-8") as file:
-            complaint = file.read().strip()
+        complaint = self.complaints()
         if status == 1 and "not available" in complaint:
             raise Unavailable(complaint)
         self._fail(f"{why}: the machine ended with status {status}")
