@@ -14,9 +14,11 @@ struct tcode *tcode_at(const struct bt *bt, const u8 *host)
     unsigned low = 0, high = bt->count;
     if (!codemem_has(&bt->mem, host))
         return NULL;
+    bool cold = host >= bt->mem.exec + COLD_AT;
     while (low < high) {
         unsigned middle = (low + high) / 2;
-        if (bt->codes[middle]->start <= host)
+        const struct tcode *t = bt->codes[middle];
+        if ((cold ? t->cold : t->start) <= host)
             low = middle + 1;
         else
             high = middle;
@@ -24,13 +26,15 @@ struct tcode *tcode_at(const struct bt *bt, const u8 *host)
     if (!low)
         return NULL;
     struct tcode *t = bt->codes[low - 1];
-    return host < t->start + t->size ? t : NULL;
+    return host < (cold ? t->cold + t->cold_size : t->start + t->size) ? t : NULL;
 }
 
 unsigned tcode_insn_at(const struct tcode *t, const u8 *host)
 {
     u64 offset = (u64)(host - t->entry);
     unsigned n = t->b->insns;
+    if (offset >= t->size)
+        return n; /* not in the code of an instruction */
     while (n && t->at[n] > offset)
         n--;
     return n;
@@ -54,6 +58,8 @@ static void unlink_exit(struct bt *bt, struct texit *x)
     if (!x->to)
         return;
     point_to(x, bt, x->stub);
+    if (x->guard_field) /* the guard itself may be where a knock has interrupted */
+        asm_patch_rel32(x->guard_field, codemem_exec(&bt->mem, x->guard_field), x->stub);
     *x->prev = x->next;
     if (x->next)
         x->next->prev = x->prev;
@@ -63,8 +69,12 @@ static void unlink_exit(struct bt *bt, struct texit *x)
 /* By way of the exit's guard, for the key that it is made under. */
 static void point_by_guard(struct texit *x, struct bt *bt, const u8 *to)
 {
-    u32 minus_key = -(u32)(bt->v->code_key >> 32);
-    memcpy(x->guard_key, &minus_key, sizeof minus_key);
+    u64 minus_key = -(bt->v->code_key | x->target);
+    u32 minus_upper = -(u32)(bt->v->code_key >> 32);
+    if (x->is_return)
+        memcpy(x->guard_key, &minus_key, sizeof minus_key);
+    else
+        memcpy(x->guard_key, &minus_upper, sizeof minus_upper);
     asm_patch_rel32(x->guard_field, codemem_exec(&bt->mem, x->guard_field), to);
     if (!x->is_return)
         point_to(x, bt, x->guard);
@@ -143,7 +153,7 @@ void tcode_update_key(struct vcpu *v)
     if (UNLIKELY(bt_of(v)->last_key >= UINT32_MAX - 2))
         start_keys_again(v);
     v->code_key = key_of(v, v->mode);
-    v->target_key = (u32)(v->code_key >> 32);
+    v->target_key = v->code_key;
     if (v->cpl != 3 && (v->cr4 & CR4_SMAP))
         v->code_key_smap = key_of(v, v->mode ^ MODE_SMAP);
 }
@@ -159,7 +169,7 @@ void tcode_remember(struct vcpu *v, struct tcode *t)
         code_map_note(v, (u32)(b->la + b->bytes), user);
     tcode_update_key(v); /* noting may have made the key depend on more */
     *jump_slot_of(v, (u32)b->rip) =
-        (struct tjump){.ntag = -((u64)(u32)b->rip | v->code_key), .host = t->start};
+        (struct tjump){.ntag = -((u64)(u32)b->rip | v->code_key), .host = t->way_in};
 }
 
 struct tcode *tcode_recall(struct vcpu *v)
@@ -214,5 +224,6 @@ void tcode_drop_all(struct vcpu *v)
     bt->count = bt->adapted_count = 0;
     bt->arena_used = 0;
     bt->used = bt->thunk_used;
+    bt->cold_used = COLD_AT;
     bt->stats.flushes++;
 }

@@ -24,8 +24,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "bt/internal.h"
 #include "bt/journal.h"
+#include "bt/observe.h"
 #include "cpu/disasm.h"
 #include "cpu/dump.h"
 #include "cpu/flags.h"
@@ -362,7 +362,7 @@ NORETURN static void report(struct vcpu *v, const struct tcode *t)
     fprintf(stderr, "guest code:\n");
     print_guest(v, b);
     fprintf(stderr, "translation:\n");
-    print_code(t->start, t->size, 64, (u64)(uintptr_t)t->start);
+    observe_list(t, listing_to_stderr, NULL);
     fflush(stderr);
     _Exit(EXIT_INTERNAL);
 }

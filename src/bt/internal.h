@@ -21,36 +21,40 @@ struct tcode;
 /* Indirect jumps and returns go where vcpu->targets tells for their target's low bits. There are
  * guards, which look whether target and key are right; if not they go on in the table of jumps. The
  * key is the one of a return's link, and for jumps that under which the guard was put there
- * (vcpu->target_keys).
+ * (vcpu->target_tags).
  *
- * Where a call comes back to: the call has put the address of `guard` there. A return has no other
- * exit than its guard's. Blocks that were reached by indirect jumps have a guard in front of their
- * entry; code in front of it, which is what the table of jumps leads to, puts its address there.
+ * Where a call comes back to: the call has put the address of a guard there, which is a return's
+ * only exit. Blocks that were reached by indirect jumps have a guard in front of their entry; what
+ * the table of jumps leads to, their `way_in`, puts its address there.
  *
  * An exit to a known address. Unlinked, its jump leads to `stub`, which calls bt->thunk.link: the
- * return address tells which exit it was. A link to another page goes by `guard`, code that
+ * return address tells which exit it was. A link to another page goes by a guard, code that
  * compares the key under which the link was made with vcpu->code_key, and looks the target up if it
- * differs.
+ * differs. The guard of an unconditional exit is in its place: `field` belongs to the jump that is
+ * taken if the keys differ, `guard_field` to the other.
  */
 struct texit {
     struct tcode *from, *to; /* to: NULL while unlinked */
     bool is_return;
     struct texit *next, **prev;
-    u8 *field;                   /* the rel32, in the writable view */
-    u8 *stub;                    /* as executed */
-    u8 *lookup;                  /* as executed: looks the target up in the table of jumps */
-    u8 *guard;                   /* as executed; NULL within the page */
-    u8 *guard_key, *guard_field; /* its negative key and its rel32, in the writable view */
+    u8 *field;  /* the rel32, in the writable view */
+    u8 *stub;   /* as executed */
+    u8 *lookup; /* as executed: looks the target up in the table of jumps */
+    u8 *guard;  /* as executed: where `field` leads once linked; NULL in the page */
+    u8 *guard_key, *guard_field; /* what is added to the key, and a rel32, in the writable view */
     u32 target;
 };
 
 #define TCODE_LEAST 16 /* bytes of code memory that one takes from its entry on */
 
-/* A translation. */
+/* A translation. What is rarely executed is in another place, so that what is executed often is
+ * close together: the host's caches hold more of it. */
 struct tcode {
     struct block *b;
     u8 *start, *entry; /* as executed; in front of the entry there may be its guard */
-    u32 size;          /* from start */
+    u8 *cold;          /* the rest */
+    u32 size, cold_size;
+    u8 *way_in; /* for the table of jumps */
     bool guarded;
     u8 *live_entry; /* for when the FPU registers are live: its check is the first code; or NULL */
     bool dead;
@@ -119,11 +123,15 @@ struct thunks {
 
 #define ADAPTED_MOST 4096
 
+#define CODE_BYTES MIB(64)
+#define COLD_AT    MIB(36) /* from here on: what is rarely executed */
+
 struct bt {
     struct vcpu *v;
     struct codemem mem;
     size_t used;       /* of mem; thunks come first */
     size_t thunk_used; /* where they end */
+    size_t cold_used;  /* of what begins at COLD_AT */
     struct thunks thunk;
     struct tcode **codes; /* in the order of their entries */
     unsigned count;

@@ -13,6 +13,12 @@
 
 /* ---- -d ---- */
 
+void observe_list(const struct tcode *t, listing_line *line, void *opaque)
+{
+    listing_code(t->start, t->size, 64, (u64)(uintptr_t)t->start, line, opaque);
+    listing_code(t->cold, t->cold_size, 64, (u64)(uintptr_t)t->cold, line, opaque);
+}
+
 /* The guest's code has been traced when it was decoded. */
 static void trace_made(struct bt *bt, const struct tcode *t)
 {
@@ -20,9 +26,9 @@ static void trace_made(struct bt *bt, const struct tcode *t)
     const struct block *b = t->b;
     if (!log_on(log, LOG_OUT_ASM))
         return;
-    log_printf(log, "OUT: %08llx mode %08x, %u bytes for %u\n", (unsigned long long)b->rip, b->mode,
-               t->size, b->bytes);
-    listing_code(t->start, t->size, 64, (u64)(uintptr_t)t->start, listing_to_log, log);
+    log_printf(log, "OUT: %08llx mode %08x, %u + %u bytes for %u\n", (unsigned long long)b->rip,
+               b->mode, t->size, t->cold_size, b->bytes);
+    observe_list(t, listing_to_log, log);
 }
 
 void observe_run(struct vcpu *v, const struct block *b, bool translated)
@@ -65,6 +71,7 @@ static void map_made(struct bt *bt, const struct tcode *t)
     snprintf(name, sizeof name, "guest_%08llx_ring%u%s", (unsigned long long)t->b->rip,
              t->b->mode & MODE_CPL, t->b->mode & MODE_WINDOW ? "_window" : "");
     map_code(bt, t->start, t->size, name);
+    map_code(bt, t->cold, t->cold_size, name);
 }
 
 void observe_close(struct bt *bt)
@@ -84,12 +91,11 @@ static void verify_made(struct bt *bt, const struct tcode *t)
 {
     struct verify_target targets[VERIFY_TARGETS];
     char why[256];
-    struct verify_code code = {.bytes = t->start,
-                               .at = t->start,
-                               .size = t->size,
-                               .window = t->b->mode & MODE_WINDOW,
-                               .target = targets,
-                               .targets = thunks_verify_targets(bt, t->b, targets)};
+    struct verify_code code = {
+        .part = {{t->start, t->start, t->size}, {t->cold, t->cold, t->cold_size}},
+        .window = t->b->mode & MODE_WINDOW,
+        .target = targets,
+        .targets = thunks_verify_targets(bt, t->b, targets)};
     bt->stats.verified++;
     if (verify_code(&code, why, sizeof why))
         return;
@@ -98,7 +104,7 @@ static void verify_made(struct bt *bt, const struct tcode *t)
     fprintf(stderr, "guest code:\n");
     listing_block(bt->v, t->b, listing_to_stderr, NULL);
     fprintf(stderr, "translation:\n");
-    listing_code(t->start, t->size, 64, (u64)(uintptr_t)t->start, listing_to_stderr, NULL);
+    observe_list(t, listing_to_stderr, NULL);
     fflush(stderr);
     _Exit(EXIT_INTERNAL);
 }

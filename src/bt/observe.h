@@ -7,9 +7,13 @@
 #define ANELLO_BT_OBSERVE_H
 
 #include "bt/internal.h"
+#include "cpu/listing.h"
 
 /* A translation has just been made: traces, maps and verifies it, whatever is asked for. */
 void observe_made(struct bt *bt, const struct tcode *t);
+
+/* The code of a translation, line by line. */
+void observe_list(const struct tcode *t, listing_line *line, void *opaque);
 
 /* A block is about to be executed (-d exec). */
 void observe_run(struct vcpu *v, const struct block *b, bool translated);

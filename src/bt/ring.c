@@ -172,7 +172,7 @@ static void put_ring_change(struct asm_buf *a, unsigned user)
     put_copy32(a, seg_field(SEG_SS, offsetof(struct segment, attr)), RING(user, ss));
     put_copy32(a, VCPU(mode), RING(user, mode));
     put_copy64(a, VCPU(code_key), RING(user, code_key));
-    put_copy32(a, VCPU(target_key), VCPU_UPPER(code_key));
+    put_copy64(a, VCPU(target_key), VCPU(code_key));
     put_copy64(a, VCPU(code_key_smap), RING(user, code_key_smap));
     put_copy64(a, VCPU(window), RING(user, window));
     asm_wrgsbase(a, HR_T1);

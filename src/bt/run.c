@@ -14,9 +14,8 @@
 #include "cpu/fpu.h"
 #include "cpu/interp.h"
 
-#define CODE_BYTES MIB(64)
-#define HOT        8    /* executions after which a block is translated */
-#define ODD_RUN    2000 /* instructions interpreted at a time in modes that are not translated */
+#define HOT     8    /* executions after which a block is translated */
+#define ODD_RUN 2000 /* instructions interpreted at a time in modes that are not translated */
 
 /* Debug builds verify all code. */
 #ifdef __OPTIMIZE__
@@ -142,6 +141,7 @@ bool bt_attach(struct vcpu *v)
         return false;
     }
     thunks_make(bt);
+    bt->cold_used = COLD_AT;
     tcode_forget_targets(bt);
     v->patience = 1;
     bt->windows = windows_create(v);

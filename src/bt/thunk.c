@@ -103,7 +103,7 @@ static void put_find(struct asm_buf *a, u8 *out[2])
     asm_short_here(a, quiet);
     asm_rorx(a, HR_T1, HR_T0, 16); /* jump_index() */
     asm_rm(a, XO_MOV_LOAD, HR_T2, VCPU_UPPER(code_key));
-    asm_rm(a, XO_MOV_STORE, HR_T2, VCPU(target_key)); /* what has knocked is not due */
+    asm_rm(a, XO_MOV_STORE, HR_T2, VCPU_UPPER(target_key)); /* what has knocked is not due */
     asm_rm(a, XO_LEA, HR_T1, x64_indexed(HR_T1, HR_T0, 1, 0));
     asm_rm(a, XO_LEA, HR_T1, x64_indexed(HR_T1, HR_T2, 1, 0));
     asm_rr(a, XO_MOVZX16, HR_T1, HR_T1);

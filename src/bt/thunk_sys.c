@@ -152,8 +152,7 @@ static const u8 *make_ac(struct asm_buf *a, bool on)
     asm_load64(a, HR_T1, VCPU(code_key_smap));
     asm_store64(a, HR_T0, VCPU(code_key_smap));
     asm_store64(a, HR_T1, VCPU(code_key));
-    asm_rm(a, XO_MOV_LOAD, HR_T1, VCPU_UPPER(code_key));
-    asm_rm(a, XO_MOV_STORE, HR_T1, VCPU(target_key));
+    asm_store64(a, HR_T1, VCPU(target_key));
     asm_rm(a, XO_MOV_LOAD, HR_T0, VCPU(mode));
     asm_rm(a, XO_LEA, HR_T0, x64_at(HR_T0, on ? -MODE_SMAP : MODE_SMAP));
     asm_rm(a, XO_MOV_STORE, HR_T0, VCPU(mode));

@@ -5,7 +5,8 @@
  *     start   the guard for indirect jumps, if it has been reached by one
  *     entry   code of instruction 0, 1, … n-1
  *             jump to what follows, if the last one does not jump
- *     after   what is rarely wanted: the FPU's check, exits that are not linked
+ *             where a call comes back to
+ *     cold    elsewhere, what is rarely wanted: the FPU's check, exits that are not linked
  */
 #include "bt/observe.h"
 #include "bt/xl.h"
@@ -13,6 +14,7 @@
 
 /* More than any block needs: an instruction takes less than 160 bytes with all that it entails. */
 #define MOST_CODE (BLOCK_INSNS * 160 + 512)
+#define MOST_COLD 512
 
 static void put_callout(struct xl *x, const struct cached_insn *ci)
 {
@@ -52,7 +54,8 @@ void xl_set_mode(struct xl *x, u32 mode)
 
 static bool has_room(const struct bt *bt)
 {
-    return bt->used + MOST_CODE <= bt->mem.size && bt->count < CODES &&
+    return bt->used + MOST_CODE <= COLD_AT && bt->cold_used + MOST_COLD <= bt->mem.size &&
+           bt->count < CODES &&
            bt->arena_used + sizeof(struct tcode) + (BLOCK_INSNS + 1) * 3 + 16 <= ARENA_BYTES;
 }
 
@@ -93,19 +96,24 @@ struct tcode *translate(struct vcpu *v, struct block *b)
     fpu_put_away(v); /* memcpy() may use its registers */
     if (!has_room(bt))
         return NULL;
-    u8 *at = bt->mem.write + bt->used;
+    u8 *at = bt->mem.write + bt->used, *cold = bt->mem.write + bt->cold_used;
     struct xl x = {.bt = bt, .v = v, .b = b};
     xl_set_mode(&x, b->mode);
     asm_init(&x.a, at, MOST_CODE, bt->mem.exec - bt->mem.write);
+    asm_init(&x.cold, cold, MOST_COLD, bt->mem.exec - bt->mem.write);
     x.t = new_tcode(bt, b, asm_here(&x.a));
+    x.t->cold = asm_here(&x.cold);
     u64 callouts = bt->stats.callout_insns;
     if (b->by_jump)
         xl_put_entry_guard(&x);
     x.t->entry = asm_here(&x.a);
+    xl_put_way_in(&x);
     put_insns(&x);
     xl_finish_fpu(&x);
     xl_finish_exits(&x);
     x.t->size = (u32)(x.a.at - at);
+    x.t->cold_size = (u32)(x.cold.at - cold);
+    bt->cold_used += x.t->cold_size;
     bt->codes[bt->count++] = x.t;
     /* A killed one's entry takes so many bytes: see cache.c. */
     u32 least = (u32)(x.t->entry - x.t->start) + TCODE_LEAST;
@@ -114,7 +122,7 @@ struct tcode *translate(struct vcpu *v, struct block *b)
     bt->stats.sensitive += bt->stats.callout_insns != callouts;
     bt->stats.insns += b->insns;
     bt->stats.guest_bytes += b->bytes;
-    bt->stats.code_bytes += x.t->size;
+    bt->stats.code_bytes += x.t->size + x.t->cold_size;
     b->code = x.t;
     observe_made(bt, x.t);
     return x.t;

@@ -85,8 +85,8 @@ struct verifier {
     csh handle;
     cs_insn *insn;
     const cs_x86 *x86;
-    u8 *starts;  /* by offset: an instruction begins there */
-    u8 *targets; /* by offset: how many branches lead there */
+    u8 *starts;  /* by offset, from one part to the next: an instruction begins there */
+    u8 *targets; /* the same: how many branches lead there */
     u8 approved; /* enum approved: of [R8] */
     u8 approved_size;
     u64 known;                         /* up to this offset all has been compared with an idiom */
@@ -96,11 +96,25 @@ struct verifier {
     size_t size;
 };
 
+/* Offset of an address in the code, its parts taken together; or NOWHERE. */
+#define NOWHERE (~(u64)0)
+static u64 offset_of(const struct verify_code *code, u64 address)
+{
+    u64 before = 0;
+    for (unsigned i = 0; i < VERIFY_PARTS; i++) {
+        u64 offset = address - (u64)(uintptr_t)code->part[i].at;
+        if (offset < code->part[i].size)
+            return before + offset;
+        before += code->part[i].size;
+    }
+    return NOWHERE;
+}
+
 static bool refuse(struct verifier *v, const char *why)
 {
     snprintf(v->text, v->size, "+%llx %s %s: %s",
-             (unsigned long long)(v->insn->address - (u64)(uintptr_t)v->code->at),
-             v->insn->mnemonic, v->insn->op_str, why);
+             (unsigned long long)offset_of(v->code, v->insn->address), v->insn->mnemonic,
+             v->insn->op_str, why);
     return false;
 }
 
@@ -150,14 +164,10 @@ static const struct verify_target *target_of(const struct verify_code *code, u64
     return NULL;
 }
 
-static bool inside(const struct verify_code *code, u64 address)
+static void add_target(struct verifier *v, u64 address)
 {
-    return address - (u64)(uintptr_t)code->at < code->size;
-}
-
-static void add_target(struct verifier *v, u64 offset)
-{
-    if (v->targets[offset] < UINT8_MAX)
+    u64 offset = offset_of(v->code, address);
+    if (offset != NOWHERE && v->targets[offset] < UINT8_MAX)
         v->targets[offset]++;
 }
 
@@ -176,11 +186,11 @@ static void note_target(struct verifier *v)
 {
     const cs_x86_op *o = &v->x86->operands[0];
     u64 place;
-    if (is_lea_place(v, &place) && inside(v->code, place))
-        add_target(v, place - (u64)(uintptr_t)v->code->at);
+    if (is_lea_place(v, &place))
+        add_target(v, place);
     bool branch = in_group(v->insn, CS_GRP_JUMP) || in_group(v->insn, CS_GRP_CALL);
-    if (branch && v->x86->op_count == 1 && o->type == X86_OP_IMM && inside(v->code, (u64)o->imm))
-        add_target(v, (u64)o->imm - (u64)(uintptr_t)v->code->at);
+    if (branch && v->x86->op_count == 1 && o->type == X86_OP_IMM)
+        add_target(v, (u64)o->imm);
 }
 
 static bool is_branch(const struct verifier *v)
@@ -205,10 +215,11 @@ static bool is_target_jump(const struct verifier *v)
 {
     static const u8 index[] = {0x41, 0xb9, 0xff, 0x0f, 0x00, 0x00, 0xc4, 0x42, 0x3a, 0xf5, 0xc9};
     const x86_op_mem *m = &v->x86->operands[0].mem;
-    u64 here = v->insn->address - (u64)(uintptr_t)v->code->at;
+    const struct verify_part *p = &v->code->part[0];
+    u64 here = v->insn->address - (u64)(uintptr_t)p->at;
     _Static_assert(TARGETS - 1 == 0xfff, "the mask above");
-    if (v->insn->id != X86_INS_JMP || v->x86->operands[0].type != X86_OP_MEM ||
-        here < sizeof index || memcmp(v->code->bytes + here - sizeof index, index, sizeof index))
+    if (v->insn->id != X86_INS_JMP || v->x86->operands[0].type != X86_OP_MEM || here >= p->size ||
+        here < sizeof index || memcmp(p->bytes + here - sizeof index, index, sizeof index))
         return false;
     for (u64 at = here - sizeof index + 1; at <= here; at++) {
         if (v->targets[at])
@@ -243,9 +254,10 @@ static bool check_branch(struct verifier *v)
         }
         return true;
     }
-    if (call || !inside(v->code, to))
+    u64 offset = offset_of(v->code, to);
+    if (call || offset == NOWHERE)
         return refuse(v, "leads to where no thunk is");
-    if (!v->starts[to - (u64)(uintptr_t)v->code->at])
+    if (!v->starts[offset])
         return refuse(v, "leads into the middle of an instruction");
     return true;
 }
@@ -316,10 +328,10 @@ static bool check_approved(struct verifier *v, const cs_x86_op *o)
     return true;
 }
 
-static bool is_target_key(u64 at, unsigned size)
+static bool is_target_tag(u64 at, unsigned size)
 {
-    return at >= offsetof(struct vcpu, target_keys) && size == sizeof(u32) &&
-           at - offsetof(struct vcpu, target_keys) <= (TARGETS - 1) * sizeof(u32);
+    return at >= offsetof(struct vcpu, target_tags) && size == sizeof(u64) &&
+           at - offsetof(struct vcpu, target_tags) <= (TARGETS - 1) * sizeof(u64);
 }
 
 /* mov [a slot of targets], r8 right after R8 was made the address of a place. */
@@ -338,7 +350,7 @@ static bool check_field(struct verifier *v, const cs_x86_op *o)
     if (o->mem.disp < 0 || (u64)o->mem.disp + o->size > sizeof(struct vcpu))
         return refuse(v, "beyond struct vcpu");
     if (may_write(v, o) && !field_writable((u64)o->mem.disp, o->size) &&
-        !is_target_key((u64)o->mem.disp, o->size))
+        !is_target_tag((u64)o->mem.disp, o->size))
         return refuse(v, "writes a field that translated code may not write");
     return true;
 }
@@ -409,6 +421,30 @@ static bool is_mov_rcx_r11(const struct verifier *v)
            v->x86->operands[1].type == X86_OP_REG && v->x86->operands[1].reg == X86_REG_R11;
 }
 
+/* lea rcx, [r10 + r9], whose 64 bits are looked at by a JRCXZ right behind it: 0 goes on there,
+ * with anything else a jump leads to where RCX is written again at once. Nothing leads in between.
+ */
+static bool is_wide_test(const struct verifier *v)
+{
+    static const u8 test[] = {0x4b, 0x8d, 0x0c, 0x0a, 0xe3, 0x05, 0xe9};
+    static const u8 back[] = {0x4c, 0x89, 0xd9}; /* mov rcx, r11 */
+    static const u8 difference[] = {0x41, 0x8d,
+                                    0x08}; /* lea ecx, [r8 + n], but for the MOD field */
+    const struct verify_part *p = &v->code->part[0], *cold = &v->code->part[1];
+    u64 here = v->insn->address - (u64)(uintptr_t)p->at, end = here + sizeof test + sizeof(i32);
+    i32 distance;
+    if (here >= p->size || end > p->size || memcmp(p->bytes + here, test, sizeof test) ||
+        v->targets[here + 4] || v->targets[here + 6])
+        return false;
+    memcpy(&distance, p->bytes + here + sizeof test, sizeof distance);
+    u64 to = (u64)(uintptr_t)p->at + end + (u64)(i64)distance - (u64)(uintptr_t)cold->at;
+    if (to >= cold->size || cold->size - to < sizeof back)
+        return false;
+    const u8 *next = cold->bytes + to;
+    return !memcmp(next, back, sizeof back) ||
+           (!memcmp(next, difference, 2) && (next[2] & 0x3f) == difference[2]);
+}
+
 static bool check_registers(struct verifier *v)
 {
     cs_regs read, written;
@@ -419,7 +455,7 @@ static bool check_registers(struct verifier *v)
         unsigned reg = whole(written[i]);
         if (reg == X86_REG_R8)
             v->approved = APPROVED_NO;
-        else if (reg == GUEST_REGISTER && !is_mov_rcx_r11(v))
+        else if (reg == GUEST_REGISTER && !is_mov_rcx_r11(v) && !is_wide_test(v))
             return refuse(v, "writes 64 bits of a guest register");
         else if (reg == GUEST_REGISTER)
             continue;
@@ -483,10 +519,10 @@ static void take_string(struct rest *r, bool *source)
 /* At RDGSBASE: all around it must be as xl_string.c writes it. */
 static bool check_repeated(struct verifier *v)
 {
-    const struct verify_code *c = v->code;
+    const struct verify_part *c = &v->code->part[0];
     u64 here = v->insn->address - (u64)(uintptr_t)c->at;
     const unsigned guard = ARRAY_LEN(rep_guard);
-    if (here < guard || !v->starts[here - guard] || !c->window)
+    if (here >= c->size || here < guard || !v->starts[here - guard] || !v->code->window)
         return refuse(v, "without a guard, or a window");
     struct rest r = {c->bytes + here - guard, c->bytes + c->size, true};
     TAKE(&r, rep_guard);
@@ -530,7 +566,8 @@ static bool check_operands(struct verifier *v)
 
 static bool check_place(struct verifier *v, u64 place)
 {
-    if (!inside(v->code, place) || !v->starts[place - (u64)(uintptr_t)v->code->at])
+    u64 offset = offset_of(v->code, place);
+    if (offset == NOWHERE || !v->starts[offset])
         return refuse(v, "the address of no instruction of this code");
     v->approved = APPROVED_NO;
     v->point = v->insn->address + v->insn->size;
@@ -556,15 +593,15 @@ static bool check_insn(struct verifier *v)
     return check_operands(v) && check_registers(v);
 }
 
-/* Calls `check` for each instruction in order; NULL only notes them. */
-static bool each_insn(struct verifier *v, bool (*check)(struct verifier *v))
+/* Calls `check` for each instruction of a part in order; NULL only notes them. */
+static bool each_insn(struct verifier *v, const struct verify_part *p,
+                      bool (*check)(struct verifier *v))
 {
-    const struct verify_code *c = v->code;
-    const u8 *bytes = c->bytes;
-    size_t left = c->size;
-    u64 address = (u64)(uintptr_t)c->at;
+    const u8 *bytes = p->bytes;
+    size_t left = p->size;
+    u64 address = (u64)(uintptr_t)p->at;
     while (left) {
-        u64 offset = address - (u64)(uintptr_t)c->at;
+        u64 offset = offset_of(v->code, address);
         if (!cs_disasm_iter(v->handle, &bytes, &left, &address, v->insn)) {
             snprintf(v->text, v->size, "+%llx: not an instruction", (unsigned long long)offset);
             return false;
@@ -586,20 +623,36 @@ static bool each_insn(struct verifier *v, bool (*check)(struct verifier *v))
         if (v->found == found)
             v->found = NULL;
     }
+    if (check && p->size && v->insn->id != X86_INS_JMP && v->insn->id != X86_INS_CALL)
+        return refuse(v, "runs off the end of the code");
+    return true;
+}
+
+static bool each_part(struct verifier *v, bool (*check)(struct verifier *v))
+{
+    for (unsigned i = 0; i < VERIFY_PARTS; i++) {
+        v->approved = APPROVED_NO;
+        v->found = NULL;
+        if (!each_insn(v, &v->code->part[i], check))
+            return false;
+    }
     return true;
 }
 
 bool verify_code(const struct verify_code *code, char *text, size_t size)
 {
     struct verifier v = {.code = code, .text = text, .size = size};
+    size_t all = 1;
+    for (unsigned i = 0; i < VERIFY_PARTS; i++)
+        all += code->part[i].size;
     snprintf(text, size, "out of memory");
     if (cs_open(CS_ARCH_X86, CS_MODE_64, &v.handle) != CS_ERR_OK)
         return false;
     cs_option(v.handle, CS_OPT_DETAIL, CS_OPT_ON);
     v.insn = cs_malloc(v.handle);
-    v.starts = calloc(2, code->size + 1);
-    v.targets = v.starts + code->size + 1;
-    bool good = v.insn && v.starts && each_insn(&v, NULL) && each_insn(&v, check_insn);
+    v.starts = calloc(2, all);
+    v.targets = v.starts + all;
+    bool good = v.insn && v.starts && each_part(&v, NULL) && each_part(&v, check_insn);
     if (v.insn)
         cs_free(v.insn, 1);
     free(v.starts);

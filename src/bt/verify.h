@@ -15,7 +15,7 @@
  *   - repeated string instructions, whose addresses are of 64 bits, are as xl_string.c writes them
  *     to the byte;
  *   - it branches only to the start of an instruction of this translation, or to a target of the
- *     caller's table: thunks. Calls and jumps are told apart.
+ *     caller's table: thunks. Calls and jumps are told apart. No part runs off its end.
  *
  * What it does not prove: that code which is harmless to the host is right for the guest.
  *
@@ -45,11 +45,17 @@ struct verify_target {
 /* Most targets that there are. */
 #define VERIFY_TARGETS 96
 
-struct verify_code {
+struct verify_part {
     const u8 *bytes; /* where they can be read */
     const u8 *at;    /* where they are executed */
     size_t size;
-    bool window; /* GS base is a window whenever this runs */
+};
+
+#define VERIFY_PARTS 2
+
+struct verify_code {
+    struct verify_part part[VERIFY_PARTS]; /* branches may lead from one to the other */
+    bool window;                           /* GS base is a window whenever this runs */
     const struct verify_target *target;
     unsigned targets;
 };

@@ -15,7 +15,7 @@ struct xl {
     struct vcpu *v;
     struct block *b;
     struct tcode *t;
-    struct asm_buf a;
+    struct asm_buf a, cold;
     u32 mode;      /* of the instruction in hand: STAC and CLAC change it within a block */
     unsigned view; /* enum tlb_view of its accesses */
     unsigned n;    /* the instruction in hand */
@@ -24,10 +24,11 @@ struct xl {
     u8 unlimited;               /* by segment register: FS, GS have been seen to have no limit */
     unsigned x87_last, x87_mem; /* instruction whose note is due, from 1; 0: none (x87_track.c) */
 
-    /* Jumps to places that come after the code proper. */
-    struct {
+    /* Jumps to places that come after the code proper, by a guard in their place or without. */
+    struct xl_exit {
         u8 *field;
         u32 target;
+        u8 *guard_key, *guard_field;
     } exit[2];
     unsigned exits;
     struct {
@@ -108,8 +109,9 @@ void xl_set_mode(struct xl *x, u32 mode);
 void xl_exit_jmp(struct xl *x, u32 target);
 void xl_exit_jcc(struct xl *x, enum x64_cc cc, u32 target);
 
-/* What comes before and after the code proper. */
+/* What comes before and after the code proper, and into `cold`. */
 void xl_put_entry_guard(struct xl *x);
+void xl_put_way_in(struct xl *x);
 void xl_finish_exits(struct xl *x);
 void xl_finish_fpu(struct xl *x);
 

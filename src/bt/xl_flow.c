@@ -16,24 +16,48 @@ static bool can_link(const struct xl *x)
     return x->mode == x->b->mode;
 }
 
-static void put_lookup(struct xl *x, u32 target)
+static void put_lookup(struct xl *x, struct asm_buf *a, u32 target)
 {
-    asm_mov_imm32(&x->a, HR_T0, target);
-    asm_jmp(&x->a, x->bt->thunk.jump);
+    asm_mov_imm32(a, HR_T0, target);
+    asm_jmp(a, x->bt->thunk.jump);
 }
 
-static void note_exit(struct xl *x, u8 *field, u32 target)
+/* ---- exits ---- */
+
+static struct xl_exit *note_exit(struct xl *x, u8 *field, u32 target)
 {
-    x->exit[x->exits].field = field;
-    x->exit[x->exits++].target = target;
+    struct xl_exit *e = &x->exit[x->exits++];
+    *e = (struct xl_exit){.field = field, .target = target};
+    return e;
+}
+
+/* Compares the upper half of a key with the one that the exit is linked for. Flags stay as they
+ * are, RCX is in HR_T3. Returns the field of the jump for when it differs; a second one goes on if
+ * not, with RCX again. */
+static u8 *put_key_check(struct asm_buf *a, u8 **guard_key, u8 **guard_field)
+{
+    asm_copy64(a, HR_T3, X64_RCX);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU_UPPER(code_key));
+    asm_rm(a, XO_LEA, X64_RCX, x64_at(X64_RCX, INT32_MAX)); /* a displacement of 32 bits */
+    *guard_key = a->at - sizeof(u32);
+    u8 *same = asm_jrcxz(a);
+    u8 *differs = asm_jmp(a, NULL);
+    asm_short_here(a, same);
+    asm_copy64(a, X64_RCX, HR_T3);
+    *guard_field = asm_jmp(a, NULL);
+    return differs;
 }
 
 void xl_exit_jmp(struct xl *x, u32 target)
 {
-    if (can_link(x))
+    if (!can_link(x)) {
+        put_lookup(x, &x->a, target);
+    } else if (same_page(x, target)) {
         note_exit(x, asm_jmp(&x->a, NULL), target);
-    else
-        put_lookup(x, target);
+    } else {
+        struct xl_exit *e = note_exit(x, NULL, target);
+        e->field = put_key_check(&x->a, &e->guard_key, &e->guard_field);
+    }
 }
 
 void xl_exit_jcc(struct xl *x, enum x64_cc cc, u32 target)
@@ -41,80 +65,97 @@ void xl_exit_jcc(struct xl *x, enum x64_cc cc, u32 target)
     note_exit(x, asm_jcc(&x->a, cc, NULL), target);
 }
 
-/* Goes on if the upper half of a key is the one that the exit is linked for, else calls `miss`.
- * Flags stay as they are. */
-static void put_key_check(struct xl *x, struct texit *e, struct x64_mem key)
+/* HR_T3 is RCX. */
+static void put_miss(struct xl *x, u32 target)
 {
-    asm_rm(&x->a, XO_MOV_LOAD, X64_RCX, key);
-    asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(X64_RCX, INT32_MAX)); /* a displacement of 32 bits */
-    e->guard_key = x->a.at - sizeof(u32);
-    u8 *same = asm_jrcxz(&x->a);
-    asm_copy64(&x->a, X64_RCX, HR_T3);
-    asm_mov_imm32(&x->a, HR_T0, e->target);
-    asm_call(&x->a, x->bt->thunk.miss);
-    asm_short_here(&x->a, same);
-    asm_copy64(&x->a, X64_RCX, HR_T3);
-    e->guard_field = asm_jmp(&x->a, e->stub);
-}
-
-static void put_guard(struct xl *x, struct texit *e)
-{
-    e->guard = asm_here(&x->a);
-    asm_copy64(&x->a, HR_T3, X64_RCX);
-    put_key_check(x, e, VCPU_UPPER(code_key));
-}
-
-/* Goes on with RCX in HR_T3 if HR_T0, where the guest jumps to, is `target`. */
-static void put_target_check(struct xl *x, u32 target)
-{
-    asm_copy64(&x->a, HR_T3, X64_RCX);
-    asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(HR_T0, -(i32)target));
-    u8 *here = asm_jrcxz(&x->a);
-    asm_copy64(&x->a, X64_RCX, HR_T3);
-    asm_jmp(&x->a, x->bt->thunk.jump);
-    asm_short_here(&x->a, here);
-}
-
-static void put_return_guard(struct xl *x, struct texit *e)
-{
-    e->guard = asm_here(&x->a);
-    asm_rel32_here(&x->a, x->back.field);
-    put_target_check(x, e->target);
-    put_key_check(x, e, VCPU(target_key));
-    e->field = e->guard_field;
+    asm_copy64(&x->cold, X64_RCX, HR_T3);
+    asm_mov_imm32(&x->cold, HR_T0, target);
+    asm_call(&x->cold, x->bt->thunk.miss);
 }
 
 static struct texit *new_exit(struct xl *x, u8 *field, u32 target)
 {
     struct texit *e = &x->t->exit[x->t->exits++];
     *e = (struct texit){.from = x->t, .field = field, .target = target};
-    e->stub = asm_here(&x->a);
+    e->stub = asm_here(&x->cold);
     return e;
 }
 
-/* What the exits lead to as long as they are not linked. */
+/* What an exit leads to as long as it is not linked, and what its guard does not let pass. */
+static void finish_exit(struct xl *x, const struct xl_exit *exit)
+{
+    struct asm_buf *a = &x->cold;
+    asm_rel32_here(a, exit->field);
+    if (!can_link(x)) {
+        put_lookup(x, a, exit->target);
+        return;
+    }
+    struct texit *e = new_exit(x, exit->field, exit->target);
+    if (exit->guard_field) {
+        e->guard_key = exit->guard_key;
+        e->guard_field = exit->guard_field;
+        asm_rel32_here(a, e->guard_field);
+        asm_copy64(a, X64_RCX, HR_T3);
+    }
+    asm_call(a, x->bt->thunk.link);
+    e->lookup = asm_here(a);
+    put_lookup(x, a, exit->target);
+    if (same_page(x, exit->target))
+        return;
+    e->guard = asm_here(a);
+    if (!exit->guard_field)
+        asm_rel32_here(a, put_key_check(a, &e->guard_key, &e->guard_field));
+    put_miss(x, exit->target);
+}
+
+/* Jumps to `same` if HR_T2 + HR_T1 is 0 in 64 bits. Returns the field of the jump for when it is
+ * not; RCX is anything there. The verifier knows this form. */
+static u8 *put_wide_test(struct asm_buf *a, u8 **same)
+{
+    asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(HR_T2, HR_T1, 1, 0));
+    *same = asm_jrcxz(a);
+    return asm_jmp(a, NULL);
+}
+
+/* A return's HR_T0 and target_key have to be target and key of the link, whose sum is looked at in
+ * 64 bits. */
+static void finish_return(struct xl *x)
+{
+    struct asm_buf *a = &x->a, *cold = &x->cold;
+    u32 target = x->back.target;
+    asm_rel32_here(a, x->back.field);
+    asm_copy64(a, HR_T3, X64_RCX);
+    asm_load64(a, HR_T2, VCPU(target_key));
+    asm_mov_imm64(a, HR_T1, 0);
+    u8 *key = a->at - sizeof(u64);
+    asm_rm(a, XO_LEA | X64_W, HR_T2, x64_indexed(HR_T2, HR_T0, 1, 0));
+    u8 *same, *differs = put_wide_test(a, &same);
+    asm_short_here(a, same);
+    asm_copy64(a, X64_RCX, HR_T3);
+    u8 *field = asm_jmp(a, NULL);
+
+    asm_rel32_here(cold, differs);
+    asm_rm(cold, XO_LEA, X64_RCX, x64_at(HR_T0, -(i32)target));
+    u8 *key_differs = asm_jrcxz(cold);
+    asm_copy64(cold, X64_RCX, HR_T3);
+    asm_jmp(cold, x->bt->thunk.jump);
+    asm_short_here(cold, key_differs);
+    asm_copy64(cold, X64_RCX, HR_T3);
+    struct texit *e = new_exit(x, field, target);
+    e->is_return = true;
+    e->guard_key = key;
+    e->guard = asm_here(cold);
+    e->guard_field = field;
+    asm_rel32_here(cold, field);
+    asm_call(cold, x->bt->thunk.miss);
+}
+
 void xl_finish_exits(struct xl *x)
 {
-    for (unsigned i = 0; i < x->exits; i++) {
-        u32 target = x->exit[i].target;
-        asm_rel32_here(&x->a, x->exit[i].field);
-        if (!can_link(x)) {
-            put_lookup(x, target);
-            continue;
-        }
-        struct texit *e = new_exit(x, x->exit[i].field, target);
-        asm_call(&x->a, x->bt->thunk.link);
-        e->lookup = asm_here(&x->a);
-        put_lookup(x, target);
-        if (!same_page(x, target))
-            put_guard(x, e);
-    }
-    if (!x->back.field)
-        return;
-    struct texit *e = new_exit(x, NULL, x->back.target);
-    e->is_return = true;
-    asm_call(&x->a, x->bt->thunk.miss);
-    put_return_guard(x, e);
+    for (unsigned i = 0; i < x->exits; i++)
+        finish_exit(x, &x->exit[i]);
+    if (x->back.field)
+        finish_return(x);
 }
 
 /* ---- instructions ---- */
@@ -138,11 +179,11 @@ static struct x64_mem target_slot(u32 target)
                   (i32)(offsetof(struct vcpu, targets) + (target & TARGET_MASK) * sizeof(u8 *)));
 }
 
-/* Lets `target` lead to a place of this code that comes later; returns the field for it. */
-static u8 *put_target(struct xl *x, u32 target)
+/* Lets `target` lead to a place of this code; returns the field for it. */
+static u8 *put_target(struct asm_buf *a, u32 target)
 {
-    u8 *field = asm_lea_here(&x->a, HR_T0);
-    asm_store64(&x->a, HR_T0, target_slot(target));
+    u8 *field = asm_lea_here(a, HR_T0);
+    asm_store64(a, HR_T0, target_slot(target));
     return field;
 }
 
@@ -152,7 +193,7 @@ static void put_return_point(struct xl *x, u32 next)
     if (!has_target_key(x))
         return;
     x->back.target = next;
-    x->back.field = put_target(x, next);
+    x->back.field = put_target(&x->a, next);
 }
 
 /* To HR_T0. The jump itself is here, so that the host predicts each one by itself; run.c knows the
@@ -170,32 +211,47 @@ static void put_jump(struct xl *x)
     }
 }
 
-static struct x64_mem target_key_slot(u32 target)
+static struct x64_mem target_tag_slot(u32 target)
 {
     return x64_at(HR_VCPU,
-                  (i32)(offsetof(struct vcpu, target_keys) + (target & TARGET_MASK) * sizeof(u32)));
+                  (i32)(offsetof(struct vcpu, target_tags) + (target & TARGET_MASK) * sizeof(u64)));
 }
 
+/* Who comes by an indirect jump passes if the tag is the sum of its target and key, inverted. */
 void xl_put_entry_guard(struct xl *x)
 {
-    u32 rip = (u32)x->b->rip;
+    struct asm_buf *a = &x->a;
     x->t->guarded = true;
-    u8 *guard = put_target(x, rip);
-    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, VCPU(target_key));
-    asm_not(&x->a, HR_T0);
-    asm_rm(&x->a, XO_MOV_STORE, HR_T0, target_key_slot(rip));
-    u8 *entry = asm_jmp(&x->a, NULL);
-    asm_rel32_here(&x->a, guard);
-    put_target_check(x, rip);
-    asm_rm(&x->a, XO_MOV_LOAD, X64_RCX, VCPU(target_key));
-    asm_rm(&x->a, XO_MOV_LOAD, HR_T1, target_key_slot(rip));
-    asm_rm(&x->a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T1, 1, 1));
-    u8 *same = asm_jrcxz(&x->a);
-    asm_copy64(&x->a, X64_RCX, HR_T3);
-    asm_jmp(&x->a, x->bt->thunk.jump);
-    asm_short_here(&x->a, same);
-    asm_copy64(&x->a, X64_RCX, HR_T3);
-    asm_rel32_here(&x->a, entry);
+    asm_copy64(a, HR_T3, X64_RCX);
+    asm_load64(a, HR_T2, VCPU(target_key));
+    asm_load64(a, HR_T1, target_tag_slot((u32)x->b->rip));
+    asm_rm(a, XO_LEA | X64_W, HR_T2, x64_indexed(HR_T2, HR_T0, 1, 1));
+    u8 *same, *differs = put_wide_test(a, &same);
+    asm_short_here(a, same);
+    asm_copy64(a, X64_RCX, HR_T3);
+
+    asm_rel32_here(&x->cold, differs);
+    asm_copy64(&x->cold, X64_RCX, HR_T3);
+    asm_jmp(&x->cold, x->bt->thunk.jump);
+}
+
+/* What the table of jumps leads to: the entry, by way of code that makes its guard known. */
+void xl_put_way_in(struct xl *x)
+{
+    struct asm_buf *a = &x->cold;
+    u32 rip = (u32)x->b->rip;
+    x->t->way_in = x->t->entry;
+    if (!x->t->guarded)
+        return;
+    x->t->way_in = asm_here(a);
+    u8 *guard = put_target(a, rip);
+    asm_patch_rel32(guard, guard + a->delta, x->t->start);
+    asm_load64(a, HR_T0, VCPU(code_key));
+    asm_mov_imm32(a, HR_T1, rip);
+    asm_rm(a, XO_LEA | X64_W, HR_T0, x64_indexed(HR_T0, HR_T1, 1, 0));
+    asm_rr(a, XO_GROUP3 | X64_W, XG3_NOT, HR_T0);
+    asm_store64(a, HR_T0, target_tag_slot(rip));
+    asm_jmp(a, x->t->entry);
 }
 
 /* HR_T0 = the target of an indirect jump or call. */
@@ -276,7 +332,7 @@ static bool put_loop(struct xl *x, const struct insn *in, u32 next, u32 target)
         zero = asm_jecxz(&x->a);
         note_exit(x, asm_jmp(&x->a, NULL), next);
         asm_short_here(&x->a, zero);
-        note_exit(x, asm_jmp(&x->a, NULL), target);
+        xl_exit_jmp(x, target);
         return true;
     }
     asm_rm(&x->a, XO_LEA, X64_RCX, x64_at(X64_RCX, -1));
@@ -289,7 +345,7 @@ static bool put_loop(struct xl *x, const struct insn *in, u32 next, u32 target)
     asm_short_here(&x->a, zero);
     if (other)
         asm_short_here(&x->a, other);
-    note_exit(x, asm_jmp(&x->a, NULL), next);
+    xl_exit_jmp(x, next);
     return true;
 }
 
@@ -300,7 +356,7 @@ bool xl_flow(struct xl *x, const struct cached_insn *ci)
     u32 target = (next + (u32)in->imm) & mask;
     if (in->op == OP_JCC) {
         xl_exit_jcc(x, in->opcode & 15, target);
-        note_exit(x, asm_jmp(&x->a, NULL), next);
+        xl_exit_jmp(x, next);
         return true;
     }
     if (in->op != OP_LOOP && in->op != OP_LOOPE && in->op != OP_LOOPNE && in->op != OP_JCXZ &&

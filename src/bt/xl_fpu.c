@@ -36,11 +36,12 @@ void xl_finish_fpu(struct xl *x)
 {
     if (!x->fpu_checked)
         return;
-    asm_rel32_here(&x->a, x->fpu.field);
-    asm_copy64(&x->a, X64_RCX, HR_T3);
-    asm_mov_imm32(&x->a, HR_T0, (u32)x->fpu.place);
-    asm_call(&x->a, x->bt->thunk.fpu);
-    asm_jmp(&x->a, x->fpu.resume);
+    struct asm_buf *a = &x->cold;
+    asm_rel32_here(a, x->fpu.field);
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_mov_imm32(a, HR_T0, (u32)x->fpu.place);
+    asm_call(a, x->bt->thunk.fpu);
+    asm_jmp(a, x->fpu.resume);
 }
 
 /* The instruction for the host, with m (or NULL) as its memory operand. Registers keep their

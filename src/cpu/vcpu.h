@@ -398,7 +398,7 @@ struct vcpu {
     u64 code_key_smap; /* the same for the mode that differs from v->mode in MODE_SMAP */
     void *jumps;       /* the translator's table of indirect jumps */
     u64 string_source; /* scratch of thunks */
-    u32 target_key;    /* upper half of code_key, or 0 after a knock: returns look at it */
+    u64 target_key;    /* code_key, or 0 after a knock: returns look at it */
     u32 jump_patience; /* jumps by the table until C looks at one; 0: at this one */
     u32 patience;      /* misses of guards until one's link is made anew */
     u32 event_mask;    /* the events that translated code is left for; see bt/internal.h */
@@ -415,7 +415,7 @@ struct vcpu {
     u8 window_settled;          /* it needs no look: 1 at CPL 0..2, 2 at CPL 3; 0: it does */
     struct ring_change ring[2]; /* to ring 0, to ring 3 */
     const u8 *targets[TARGETS]; /* where jumps and returns to an address lead; see bt/internal.h */
-    u32 target_keys[TARGETS];   /* the code_key's upper half that each is meant for, inverted */
+    u64 target_tags[TARGETS];   /* address | code_key that each is meant for, inverted */
     struct cpuid_known cpuid_known[CPUID_KNOWN];
     const u8 *gdt_host; /* where the first SEG_LOADED descriptors of the GDT are, or gdt_none */
     u8 gdt_none[SEG_LOADED * 8]; /* zeros */

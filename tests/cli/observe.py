@@ -45,7 +45,7 @@ def check_traces(folder):
         text = f.read()
     expect(re.search(r"^IN: cpu0 [0-9a-f:]+, .* CPL 0\n[0-9a-f]{8}  \w", text, re.M),
            "no guest code in the trace")
-    expect(re.search(r"^OUT: [0-9a-f]{8} mode [0-9a-f]{8}, \d+ bytes for \d+\n  [0-9a-f]{12}  \w", text,
+    expect(re.search(r"^OUT: [0-9a-f]{8} mode [0-9a-f]{8}, \d+ \+ \d+ bytes for \d+\n  [0-9a-f]{12}  \w", text,
                      re.M), "no host code in the trace")
     runs = re.findall(r"^EXEC: ([0-9a-f]{8}) mode [0-9a-f]{8} (\w+)", text, re.M)
     expect(len(runs) > 1000, f"only {len(runs)} blocks were run")

@@ -41,11 +41,11 @@ static struct asm_buf *begin(struct bench *b)
     return &b->a;
 }
 
+/* The code goes on with a jump away. */
 static bool verify(struct bench *b, bool window)
 {
-    struct verify_code code = {.bytes = b->bytes,
-                               .at = CODE_AT,
-                               .size = (size_t)(b->a.at - b->bytes),
+    asm_jmp(&b->a, JUMP);
+    struct verify_code code = {.part = {{b->bytes, CODE_AT, (size_t)(b->a.at - b->bytes)}},
                                .window = window,
                                .target = targets,
                                .targets = ARRAY_LEN(targets)};
