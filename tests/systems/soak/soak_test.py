@@ -11,6 +11,9 @@ The guest repeats the work of work.sh and tells a checksum of all that came out.
   - the process' memory (PSS) is noted. The translator's memory fills until it is used again, so it
     grows for a long time; beyond the guest's RAM it may have --beyond MiB (default 256).
 
+What may fill is reserved once: after the first third of the run (a minute at least) neither the heap
+nor the address space of the process may grow by more than two MiB.
+
 The last line is the verdict; exit status 0 when all was well. Needs the guests kernel-686 and
 busybox-i386 (scripts/guests).
 """
@@ -35,7 +38,8 @@ MEMORY = 128  # MiB
 DISK_BYTES = 16 << 20
 BUSYBOX = os.path.join(guest_disks.GUESTS, "busybox-i386", "busybox")
 KERNEL = os.path.join(guest_disks.KERNEL, "vmlinuz")
-FIRST_ROUND = 600  # seconds; a busy host may stop for long, hence nosoftlockup
+PLATEAU = 2  # MiB that heap and address space may gain after their warm-up
+FIRST_ROUND = 600  # seconds; a busy host may stop for long, hence nowatchdog
 ROUND = re.compile(r"^SOAK round=(\d+) sum=(\w+) timer=(\d+) disk=(\d+)$", re.M)
 
 
@@ -84,7 +88,7 @@ class Machine(SerialGuest):
             file.truncate(DISK_BYTES)
         command = [options.binary, "-m", f"{MEMORY}M", "-nographic", "-monitor", "none", "-no-reboot",
                    "-kernel", KERNEL, "-initrd", initrd,
-                   "-append", "console=ttyS0 quiet panic=-1 no_timer_check nosoftlockup",
+                   "-append", "console=ttyS0 quiet panic=-1 no_timer_check nowatchdog",
                    *guest_disks.drive("ide", f"file={disk},format=raw")]
         super().__init__(command, options.accel)
 
@@ -100,10 +104,21 @@ class Machine(SerialGuest):
         if trouble := re.search(r"Kernel panic|BUG:|Oops|segfault|Call Trace", self.text):
             raise Wrong(f"the guest said {trouble.group()!r}:\n{self.text[-3000:]}")
 
-    def resident(self):
+    def memory(self):
         """In MiB. Guest memory is mapped several times: PSS counts it once."""
-        with open(f"/proc/{self.process.pid}/smaps_rollup", encoding="ascii") as file:
-            return int(re.search(r"^Pss:\s+(\d+) kB$", file.read(), re.M).group(1)) / 1024
+        sizes = {"all": 0, "guest": 0, "heap": 0, "space": 0}
+        kind = None
+        with open(f"/proc/{self.process.pid}/smaps", encoding="ascii") as file:
+            for line in file:
+                if region := re.match(r"[0-9a-f]+-[0-9a-f]+ .{4} \w+ \S+ \d+ *(.*)", line):
+                    name = region.group(1)
+                    kind = "guest" if "anello-guest" in name else name.strip("[]")
+                elif field := re.match(r"(Pss|Size): +(\d+) kB", line):
+                    mib = int(field.group(2)) / 1024
+                    for column in ("all", kind) if field.group(1) == "Pss" else ("space",):
+                        if column in sizes:
+                            sizes[column] += mib
+        return sizes
 
     def stop(self):
         self.process.terminate()
@@ -132,6 +147,14 @@ def check_rounds(rounds, seen, expected):
                 raise Wrong(f"no {what} interrupts since round {seen}")
 
 
+def check_plateau(sizes):
+    """What grows without end, be it slowly."""
+    for what in ("heap", "space"):
+        first = sizes[max(0, len(sizes) // 3 - 1)][what]
+        if sizes[-1][what] > first + PLATEAU:
+            raise Wrong(f"the {what} has grown from {first:.1f} to {sizes[-1][what]:.1f} MiB")
+
+
 def soak(machine, minutes, beyond, expected):
     wait_for_first_round(machine)
     start, seen, sizes = time.monotonic(), 0, []
@@ -141,11 +164,14 @@ def soak(machine, minutes, beyond, expected):
         rounds = machine.rounds()
         check_rounds(rounds, seen, expected)
         seen = len(rounds)
-        sizes.append(machine.resident())
+        now = machine.memory()
+        sizes.append(now)
         print(f"minute {minute}: {seen} rounds, {rounds[-1][2]} timer and {rounds[-1][3]} disk "
-              f"interrupts, {sizes[-1]:.1f} MiB", flush=True)
-        if sizes[-1] > MEMORY + beyond:
-            raise Wrong(f"the process has {sizes[-1] - MEMORY:.1f} MiB beyond the guest's")
+              f"interrupts, {now['all']:.1f} MiB (guest {now['guest']:.1f}, heap {now['heap']:.1f}; "
+              f"space {now['space']:.1f})", flush=True)
+        if now["all"] > MEMORY + beyond:
+            raise Wrong(f"the process has {now['all'] - MEMORY:.1f} MiB beyond the guest's")
+    check_plateau(sizes)
     return seen, sizes
 
 
@@ -174,7 +200,8 @@ def main():
         finally:
             machine.stop()
     print(f"{options.minutes} minutes, {seen} rounds, all checksums as on the host, "
-          f"{sizes[0]:.1f} MiB after the first minute, {max(sizes):.1f} MiB at most")
+          f"{sizes[0]['all']:.1f} MiB after the first minute, {sizes[-1]['all']:.1f} MiB after the "
+          f"last, heap and address space did not grow")
 
 
 main()
