@@ -1,115 +1,24 @@
 ; SPDX-License-Identifier: MIT
 ;
 ; Long mode: how it is entered, 64-bit and compatibility submodes, the 64-bit IDT with IST, 64-bit
-; TSS, canonical checks, SYSCALL, SYSENTER, SWAPGS, NX, RIP-relative operands, REX forms, and the
+; TSS, canonical checks, SYSCALL, SWAPGS, NX, RIP-relative operands, REX forms, and the
 ; way back to legacy protected mode.
 
 %include "guest.inc"
+%include "long.inc"
 
-CODE64  equ FREE                        ; ring 0
-CODE64S equ FREE + 8                    ; the same for SYSCALL, whose stack segment comes next
-USER32  equ (FREE + 24) | 3             ; for SYSRET: 32-bit code of ring 3 ...
-USERSS  equ (FREE + 32) | 3             ; ... its stack ...
-USER64  equ (FREE + 40) | 3             ; ... and 64-bit code
-TSS64   equ FREE + 48                   ; 16 bytes
 LDT64   equ FREE + 64                   ; 16 bytes
 GATE64  equ FREE + 80                   ; 16 bytes
 
-PML4    equ 0x100000
-PDPT    equ 0x101000
-PD      equ 0x102000
-PT      equ 0x103000                    ; of the first 2 MiB
-TSS     equ 0x110000
-IDT     equ 0x112000
-RSP0    equ 0x120000
-IST1    equ 0x122000
-USERSP  equ 0x124000
-
-MSR_EFER   equ 0xc0000080
-MSR_STAR   equ 0xc0000081
-MSR_LSTAR  equ 0xc0000082
-MSR_FMASK  equ 0xc0000084
-MSR_FS     equ 0xc0000100
-MSR_GS     equ 0xc0000101
-MSR_KGS    equ 0xc0000102
-
-; WRMSR of a 64-bit constant.
-%macro SETMSR 2
-        mov ecx, %1
-        mov eax, (%2) & 0xffffffff
-        mov edx, (%2) >> 32
-        wrmsr
-%endmacro
-
-; In 64-bit code: a fault is expected, as TRY and CAUGHT.
-%macro TRY64 0
-        %push try
-        mov [try64_rsp], rsp
-        lea rax, [rel %$after]
-        mov [resume64], rax
-%endmacro
-%macro CAUGHT64 3
-        int LEAVE_VECTOR
-%$after:
-        %pop
-        jmp %%go
-%%text: db %1, 0
-%%go:   lea rsi, [rel %%text]
-        mov ebx, %2
-        mov ecx, %3
-        call report_fault64
-%endmacro
-; EQUAL for a 64-bit value: both halves are printed.
-%macro EQUAL64 3
-        mov rax, %2
-        mov [value64], rax
-        jmp %%go
-%%text: db %1, 0
-%%go:   lea rsi, [rel %%text]
-        mov rbx, %3
-        call report_value64
-%endmacro
-
-; From ring 0 to 64-bit ring 3 and on.
-%macro USER64_ON 0
-        mov [user_rax], rax
-        push qword USERSS
-        push qword USERSP
-        push qword 2
-        push qword USER64
-        lea rax, [rel %%here]
-        push rax
-        mov rax, [user_rax]
-        iretq
-%%here:
-%endmacro
-
 main:
-        mov eax, 0x80000000
-        cpuid
-        cmp eax, 0x80000001
-        jb .none
-        mov eax, 0x80000001
-        cpuid
-        test edx, 1 << 29
-        jnz .has
-.none:  ret
-.has:   DESC CODE64, 0, 0xfffff, 0x9b, 0xa
-        DESC CODE64S, 0, 0xfffff, 0x9b, 0xa
-        DESC CODE64S + 8, 0, 0xfffff, 0x93, 0xc
-        DESC USER32 & ~3, 0, 0xfffff, 0xfb, 0xc
-        DESC USERSS & ~3, 0, 0xfffff, 0xf3, 0xc
-        DESC USER64 & ~3, 0, 0xfffff, 0xfb, 0xa
-        DESC TSS64, TSS, 0x67, 0x89, 0
+        call prepare_long
+        jz .has
+        ret                             ; a CPU without long mode
+.has:
         DESC LDT64, 0x22000, 0x3f, 0x82, 0
         GATE GATE64, CODE64, gate64_target, 0xec, 0
         mov dword [gdt + GATE64 + 8], 0xffff8000 ; high half of the address space
         mov dword [gdt + GATE64 + 12], 0
-        call make_tables
-        call make_idt64
-        mov dword [TSS + 4], RSP0
-        mov dword [TSS + 36], IST1
-        mov word [TSS + 102], 0x68
 
         ; ---- the way in ----
         TRY
@@ -144,13 +53,7 @@ main:
         jmp dword CODE64:in64
 
         bits 64
-in64:   mov ax, TSS64
-        ltr ax
-        xor eax, eax
-        mov ds, ax
-        mov es, ax
-        mov ss, ax                      ; null, which ring 0 may
-        mov rsp, 0xc000                 ; main's own frame stays as it is
+in64:   LONG_SEGMENTS
 
         ; ---- registers ----
         mov rax, 0x1122334455667788
@@ -406,19 +309,7 @@ in64:   mov ax, TSS64
         CAUGHT64 "cmpxchg16b unaligned", 13, 0
 
         ; ---- the way out ----
-        lea rax, [rel .compat]
-        push qword CODE0
-        push rax
-        o64 retf
-        bits 32
-.compat:
-        mov ax, DATA0
-        mov ds, ax
-        mov es, ax
-        mov fs, ax
-        mov gs, ax
-        mov ss, ax
-        mov esp, STACK0 - 4             ; main's return address
+        TO_COMPATIBILITY
         mov eax, cr0
         and eax, 0x7fffffff
         mov cr0, eax
@@ -456,172 +347,12 @@ gate64_target:
         mov [gate64_rsp], rsp
         o64 retf
 
-        bits 32
-; The first 2 MiB in pages of 4 KiB, the next 62 MiB in large ones. The upper
-; half shows the same from FFFF8000_00000000h. All is open to ring 3.
-make_tables:
-        mov edi, PML4
-        xor eax, eax
-        mov ecx, 0x4000 / 4
-        rep stosd
-        mov dword [PML4], PDPT + 7
-        mov dword [PML4 + 256 * 8], PDPT + 7
-        mov dword [PDPT], PD + 7
-        mov dword [PD], PT + 7
-        mov eax, 0x200000 + 0x87
-        mov edi, PD + 8
-.large: mov [edi], eax
-        add edi, 8
-        add eax, 0x200000
-        cmp edi, PD + 32 * 8
-        jb .large
-        mov eax, 7
-        mov edi, PT
-.small: mov [edi], eax
-        add edi, 8
-        add eax, 0x1000
-        cmp edi, PT + 512 * 8
-        jb .small
-        ret
-
-make_idt64:
-        mov edi, IDT
-        mov eax, stubs64
-        xor ecx, ecx
-.next:  mov [edi], ax
-        mov word [edi + 2], CODE64
-        mov word [edi + 4], 0x8e00
-        cmp ecx, LEAVE_VECTOR
-        jne .closed
-        mov byte [edi + 5], 0xee
-.closed:
-        mov edx, eax
-        shr edx, 16
-        mov [edi + 6], dx
-        mov dword [edi + 8], 0
-        mov dword [edi + 12], 0
-        add eax, 16
-        add edi, 16
-        inc ecx
-        cmp ecx, 64
-        jb .next
-        ret
-
-        bits 64
-        align 16
-stubs64:
-%assign vec 0
-%rep 64
-        align 16
-%if vec == 8 || (vec >= 10 && vec <= 14) || vec == 17
-        nop
-        nop
-%else
-        push byte 0
-%endif
-        push qword vec
-        jmp near handler64
-%assign vec vec + 1
-%endrep
-
-handler64:
-        mov [exc64_rax], rax
-        pop rax
-        mov [exc_vector64], eax
-        pop rax
-        mov [exc_error64], eax
-        mov [exc64_rsp], rsp
-        mov rax, [rsp + 24]
-        mov [exc64_old_rsp], rax
-        mov rax, [rsp + 32]
-        mov [exc64_ss], rax
-        mov rax, ss
-        mov [exc64_new_ss], rax
-        mov rsp, [try64_rsp]
-        mov eax, [exc_error64]
-        mov [exc_error], eax
-        mov eax, [exc_vector64]
-        cmp eax, LEAVE_VECTOR
-        jne .faulted
-        mov eax, NO_FAULT
-.faulted:
-        mov [exc_vector], eax
-        cld
-        mov ax, DATA0
-        mov ds, ax
-        jmp [resume64]
-
-; The reports are 32-bit code: called by way of compatibility mode.
-report_fault64:
-        call thunk
-        dd report_fault
-        ret
-report_value64:
-        ; both halves as two checks of 32 bits
-        mov [expected64], rbx
-        mov ebx, ebx
-        mov eax, [value64]
-        call thunk
-        dd report_value
-        cmp dword [value64 + 4], 0
-        jne .high
-        cmp dword [expected64 + 4], 0
-        je .end
-.high:  lea rsi, [rel text_high]
-        mov eax, [value64 + 4]
-        mov ebx, [expected64 + 4]
-        call thunk
-        dd report_value
-.end:   ret
-
-; Calls the 32-bit routine whose address follows the call, with EAX, EBX, ECX, ESI.
-thunk:  mov [thunk_rax], rax
-        pop rax
-        mov edx, [rax]
-        add rax, 4
-        mov [thunk_back], rax
-        mov [thunk_routine], edx
-        mov [thunk_rsp], rsp
-        mov dx, ss
-        mov [thunk_ss], dx
-        mov edx, DATA0
-        mov ss, dx
-        mov ds, dx
-        mov es, dx
-        mov rsp, 0xd000
-        push qword CODE0
-        lea rax, [rel .in32]
-        push rax
-        mov rax, [thunk_rax]
-        o64 retf
-        bits 32
-.in32:  call [thunk_routine]
-        jmp dword CODE64:.in64
-        bits 64
-.in64:  mov rsp, [thunk_rsp]
-        mov ss, [thunk_ss]
-        jmp [thunk_back]
-
-text_high: db "    upper half", 0
 
         align 4096
 sixteen:       dq 1, 2
 constant:      dq 0x0123456789abcdef
 gate_pointer:  dd 0
                dw GATE64 | 3
-        align 8
-value64:       dq 0
-expected64:    dq 0
-user_rax:      dq 0
-try64_rsp:     dq 0
-resume64:      dq 0
-exc64_rax:     dq 0
-exc64_rsp:     dq 0
-exc64_old_rsp: dq 0
-exc64_ss:      dq 0
-exc64_new_ss:  dq 0
-exc_vector64:  dd 0
-exc_error64:   dd 0
 sys_rcx:       dq 0
 sys_r11:       dq 0
 sys_cs:        dq 0
@@ -630,12 +361,5 @@ sys_flags:     dq 0
 sys_rsp:       dq 0
 gate64_rip:    dq 0
 gate64_rsp:    dq 0
-thunk_rax:     dq 0
-thunk_back:    dq 0
-thunk_rsp:     dq 0
-thunk_routine: dd 0
-thunk_ss:      dw 0
-idt64_pointer: dw 64 * 16 - 1
-               dd IDT
 
         GUEST_END

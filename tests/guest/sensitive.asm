@@ -1,8 +1,8 @@
 ; SPDX-License-Identifier: MIT
 ;
 ; The seventeen IA-32 instructions that are sensitive and do not trap: what each returns to a
-; deprivileged reader must be the virtual CPU's state, not the monitor's. At CPL 0 and 3, with
-; UMIP off.
+; deprivileged reader must be the virtual CPU's state, not the monitor's. All of it at CPL 3 with
+; UMIP off; what is read also at CPL 0, 1 and 2.
 
 %include "guest.inc"
 
@@ -11,6 +11,10 @@ CONF    equ FREE + 8                    ; conforming code
 DATA1   equ FREE + 16                   ; DPL 1
 GATE3   equ FREE + 24                   ; call gate to ring 0
 CODE3B  equ (FREE + 32) | 3             ; ring 3 code with base 0 too
+CODE1   equ (FREE + 40) | 1
+SS1     equ (FREE + 48) | 1
+CODE2   equ (FREE + 56) | 2
+SS2     equ (FREE + 64) | 2
 
 LAR_DEFINED equ 0x00f0ff00              ; the manual leaves bits 19..16 undefined
 
@@ -31,14 +35,99 @@ LAR_DEFINED equ 0x00f0ff00              ; the manual leaves bits 19..16 undefine
         %pop
 %endmacro
 
+; AT_RING ring: goes on there from ring 0; DS and ES stay readable.
+%macro AT_RING 1
+        %push at
+        mov [try_esp], esp
+        mov dword [resume], %$after
+%if %1 > 0
+        mov ax, DATA3
+        mov ds, ax
+        mov es, ax
+        push dword SS%1
+        push dword STACK3
+        pushfd
+        push dword CODE%1
+        push dword %%here
+        iretd
+%%here:
+%endif
+%endmacro
+%macro RING0_AGAIN 0
+        int LEAVE_VECTOR
+%$after:
+        %pop
+%endmacro
+
+; READ_AT ring, what LAR, LSL, VERR, VERW of a segment of DPL 1 answer: what a reader there sees.
+%macro READ_AT 2
+        AT_RING %1
+        sgdt [seen]
+        sidt [seen + 8]
+        sldt [seen + 16]
+        str [seen + 18]
+        smsw [seen + 20]
+        mov eax, cs
+        mov [seen + 24], eax
+        push cs
+        pop dword [seen + 28]
+        mov eax, ss
+        mov [seen + 32], eax
+        push dword 0x3ed7               ; all but TF, VM
+        popfd
+        pushfd
+        pop dword [seen + 36]
+        cld
+        mov edx, DATA1                  ; of DPL 1
+        lar eax, edx
+        setz [seen + 40]
+        lsl eax, edx
+        setz [seen + 41]
+        verr dx
+        setz [seen + 42]
+        verw dx
+        setz [seen + 43]
+        RING0_AGAIN
+%defstr number %1
+%strcat reader "ring ", number, ": sgdt"
+        EQUAL reader, [seen + 2], gdt
+        EQUAL "  sidt", [seen + 10], idt
+        EQUAL "  sldt, str", [seen + 16], LDT | TSS0 << 16
+        mov ecx, cr0
+        movzx ecx, cx
+        movzx eax, word [seen + 20]
+        EQUAL "  smsw", eax, ecx
+        EQUAL "  mov eax, cs", [seen + 24], CODE%1
+        movzx eax, word [seen + 28]
+        EQUAL "  push cs", eax, CODE%1
+%if %1 > 0
+        EQUAL "  mov eax, ss", [seen + 32], SS%1
+        EQUAL "  popf, pushf: IF and IOPL stay", [seen + 36], 0x0cd7
+%else
+        EQUAL "  mov eax, ss", [seen + 32], DATA0
+        EQUAL "  popf, pushf: all that is there", [seen + 36], 0x3ed7
+        push dword 2
+        popfd
+%endif
+        EQUAL "  lar, lsl, verr, verw of DPL 1", [seen + 40], %2
+%endmacro
+
 main:
         DESC LDT, 0x22000, 0x3f, 0x82, 0
         DESC CONF, 0, 0xfffff, 0x9f, 0xc
         DESC DATA1, 0x12345, 0x6789a, 0xb3, 0x5
         GATE GATE3, CODE0, through_gate, 0xec, 1
         DESC CODE3B & ~3, 0, 0xfffff, 0xfb, 0xc
+        DESC CODE1 & ~3, 0, 0xfffff, 0xbb, 0xc
+        DESC SS1 & ~3, 0, 0xfffff, 0xb3, 0xc
+        DESC CODE2 & ~3, 0, 0xfffff, 0xdb, 0xc
+        DESC SS2 & ~3, 0, 0xfffff, 0xd3, 0xc
         mov ax, LDT
         lldt ax
+
+        READ_AT 0, 0x01010101
+        READ_AT 1, 0x01010101
+        READ_AT 2, 0
 
         ; ---- SGDT, SIDT, SLDT, STR, SMSW ----
         IN3
@@ -262,5 +351,6 @@ through_gate:
 got:     times 4 dd 0
 gate_cs: dd 0
 buffer:  times 16 db 0
+seen:    times 48 db 0
 
         GUEST_END
