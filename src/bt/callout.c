@@ -37,6 +37,12 @@ static const u8 *go_to_rip(struct vcpu *v)
     return tcode_lookup(v);
 }
 
+/* Between the guest's ESP and what translated code has of it. */
+static void move_sp(struct vcpu *v, i32 by)
+{
+    v->gpr[REG_SP] = (u32)(v->gpr[REG_SP] + (u64)(i64)by);
+}
+
 /* After instruction ci: the next one, if translated code may go on with it. */
 static const u8 *go_to_next(struct vcpu *v, const struct tcode *t, const struct cached_insn *ci)
 {
@@ -54,6 +60,7 @@ static const u8 *go_to_next(struct vcpu *v, const struct tcode *t, const struct 
         }
         tcode_update_key(v);
     }
+    move_sp(v, -t->sp[ci->index + 1]);
     return t->entry + t->at[ci->index + 1];
 }
 
@@ -95,6 +102,7 @@ static const u8 *execute_at(struct vcpu *v, const u8 *host)
     const struct tcode *t = tcode_at(bt_of(v), host);
     unsigned n = tcode_insn_at(t, host);
     const struct cached_insn *ci = &t->b->insn[n];
+    move_sp(v, t->sp[n]);
     x87_catch_up(v, t, n);
     u32 mode = execute(v, ci);
     return go_on(v, t, ci, mode);
@@ -194,6 +202,7 @@ const u8 *callout_trap(struct vcpu *v, const u8 *where)
     const struct cached_insn *ci = &t->b->insn[n];
     bt->stats.traps++;
     bt->trap_address = 0;
+    move_sp(v, t->sp[n]);
     count_trap(v, t, n, in_window);
     x87_catch_up(v, t, n);
     u32 mode = execute(v, ci);
@@ -221,7 +230,9 @@ const u8 *callout_seg(struct vcpu *v, const u8 *back, u64 place)
 {
     (void)back;
     const struct cached_insn *ci = (const void *)(v->interp->arena + place);
-    x87_catch_up(v, insn_block(ci)->code, ci->index);
+    const struct tcode *t = insn_block(ci)->code;
+    move_sp(v, t->sp[ci->index]);
+    x87_catch_up(v, t, ci->index);
     bt_of(v)->interpret = true;
     return leave(v, ci->rip);
 }

@@ -61,11 +61,12 @@ struct tcode {
     bool fpu; /* it expects live FPU registers after its first FPU instruction */
     u8 exits;
     struct texit exit[2];
-    u8 check; /* what check.c knows of it, 0: nothing yet */
+    u8 check;          /* what check.c knows of it, 0: nothing yet */
     u64 smap_switched; /* by instruction: after it the mode differs from b->mode in MODE_SMAP */
     u64 x87, x87_done; /* by instruction: tracked, noted before it (x87_track.c) */
     u64 x87_mem, x87_mem_done;
     struct texit *in; /* links to it */
+    i16 *sp;          /* [insns + 1]: the guest's ESP less its register, before each */
     u8 *misses;       /* [insns]: traps that did not lead to a page in the window */
     u16 at[];         /* [insns + 1]: where each guest instruction begins, from entry */
 };

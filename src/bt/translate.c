@@ -14,10 +14,11 @@
 
 /* More than any block needs: an instruction takes less than 160 bytes with all that it entails. */
 #define MOST_CODE (BLOCK_INSNS * 160 + 512)
-#define MOST_COLD 512
+#define MOST_COLD (BLOCK_INSNS * 16 + 512)
 
 static void put_callout(struct xl *x, const struct cached_insn *ci)
 {
+    xl_settle_sp(x);
     xl_x87_flush(x);
     asm_mov_imm32(&x->a, HR_T0, (u32)xl_place(x, ci));
     asm_call(&x->a, x->bt->thunk.callout);
@@ -52,19 +53,25 @@ void xl_set_mode(struct xl *x, u32 mode)
     x->view = bt_view(mode);
 }
 
+static size_t tcode_bytes(unsigned insns)
+{
+    return sizeof(struct tcode) + (insns + 1) * (sizeof(u16) + sizeof(i16)) + insns;
+}
+
 static bool has_room(const struct bt *bt)
 {
     return bt->used + MOST_CODE <= COLD_AT && bt->cold_used + MOST_COLD <= bt->mem.size &&
-           bt->count < CODES &&
-           bt->arena_used + sizeof(struct tcode) + (BLOCK_INSNS + 1) * 3 + 16 <= ARENA_BYTES;
+           bt->count < CODES && bt->arena_used + tcode_bytes(BLOCK_INSNS) + 16 <= ARENA_BYTES;
 }
 
 static struct tcode *new_tcode(struct bt *bt, struct block *b, u8 *start)
 {
     struct tcode *t = (struct tcode *)(bt->arena + bt->arena_used);
-    bt->arena_used += align_up(sizeof *t + (b->insns + 1u) * sizeof(u16) + b->insns, 16);
+    bt->arena_used += align_up(tcode_bytes(b->insns), 16);
     *t = (struct tcode){.b = b, .start = start};
-    t->misses = (u8 *)&t->at[b->insns + 1];
+    t->sp = (i16 *)&t->at[b->insns + 1];
+    t->sp[b->insns] = 0;
+    t->misses = (u8 *)&t->sp[b->insns + 1];
     memset(t->misses, 0, b->insns);
     return t;
 }
@@ -74,7 +81,10 @@ static void put_insns(struct xl *x)
     const struct block *b = x->b;
     for (unsigned n = 0; n < b->insns; n++) {
         const struct cached_insn *ci = &b->insn[n];
+        if (ci->patched || xl_reads_sp(&ci->in))
+            xl_settle_sp(x);
         x->t->at[n] = (u16)(asm_here(&x->a) - x->t->entry);
+        x->t->sp[n] = (i16)x->sp;
         x->n = n;
         xl_x87_before(x, &ci->in);
         x->direct = (b->mode & MODE_WINDOW) && !(b->checked >> n & 1);
@@ -84,6 +94,7 @@ static void put_insns(struct xl *x)
             x->t->smap_switched |= bit64(n);
     }
     x->n = b->insns;
+    xl_settle_sp(x);
     xl_x87_flush(x);
     x->t->at[b->insns] = (u16)(asm_here(&x->a) - x->t->entry);
     if (b->insn[b->insns - 1].fn != uop_exec_end)

@@ -20,6 +20,7 @@ struct xl {
     unsigned view; /* enum tlb_view of its accesses */
     unsigned n;    /* the instruction in hand */
     bool direct;   /* this instruction's accesses go through the window */
+    i32 sp;        /* the guest's ESP is that of the host plus this */
     bool fpu_checked;
     u8 unlimited;               /* by segment register: FS, GS have been seen to have no limit */
     unsigned x87_last, x87_mem; /* instruction whose note is due, from 1; 0: none (x87_track.c) */
@@ -48,10 +49,22 @@ static inline u64 xl_place(const struct xl *x, const struct cached_insn *ci)
     return (u64)((const u8 *)ci - x->v->interp->arena);
 }
 
-/* Moves the guest's stack pointer. */
+/* Moves the guest's stack pointer: its register follows when somebody reads it, or at the end, so
+ * that pushes and pops in a row move it once. */
 static inline void xl_adjust_sp(struct xl *x, i32 by)
 {
-    asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, by));
+    x->sp += by;
+}
+static inline void xl_settle_sp(struct xl *x)
+{
+    if (x->sp)
+        asm_rm(&x->a, XO_LEA, HR_SP, x64_at(HR_SP, x->sp));
+    x->sp = 0;
+}
+/* It has been written. */
+static inline void xl_new_sp(struct xl *x)
+{
+    x->sp = 0;
 }
 
 /* Leaves the instruction to C unless RCX is 0. RCX itself is in HR_T3, and comes back. */
@@ -68,6 +81,8 @@ static inline void xl_put_slow_unless_zero(struct xl *x)
 
 /* The memory operand is one that translated code reaches. */
 bool xl_mem_ok(const struct insn *in);
+/* The effective address as an operand of LEA. */
+struct x64_mem xl_ea(const struct xl *x, const struct insn *in);
 /* HR_T0 = effective address, or linear address. */
 void xl_put_ea(struct xl *x, const struct insn *in);
 void xl_put_la(struct xl *x, const struct insn *in);
@@ -91,6 +106,9 @@ bool xl_fpu(struct xl *x, const struct cached_insn *ci);
 bool xl_flow(struct xl *x, const struct cached_insn *ci);
 bool xl_sys(struct xl *x, const struct cached_insn *ci);
 bool xl_string(struct xl *x, const struct insn *in);
+
+/* xl_int.c: ESP has to be in its register before this instruction. */
+bool xl_reads_sp(const struct insn *in);
 
 bool xl_patched(struct xl *x, const struct cached_insn *ci);
 /* xl_flow.c: JMP or CALL, HR_T1 being the displacement. */

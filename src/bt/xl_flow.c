@@ -164,6 +164,7 @@ static void put_push_return(struct xl *x, u32 next)
 {
     asm_mov_mem_imm32(&x->a, xl_stack_mem(x, REG_SP, -4, 4, true), next);
     xl_adjust_sp(x, -4);
+    xl_settle_sp(x);
 }
 
 /* Not where the block has changed the mode: its key is not that of a guard, and a knock would be
@@ -319,6 +320,7 @@ static bool put_ret(struct xl *x, const struct insn *in)
     i32 extra = in->imm_len ? (i32)(in->imm & 0xffff) : 0;
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
     xl_adjust_sp(x, 4 + extra);
+    xl_settle_sp(x);
     put_jump(x);
     return true;
 }

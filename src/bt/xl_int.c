@@ -313,15 +313,16 @@ static bool put_lea(struct xl *x, const struct insn *in)
     bool base = in->base < 8, index = in->index < 8;
     if (base && !index && !in->disp && in->base == modrm_reg(in))
         return true; /* compilers' and kernels' way to fill space */
-    struct x64_mem m = x64_at(base ? host_gpr(in->base) : X64_NONE, (i32)in->disp);
-    if (index) {
-        m.index = (u8)host_gpr(in->index);
-        m.scale = in->scale;
+    if (base && !index && in->base == REG_SP && reg == HR_SP) {
+        xl_adjust_sp(x, (i32)in->disp);
+        return true;
     }
     if (base || index)
-        asm_rm(&x->a, XO_LEA, reg, m);
+        asm_rm(&x->a, XO_LEA, reg, xl_ea(x, in));
     else
         asm_mov_imm32(&x->a, reg, (u32)in->disp);
+    if (reg == HR_SP)
+        xl_new_sp(x);
     return true;
 }
 
@@ -444,8 +445,59 @@ static bool put_bits(struct xl *x, const struct insn *in)
     return string ? put_bit_string(x, in) : put_rm(x, in);
 }
 
+/* ---- the stack pointer as an operand ---- */
+
+static bool is_esp(const struct operand *o)
+{
+    return o->kind == OPD_GPR && o->reg == REG_SP;
+}
+
+/* MOV r32, r32 */
+static bool is_move(const struct insn *in)
+{
+    return in->op == OP_MOV && in->opsize == 4 && in->operands == 2 &&
+           in->operand[0].kind == OPD_GPR && in->operand[1].kind == OPD_GPR &&
+           (in->opcode == 0x89 || in->opcode == 0x8b) && !in->map;
+}
+
+bool xl_reads_sp(const struct insn *in)
+{
+    unsigned cls = op_row(in)->cls;
+    if (in->op == OP_CALL || (in->op == OP_RET && in->opsize == 4))
+        return is_esp(&in->operand[0]);
+    if (cls == CLASS_STACK)
+        return in->opsize != 4 || (in->op != OP_PUSH && in->op != OP_POP && in->op != OP_LEAVE) ||
+               (in->op == OP_PUSH && is_esp(&in->operand[0]));
+    if (cls != CLASS_PLAIN && cls != CLASS_CARE)
+        return true;
+    if (is_move(in) || (in->op == OP_LEA && in->opsize == 4))
+        return false; /* put_move(), put_lea() */
+    for (unsigned k = 0; k < in->operands; k++) {
+        if (is_esp(&in->operand[k]))
+            return true;
+    }
+    return false;
+}
+
+/* What is written to ESP is there at once, what is read from it may be on its way. */
+static bool put_move(struct xl *x, const struct insn *in)
+{
+    unsigned to = in->operand[0].reg, from = in->operand[1].reg;
+    if (to == from)
+        return true;
+    if (from == REG_SP && x->sp)
+        asm_rm(&x->a, XO_LEA, to, x64_at(HR_SP, x->sp));
+    else
+        asm_rr(&x->a, XO_MOV_LOAD, host_gpr(to), host_gpr(from));
+    if (to == REG_SP)
+        xl_new_sp(x);
+    return true;
+}
+
 bool xl_int(struct xl *x, const struct insn *in)
 {
+    if (is_move(in))
+        return put_move(x, in);
     switch (form_of(in)) {
     case FORM_BITS: return put_bits(x, in);
     case FORM_RM:
@@ -505,7 +557,9 @@ static bool put_pop(struct xl *x, const struct insn *in)
     if (o->kind != OPD_GPR)
         return false;
     asm_rm(&x->a, XO_MOV_LOAD, host_gpr(o->reg), xl_stack_mem(x, REG_SP, 0, 4, false));
-    if (o->reg != REG_SP)
+    if (o->reg == REG_SP)
+        xl_new_sp(x);
+    else
         xl_adjust_sp(x, 4);
     return true;
 }
@@ -514,6 +568,7 @@ static bool put_leave(struct xl *x)
 {
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_BP, 0, 4, false));
     asm_rm(&x->a, XO_LEA, HR_SP, x64_at(X64_RBP, 4));
+    xl_new_sp(x);
     asm_rr(&x->a, XO_MOV_LOAD, X64_RBP, HR_T0);
     return true;
 }

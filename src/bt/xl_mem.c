@@ -19,9 +19,10 @@ static void put_seg_check(struct xl *x, unsigned seg)
     asm_copy64(&x->a, HR_T3, X64_RCX);
     asm_rm(&x->a, XO_MOV_LOAD, X64_RCX, seg_field(seg, offsetof(struct segment, limited)));
     u8 *none = asm_jrcxz(&x->a);
-    asm_copy64(&x->a, X64_RCX, HR_T3);
-    asm_mov_imm32(&x->a, HR_T0, (u32)xl_place(x, &x->b->insn[x->n]));
-    asm_call(&x->a, x->bt->thunk.seg);
+    asm_rel32_here(&x->cold, asm_jmp(&x->a, NULL));
+    asm_copy64(&x->cold, X64_RCX, HR_T3);
+    asm_mov_imm32(&x->cold, HR_T0, (u32)xl_place(x, &x->b->insn[x->n]));
+    asm_call(&x->cold, x->bt->thunk.seg);
     asm_short_here(&x->a, none);
     asm_copy64(&x->a, X64_RCX, HR_T3);
 }
@@ -43,11 +44,11 @@ bool xl_mem_ok(const struct insn *in)
     return in->adsize == 4 && xl_seg_ok(in->seg);
 }
 
-/* The effective address as the host would compute it, in 64 bits. */
-static struct x64_mem ea_operand(const struct insn *in)
+/* In 64 bits: cut to 32 where it is used. */
+struct x64_mem xl_ea(const struct xl *x, const struct insn *in)
 {
-    struct x64_mem m =
-        x64_at(in->base < 8 ? host_gpr(in->base) : X64_NONE, (i32)(u32)(u64)in->disp);
+    u32 disp = (u32)(u64)in->disp + (in->base == REG_SP ? (u32)x->sp : 0);
+    struct x64_mem m = x64_at(in->base < 8 ? host_gpr(in->base) : X64_NONE, (i32)disp);
     if (in->index < 8) {
         m.index = (u8)host_gpr(in->index);
         m.scale = in->scale;
@@ -57,7 +58,7 @@ static struct x64_mem ea_operand(const struct insn *in)
 
 void xl_put_ea(struct xl *x, const struct insn *in)
 {
-    struct x64_mem m = ea_operand(in);
+    struct x64_mem m = xl_ea(x, in);
     if (m.base == X64_NONE && m.index == X64_NONE)
         asm_mov_imm32(&x->a, HR_T0, (u32)m.disp);
     else if (m.index == X64_NONE && !m.disp)
@@ -103,10 +104,27 @@ struct x64_mem xl_mem_at_la(struct xl *x, unsigned size, bool write)
     return x->direct ? in_window(x64_at(HR_T0, 0)) : put_access(x, size, write);
 }
 
+/* In the window, when a register of the address is free for the segment's base. */
+static struct x64_mem at_base(struct xl *x, const struct insn *in)
+{
+    struct x64_mem m = xl_ea(x, in);
+    put_seg_check(x, in->seg);
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T1, seg_field(in->seg, offsetof(struct segment, base)));
+    if (m.base == X64_NONE) {
+        m.base = HR_T1;
+    } else {
+        m.index = HR_T1;
+        m.scale = 1;
+    }
+    return in_window(m);
+}
+
 struct x64_mem xl_mem(struct xl *x, const struct insn *in, unsigned size, bool write)
 {
     if (x->direct && in->seg < SEG_FS)
-        return in_window(ea_operand(in));
+        return in_window(xl_ea(x, in));
+    if (x->direct && in->seg >= SEG_FS && (in->base >= 8 || in->index >= 8))
+        return at_base(x, in);
     xl_put_la(x, in);
     return xl_mem_at_la(x, size, write);
 }
@@ -125,6 +143,8 @@ struct x64_mem xl_string_mem(struct xl *x, unsigned seg, unsigned gpr, unsigned 
 
 struct x64_mem xl_stack_mem(struct xl *x, unsigned gpr, i32 offset, unsigned size, bool write)
 {
+    if (gpr == REG_SP)
+        offset += x->sp;
     struct x64_mem m = x64_at(host_gpr(gpr), offset);
     if (x->direct)
         return in_window(m);
