@@ -9,7 +9,8 @@
  *
  *   0. refcount blocks, then the entries of new ones in the refcount table (or a whole new table,
  *      then the header that points to it): a block must be complete, and be counted by whichever
- *      block covers it, before the table names it
+ *      block covers it, before the table names it; when that is a new one too, its entry comes
+ *      first
  *   1. new L2 tables
  *   2. L2 entries and L1 entries
  *   3. clusters that these do not refer to any more are released
@@ -134,9 +135,10 @@ static void plan_whole_table(struct qcow2 *q, struct plan *plan)
     free(bytes);
 }
 
+/* Lists grow at their front: this one is in ascending order then. */
 static void plan_table_entries(struct qcow2 *q, struct plan *plan)
 {
-    for (u64 i = q->reftable_dirty_from; i < q->reftable_dirty_to; i++) {
+    for (u64 i = q->reftable_dirty_to; i-- > q->reftable_dirty_from;) {
         u8 entry[8];
         put_be64(entry, q->reftable[i]);
         add(&plan->table, KIND_REFTABLE, q->header.reftable_offset + 8 * i, entry, sizeof entry);
@@ -171,7 +173,8 @@ static void plan_l1(struct qcow2 *q, struct plan *plan)
     }
 }
 
-static int make_plan(struct qcow2 *q, struct plan *plan)
+/* Refcount blocks and their table. */
+static int plan_counts(struct qcow2 *q, struct plan *plan)
 {
     int error = plan_new_table(q, plan);
     if (error)
@@ -182,6 +185,14 @@ static int make_plan(struct qcow2 *q, struct plan *plan)
     else
         plan_table_entries(q, plan);
     q->reftable_dirty_from = q->reftable_dirty_to = 0;
+    return 0;
+}
+
+static int make_plan(struct qcow2 *q, struct plan *plan)
+{
+    int error = plan_counts(q, plan);
+    if (error)
+        return error;
     plan_l2(q, plan);
     plan_l1(q, plan);
     plan->freed = q->freed;
@@ -201,12 +212,36 @@ static int write_pieces(struct qcow2 *q, const struct pieces *list)
     return error;
 }
 
-static int point_to_new_table(struct qcow2 *q, struct plan *plan)
+/* Entries of the refcount table, in ascending order; a new block lies in its own range or in that
+ * of an earlier one (qcow2_refcount.c). */
+static int write_entries(struct qcow2 *q, const struct pieces *list)
+{
+    int error = 0;
+    u64 unstable = UINT64_MAX; /* the first entry written since the last flush */
+    for (const struct piece *p = list->first; p && !error; p = p->next) {
+        u64 index = (p->offset - q->header.reftable_offset) / 8;
+        u64 block = get_be64(p->data) >> q->cluster_bits;
+        u64 counted_by = block / q->refblock_entries;
+        if (block && counted_by != index && counted_by >= unstable) {
+            error = file_flush(q->file);
+            unstable = UINT64_MAX;
+        }
+        if (!error)
+            error = qcow2_guarded_write(q, p->kind, p->offset, p->data, p->bytes);
+        if (unstable > index)
+            unstable = index;
+    }
+    return error;
+}
+
+static int write_whole_table(struct qcow2 *q, struct plan *plan)
 {
     u8 field[12];
     put_be64(field, plan->new_table);
     put_be32(field + 8, (u32)plan->new_table_clusters);
-    int error = file_flush(q->file);
+    int error = write_pieces(q, &plan->table);
+    if (!error)
+        error = file_flush(q->file);
     if (error)
         return error;
     plan->header_written = true;
@@ -218,10 +253,10 @@ static int carry_out(struct qcow2 *q, struct plan *plan)
     int error = write_pieces(q, &plan->blocks);
     if (!error && plan->table.first) {
         error = file_flush(q->file);
-        if (!error)
-            error = write_pieces(q, &plan->table);
+        if (!error && !plan->new_table_clusters)
+            error = write_entries(q, &plan->table);
         if (!error && plan->new_table_clusters)
-            error = point_to_new_table(q, plan);
+            error = write_whole_table(q, plan);
     }
     if (!error)
         error = write_pieces(q, &plan->early);

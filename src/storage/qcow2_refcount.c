@@ -153,12 +153,14 @@ static int is_free(struct qcow2 *q, u64 cluster, bool *result)
     return error;
 }
 
-/* The cluster for block `index`: a free one that is counted already, else within its own range. */
-static int place_block(struct qcow2 *q, u64 index, u64 *cluster)
+/* The cluster for block `index`, which is to count a run of `count` clusters. Within its own range
+ * it depends on no other block; but runs longer than that would never come together if each range
+ * began with a block, and then it is a free cluster that is counted already. */
+static int place_block(struct qcow2 *q, u64 index, u64 count, u64 *cluster)
 {
-    bool yes = false;
+    bool yes = false, own = count <= q->refblock_entries / 2;
     u64 c = q->free_hint;
-    for (; covered(q, c / q->refblock_entries) && !yes; c++) {
+    for (; !own && covered(q, c / q->refblock_entries) && !yes; c++) {
         int error = is_free(q, c, &yes);
         if (error)
             return error;
@@ -169,12 +171,12 @@ static int place_block(struct qcow2 *q, u64 index, u64 *cluster)
     return 0;
 }
 
-static int create_block(struct qcow2 *q, u64 index)
+static int create_block(struct qcow2 *q, u64 index, u64 count)
 {
     u64 cluster;
     int error = grow_table(q, index);
     if (!error)
-        error = place_block(q, index, &cluster);
+        error = place_block(q, index, count, &cluster);
     if (error)
         return error;
     struct qcow2_table *t = qcow2_table_new(q, cluster << q->cluster_bits);
@@ -238,7 +240,7 @@ int qcow2_alloc(struct qcow2 *q, u64 count, u64 *offset)
         if (!error && !uncovered_block(q, start, count, &index))
             break;
         if (!error)
-            error = create_block(q, index); /* may take the start of the run: look again */
+            error = create_block(q, index, count); /* may take the start of the run: look again */
         if (error)
             return error;
     }
