@@ -125,5 +125,5 @@ int main(void)
             fail("fdatasync");
     }
     printf("SPEED DONE\n");
-    reboot(RB_POWER_OFF);
+    power_off();
 }

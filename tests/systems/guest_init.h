@@ -18,18 +18,27 @@
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <linux/fs.h>
 
 #define DISK_PATIENCE 600 /* tenths of a second */
 
+/* Not before the line has sent everything: the kernel's last words would come in between. */
+static _Noreturn void power_off(void)
+{
+    fflush(stdout);
+    tcdrain(STDOUT_FILENO);
+    reboot(RB_POWER_OFF);
+    exit(1);
+}
+
 static _Noreturn void fail(const char *what)
 {
     printf("" GUEST_NAME " FAILED: %s: %s\n", what, strerror(errno));
     sync();
-    reboot(RB_POWER_OFF);
-    exit(1);
+    power_off();
 }
 
 static void prepare(void)
