@@ -361,6 +361,13 @@ bool pci_dma_write(struct pci_device *d, u64 pa, const void *from, u64 size)
     return (pci_command(d) & PCI_COMMAND_MASTER) && physmem_write(d->bus->physmem, pa, from, size);
 }
 
+const u8 *pci_dma_map(struct pci_device *d, u64 pa, u64 size, u64 *run)
+{
+    if (!(pci_command(d) & PCI_COMMAND_MASTER))
+        return NULL;
+    return physmem_dma_map(d->bus->physmem, pa, size, run, false);
+}
+
 /* ---- life ---- */
 
 static void lay_out_header(struct pci_device *d, const struct pci_info *info)

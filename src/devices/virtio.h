@@ -15,12 +15,14 @@
 #ifndef ANELLO_DEVICES_VIRTIO_H
 #define ANELLO_DEVICES_VIRTIO_H
 
+#include <sys/uio.h>
+
 #include "base/log.h"
 #include "devices/pci.h"
 
 #define VIRTIO_QUEUES      2
 #define VIRTQ_SIZE_MAX     256
-#define VIRTQ_SEGMENTS_MAX 130 /* buffers of one chain */
+#define VIRTQ_SEGMENTS_MAX 258 /* buffers of one chain */
 #define VIRTIO_CONFIG_MAX  64
 #define VIRTIO_NO_VECTOR   0xffff /* no message for this event */
 
@@ -150,5 +152,9 @@ size_t virtq_read(struct virtio *v, const struct virtq_chain *chain, u64 offset,
                   size_t n);
 size_t virtq_write(struct virtio *v, const struct virtq_chain *chain, u64 offset, const void *from,
                    size_t n);
+/* Where the driver's bytes from `offset` on lie on the host, in at most `room` buffers: how many,
+ * or 0 when they do not lie in memory, or in more. */
+unsigned virtq_locate(struct virtio *v, const struct virtq_chain *chain, u64 offset,
+                      struct iovec *buffers, unsigned room);
 
 #endif

@@ -106,18 +106,31 @@ static void block_done(struct block_request *block)
     finish(r, block->error ? STATUS_IOERR : STATUS_OK);
 }
 
+static bool has_lost_memory(const struct request *r)
+{
+    return (i32)(r->epoch - __atomic_load_n(&r->device->settled, __ATOMIC_ACQUIRE)) < 0;
+}
+
 /* Between a piece and the driver's buffers, on a worker's thread. */
 static int move_data(struct block_request *block, u64 at, void *piece, u64 n)
 {
     struct request *r = block->opaque;
     struct virtio_blk *b = r->device;
-    if ((i32)(r->epoch - __atomic_load_n(&b->settled, __ATOMIC_ACQUIRE)) < 0)
+    if (has_lost_memory(r))
         return -ECANCELED;
     if (block->op == BLOCK_READ)
         virtq_write(&b->virtio, &r->chain, at, piece, n);
     else
         virtq_read(&b->virtio, &r->chain, HEADER_BYTES + at, piece, n);
     return 0;
+}
+
+static unsigned locate_data(struct block_request *block, struct iovec *buffers, unsigned room)
+{
+    struct request *r = block->opaque;
+    if (has_lost_memory(r)) /* move_data() says so */
+        return 0;
+    return virtq_locate(&r->device->virtio, &r->chain, HEADER_BYTES, buffers, room);
 }
 
 static int move_zeroes(struct block_request *block, u64 at, void *piece, u64 n)
@@ -137,6 +150,7 @@ static void submit(struct request *r, enum block_op op, u64 offset, u64 bytes)
         .offset = offset,
         .bytes = bytes,
         .move = r->zeroes ? move_zeroes : move_data,
+        .locate = r->zeroes ? NULL : locate_data,
         .done = block_done,
         .opaque = r,
     };
@@ -211,35 +225,40 @@ static void begin(struct request *r, u32 type, u64 sector)
     }
 }
 
-static void take_request(struct virtio_blk *b, const struct virtq_chain *chain)
+/* False when there is none. */
+static bool take_request(struct virtio_blk *b, unsigned queue)
 {
     struct virtio *v = &b->virtio;
-    u8 header[HEADER_BYTES];
-    if (chain->in_bytes < 1 || chain->out_bytes < HEADER_BYTES) {
-        virtio_broken(v, "request without header or status");
-        return;
-    }
-    virtq_read(v, chain, 0, header, sizeof header);
-    struct request *r = malloc(sizeof *r);
+    struct request *r = malloc(sizeof *r); /* popped into: a chain is long */
     if (!r) {
         virtio_broken(v, "no memory on the host");
-        return;
+        return false;
     }
+    if (!virtq_pop(v, queue, &r->chain)) {
+        free(r);
+        return false;
+    }
+    if (r->chain.in_bytes < 1 || r->chain.out_bytes < HEADER_BYTES) {
+        virtio_broken(v, "request without header or status");
+        free(r);
+        return false;
+    }
+    u8 header[HEADER_BYTES];
+    virtq_read(v, &r->chain, 0, header, sizeof header);
     u32 request_type = load32(header);
-    *r = (struct request){.device = b,
-                          .epoch = b->epoch,
-                          .zeroes = request_type == REQUEST_WRITE_ZEROES,
-                          .chain = *chain};
+    r->device = b;
+    r->epoch = b->epoch;
+    r->written = 0;
+    r->zeroes = request_type == REQUEST_WRITE_ZEROES;
     begin(r, request_type, load64(header + 8));
+    return true;
 }
 
 static void notified(void *opaque, unsigned queue)
 {
-    struct virtio_blk *b = opaque;
-    struct virtq_chain chain;
     /* A queue's worth at a time: a driver on another CPU could make more for ever. */
-    for (unsigned n = 0; n < VIRTQ_SIZE_MAX && virtq_pop(&b->virtio, queue, &chain); n++)
-        take_request(b, &chain);
+    for (unsigned n = 0; n < VIRTQ_SIZE_MAX && take_request(opaque, queue); n++)
+        continue;
 }
 
 /* What the host still works on is waited for, so that no write is on its way when the driver starts

@@ -217,3 +217,21 @@ size_t virtq_write(struct virtio *v, const struct virtq_chain *c, u64 offset, co
     return copy(v, c->segment + c->out_count, c->segment + c->count, offset,
                 (void *)(uintptr_t)from, n, true);
 }
+
+unsigned virtq_locate(struct virtio *v, const struct virtq_chain *c, u64 offset,
+                      struct iovec *buffers, unsigned room)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < c->out_count; i++) {
+        const struct virtq_segment *s = &c->segment[i];
+        u64 skipped = offset < s->bytes ? offset : s->bytes;
+        offset -= skipped;
+        for (u64 at = skipped, run; at < s->bytes; at += run) {
+            const u8 *host = pci_dma_map(&v->pci, s->pa + at, s->bytes - at, &run);
+            if (!host || n == room)
+                return 0;
+            buffers[n++] = (struct iovec){(void *)(uintptr_t)host, run};
+        }
+    }
+    return n;
+}

@@ -148,7 +148,15 @@ static int read_data(struct image *image, struct block_request *r)
 
 static int write_data(struct image *image, struct block_request *r)
 {
-    return r->move ? move_pieces(image, r) : image_write(image, r->offset, r->data, r->bytes);
+    struct iovec buffers[IO_VECTOR_MAX];
+    unsigned count = 0;
+    if (!r->move)
+        return image_write(image, r->offset, r->data, r->bytes);
+    if (r->locate && image->format->write_vector)
+        count = r->locate(r, buffers, IO_VECTOR_MAX);
+    return count ? image_write_vector(image, r->offset, (struct io_vector){buffers, count, 0},
+                                      r->bytes)
+                 : move_pieces(image, r);
 }
 
 static int perform(struct block *b, struct block_request *r)

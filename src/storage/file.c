@@ -26,6 +26,7 @@
 #define DIRECT_ALIGN  4096u
 #define BOUNCE_BYTES  MIB(1)
 #define ZERO_BYTES    KIB(64)
+#define GATHER_BYTES  KIB(64)
 #define TRANSFER_MAX  GIB(1) /* of one system call */
 #define STAT_BLOCK    512u
 #define NO_DESCRIPTOR (-1)
@@ -153,6 +154,54 @@ static int host_write(struct file *f, u64 offset, const void *data, u64 bytes)
     return error;
 }
 
+/* By a buffer: for files that take no vectors, and for direct ones, which want aligned memory. */
+static int write_gathered(struct file *f, u64 offset, struct io_vector v, u64 bytes)
+{
+    u64 piece = bytes < GATHER_BYTES ? align_up(bytes, DIRECT_ALIGN) : GATHER_BYTES;
+    u8 *buffer = aligned_alloc(DIRECT_ALIGN, piece);
+    int error = buffer ? 0 : -ENOMEM;
+    for (u64 n; bytes && !error; offset += n, bytes -= n, v = io_vector_after(v, n)) {
+        n = bytes < piece ? bytes : piece;
+        io_vector_gather(v, buffer, n);
+        error = file_write(f, offset, buffer, n);
+    }
+    free(buffer);
+    return error;
+}
+
+static int host_write_vector(struct file *f, u64 offset, struct io_vector v, u64 bytes)
+{
+    const struct host_file *h = host(f);
+    if (h->direct_fd != NO_DESCRIPTOR)
+        return write_gathered(f, offset, v, bytes);
+    while (bytes) {
+        struct iovec piece[IO_VECTOR_MAX];
+        u64 got;
+        unsigned count = io_vector_head(v, bytes, piece, ARRAY_LEN(piece), &got);
+        ssize_t put = pwritev(h->fd, piece, (int)count, (off_t)offset);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return -errno;
+        if (put == 0)
+            return -ENOSPC; /* the end of a block device */
+        offset += (u64)put, bytes -= (u64)put;
+        v = io_vector_after(v, (u64)put);
+    }
+    return 0;
+}
+
+int file_write_vector(struct file *f, u64 offset, struct io_vector v, u64 bytes)
+{
+    struct iovec first;
+    u64 got;
+    io_vector_head(v, bytes, &first, 1, &got);
+    if (got == bytes)
+        return file_write(f, offset, first.iov_base, bytes);
+    return f->ops->write_vector ? f->ops->write_vector(f, offset, v, bytes)
+                                : write_gathered(f, offset, v, bytes);
+}
+
 /* After a failed fdatasync the kernel may have marked the pages clean, so that the next call would
  * succeed without having written them: from then on every flush fails. */
 static int host_flush(struct file *f)
@@ -272,6 +321,7 @@ static void host_close(struct file *f)
 static const struct file_ops host_ops = {
     .read = host_read,
     .write = host_write,
+    .write_vector = host_write_vector,
     .flush = host_flush,
     .zero = host_zero,
     .discard = host_discard,

@@ -9,7 +9,7 @@
 #ifndef ANELLO_STORAGE_FILE_H
 #define ANELLO_STORAGE_FILE_H
 
-#include "base/bits.h"
+#include "storage/io_vector.h"
 
 struct file;
 
@@ -19,6 +19,8 @@ struct file_ops {
     int (*read)(struct file *f, u64 offset, void *data, u64 bytes);
     /* Writing beyond the end grows the file. */
     int (*write)(struct file *f, u64 offset, const void *data, u64 bytes);
+    /* The same, of a vector's first bytes; NULL: they are copied together and written. */
+    int (*write_vector)(struct file *f, u64 offset, struct io_vector v, u64 bytes);
     /* What was written before the call is stable after it. */
     int (*flush)(struct file *f);
     /* The range reads as zeros afterwards, and its space is given back where the host can; the
@@ -52,6 +54,9 @@ static inline int file_write(struct file *f, u64 offset, const void *data, u64 b
 {
     return f->ops->write(f, offset, data, bytes);
 }
+
+/* Writes the first `bytes` bytes of a vector. */
+int file_write_vector(struct file *f, u64 offset, struct io_vector v, u64 bytes);
 
 static inline int file_flush(struct file *f)
 {

@@ -100,11 +100,13 @@ static bool planned(struct fault_file *f, unsigned *at)
     return true;
 }
 
+static struct file *crash_locked(const struct fault_file *f, u64 seed);
+
 static void count_to_crash(struct fault_file *f)
 {
     if (f->crash_at && !--f->crash_at) {
         file_close(f->crashed);
-        f->crashed = fault_file_after_crash(&f->file, f->crash_seed);
+        f->crashed = crash_locked(f, f->crash_seed);
     }
 }
 
@@ -324,9 +326,8 @@ static void apply_torn(struct bytes *b, const struct change *c, u64 *random, uns
 }
 
 /* Half of the seeds drop whole changes (reordering), the other half tear them too. */
-struct file *fault_file_after_crash(const struct file *file, u64 seed)
+static struct file *crash_locked(const struct fault_file *f, u64 seed)
 {
-    const struct fault_file *f = fault(file);
     struct file *copy = fault_file_create();
     struct fault_file *to = fault(copy);
     u64 random = seed * 0x9e3779b97f4a7c15 + 0x2545f4914f6cdd1d;
@@ -341,5 +342,14 @@ struct file *fault_file_after_crash(const struct file *file, u64 seed)
     }
     if (!put(&to->stable, 0, to->seen.at, to->seen.size))
         abort();
+    return copy;
+}
+
+struct file *fault_file_after_crash(struct file *file, u64 seed)
+{
+    struct fault_file *f = fault(file);
+    pthread_mutex_lock(&f->lock);
+    struct file *copy = crash_locked(f, seed);
+    pthread_mutex_unlock(&f->lock);
     return copy;
 }

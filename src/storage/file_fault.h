@@ -23,7 +23,7 @@ struct fault_plan {
 struct file *fault_file_create(void);
 void fault_file_plan(struct file *f, const struct fault_plan *plan);
 /* The file as the host finds it after the power failed now: a new one, without a plan. */
-struct file *fault_file_after_crash(const struct file *f, u64 seed);
+struct file *fault_file_after_crash(struct file *f, u64 seed);
 /* Lets the power fail just before the n-th write, flush or resize from now (n >= 1), on the side:
  * the file itself goes on, and fault_file_crashed() gives what the host would have found; NULL
  * while it has not come to that. The caller closes it. */

@@ -216,6 +216,7 @@ const struct image_format qcow2_format = {
     .close = close_image,
     .read = qcow2_read,
     .write = qcow2_write,
+    .write_vector = qcow2_write_vector,
     .flush = flush,
     .zero = qcow2_zero,
     .discard = qcow2_discard,

@@ -151,11 +151,15 @@ struct qcow2 {
     u64 reftable_file_entries;
     u64 reftable_dirty_from, reftable_dirty_to; /* entries */
     struct qcow2_table **refblocks;             /* by index; NULL: not loaded */
+    bool refcounts_dirty;                       /* one of them may be */
     u64 free_hint;                              /* no free cluster below */
     u64 high_water; /* file offset from which on nothing was ever written */
 
     u8 **guard; /* kinds of clusters, in pages */
     u64 guard_pages;
+
+    u64 commits_asked; /* flushes so far */
+    u64 commits_done;  /* as many of them as the file has; commit_lock */
 
     bool damaged;   /* tables were found broken on opening: read only */
     bool abandoned; /* a change of tables failed half-way: nothing more is written */
@@ -205,6 +209,8 @@ bool qcow2_set_kind(struct qcow2 *q, u64 offset, u64 bytes, enum qcow2_kind kind
  * image is marked corrupt and -EIO returned. Lock not held. */
 int qcow2_guarded_write(struct qcow2 *q, enum qcow2_kind kind, u64 offset, const void *data,
                         u64 bytes);
+/* The same, of guest data. */
+int qcow2_write_data(struct qcow2 *q, u64 offset, struct io_vector data, u64 bytes);
 bool qcow2_unwritable(const struct qcow2 *q);
 /* Says that the image is corrupt and refuses all further writes; -EIO. */
 int qcow2_corrupt(struct qcow2 *q, const char *what);
@@ -262,6 +268,7 @@ enum qcow2_type qcow2_entry_type(const struct qcow2 *q, u64 entry);
 
 int qcow2_read(struct image *image, u64 offset, void *data, u64 bytes);
 int qcow2_write(struct image *image, u64 offset, const void *data, u64 bytes);
+int qcow2_write_vector(struct image *image, u64 offset, struct io_vector v, u64 bytes);
 int qcow2_zero(struct image *image, u64 offset, u64 bytes);
 int qcow2_discard(struct image *image, u64 offset, u64 bytes);
 int qcow2_extent(struct image *image, u64 offset, u64 bytes, struct image_extent *extent);

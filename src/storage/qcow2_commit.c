@@ -87,6 +87,7 @@ static bool is_dirty(const struct qcow2_table *t)
 
 static void plan_refcounts(struct qcow2 *q, struct plan *plan)
 {
+    q->refcounts_dirty = false;
     for (u64 i = 0; i < q->reftable_entries; i++) {
         struct qcow2_table *t = q->refblocks[i];
         if (is_dirty(t))
@@ -190,7 +191,7 @@ static int plan_counts(struct qcow2 *q, struct plan *plan)
 
 static int make_plan(struct qcow2 *q, struct plan *plan)
 {
-    int error = plan_counts(q, plan);
+    int error = q->refcounts_dirty ? plan_counts(q, plan) : 0;
     if (error)
         return error;
     plan_l2(q, plan);
@@ -308,6 +309,7 @@ static void undo(struct qcow2 *q, struct plan *plan)
                                    ? q->reftable_file_entries
                                    : q->reftable_entries;
     }
+    q->refcounts_dirty = true;
     undo_pieces(q, &plan->blocks);
     undo_pieces(q, &plan->table);
     undo_pieces(q, &plan->early);
@@ -375,13 +377,12 @@ static void release(struct qcow2 *q, struct qcow2_run *list)
     pthread_mutex_unlock(&q->lock);
 }
 
-int qcow2_commit(struct qcow2 *q)
+/* Commit lock held. */
+static int commit(struct qcow2 *q)
 {
     struct plan plan = {0};
-    if (q->abandoned)
-        return -EIO;
-    pthread_mutex_lock(&q->commit_lock);
     pthread_mutex_lock(&q->lock);
+    u64 asked = q->commits_asked;
     int error = make_plan(q, &plan);
     pthread_mutex_unlock(&q->lock);
     if (!error)
@@ -396,6 +397,22 @@ int qcow2_commit(struct qcow2 *q)
     }
     pthread_mutex_unlock(&q->lock);
     release(q, plan.freed);
+    if (!error)
+        q->commits_done = asked;
+    return error;
+}
+
+/* Of several that wait for a commit to end, the first one makes the next commit for all: it begins
+ * after they were called, so it covers what they have to. */
+int qcow2_commit(struct qcow2 *q)
+{
+    if (q->abandoned)
+        return -EIO;
+    pthread_mutex_lock(&q->lock);
+    u64 number = ++q->commits_asked;
+    pthread_mutex_unlock(&q->lock);
+    pthread_mutex_lock(&q->commit_lock);
+    int error = q->commits_done < number ? commit(q) : 0;
     pthread_mutex_unlock(&q->commit_lock);
     return error;
 }

@@ -87,15 +87,25 @@ static const char *objection(struct qcow2 *q, enum qcow2_kind kind, u64 offset, 
     return NULL;
 }
 
-int qcow2_guarded_write(struct qcow2 *q, enum qcow2_kind kind, u64 offset, const void *data,
-                        u64 bytes)
+static int ask(struct qcow2 *q, enum qcow2_kind kind, u64 offset, u64 bytes)
 {
     if (qcow2_unwritable(q))
         return -EIO;
     pthread_mutex_lock(&q->lock);
     const char *why = objection(q, kind, offset, bytes);
     pthread_mutex_unlock(&q->lock);
-    if (why)
-        return qcow2_corrupt(q, why);
-    return file_write(q->file, offset, data, bytes);
+    return why ? qcow2_corrupt(q, why) : 0;
+}
+
+int qcow2_guarded_write(struct qcow2 *q, enum qcow2_kind kind, u64 offset, const void *data,
+                        u64 bytes)
+{
+    int error = ask(q, kind, offset, bytes);
+    return error ? error : file_write(q->file, offset, data, bytes);
+}
+
+int qcow2_write_data(struct qcow2 *q, u64 offset, struct io_vector data, u64 bytes)
+{
+    int error = ask(q, KIND_DATA, offset, bytes);
+    return error ? error : file_write_vector(q->file, offset, data, bytes);
 }

@@ -157,21 +157,21 @@ static int copy_rest(struct qcow2 *q, const struct fresh *f, u64 offset, u64 byt
     return error;
 }
 
-static int fill_fresh(struct qcow2 *q, const struct fresh *f, u64 offset, const void *data)
+static int fill_fresh(struct qcow2 *q, const struct fresh *f, u64 offset, struct io_vector data)
 {
     u64 start = f->run.first << q->cluster_bits;
     u64 end = start + (f->run.count << q->cluster_bits);
     u64 after = offset + f->bytes;
     int error = copy_rest(q, f, start, offset - start);
     if (!error)
-        error = qcow2_guarded_write(q, KIND_DATA, f->host + (offset - start), data, f->bytes);
+        error = qcow2_write_data(q, f->host + (offset - start), data, f->bytes);
     if (!error) /* the last cluster may reach beyond the disk: there it is zeros */
         error = copy_rest(q, f, after, end - after);
     return error;
 }
 
 /* Lock held, and held again at the end. */
-static int write_fresh(struct qcow2 *q, u64 offset, const void *data, u64 bytes, u64 *done)
+static int write_fresh(struct qcow2 *q, u64 offset, struct io_vector data, u64 bytes, u64 *done)
 {
     struct fresh f;
     int error = begin_fresh(q, offset, bytes, &f);
@@ -190,7 +190,7 @@ static int write_fresh(struct qcow2 *q, u64 offset, const void *data, u64 bytes,
 }
 
 /* Writes some of it; how much in *done. Lock held. */
-static int write_some(struct qcow2 *q, u64 offset, const void *data, u64 bytes, u64 *done)
+static int write_some(struct qcow2 *q, u64 offset, struct io_vector data, u64 bytes, u64 *done)
 {
     struct qcow2_extent e;
     while (overlaps(q->allocating, offset >> q->cluster_bits, 1))
@@ -202,17 +202,19 @@ static int write_some(struct qcow2 *q, u64 offset, const void *data, u64 bytes, 
         return write_fresh(q, offset, data, bytes, done);
     *done = e.bytes;
     pthread_mutex_unlock(&q->lock);
-    error = qcow2_guarded_write(q, KIND_DATA, e.host, data, e.bytes);
+    error = qcow2_write_data(q, e.host, data, e.bytes);
     pthread_mutex_lock(&q->lock);
     return error;
 }
 
-static int write_range(struct qcow2 *q, u64 offset, const u8 *data, u64 bytes)
+static int write_range(struct qcow2 *q, u64 offset, struct io_vector data, u64 bytes)
 {
     int error = 0;
     pthread_mutex_lock(&q->lock);
-    for (u64 done = 0; bytes && !error; offset += done, data += done, bytes -= done)
+    for (u64 done = 0; bytes && !error; offset += done, bytes -= done) {
         error = write_some(q, offset, data, bytes, &done);
+        data = io_vector_after(data, done);
+    }
     pthread_mutex_unlock(&q->lock);
     return error;
 }
@@ -226,13 +228,19 @@ static int commit_if_due(struct qcow2 *q, int error)
     return due && !error ? qcow2_commit(q) : error;
 }
 
-int qcow2_write(struct image *image, u64 offset, const void *data, u64 bytes)
+int qcow2_write_vector(struct image *image, u64 offset, struct io_vector v, u64 bytes)
 {
     struct qcow2 *q = qcow2_of(image);
     pthread_rwlock_rdlock(&q->io);
-    int error = write_range(q, offset, data, bytes);
+    int error = write_range(q, offset, v, bytes);
     pthread_rwlock_unlock(&q->io);
     return commit_if_due(q, error);
+}
+
+int qcow2_write(struct image *image, u64 offset, const void *data, u64 bytes)
+{
+    struct iovec buffer = {(void *)(uintptr_t)data, bytes};
+    return qcow2_write_vector(image, offset, (struct io_vector){&buffer, 1, 0}, bytes);
 }
 
 /* ---- zeros ---- */
@@ -271,9 +279,10 @@ static int zero_part(struct qcow2 *q, u64 offset, u64 bytes)
     int error = map_locked(q, offset, bytes, &e);
     if (error || reads_as_zeros(q, &e, offset))
         return error;
-    u8 *zeros = calloc(1, bytes);
-    error = zeros ? write_range(q, offset, zeros, bytes) : -ENOMEM;
-    free(zeros);
+    struct iovec zeros = {calloc(1, bytes), bytes};
+    error =
+        zeros.iov_base ? write_range(q, offset, (struct io_vector){&zeros, 1, 0}, bytes) : -ENOMEM;
+    free(zeros.iov_base);
     return error;
 }
 

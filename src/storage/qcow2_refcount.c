@@ -96,6 +96,7 @@ static void store_count(struct qcow2 *q, u64 cluster, u64 count)
     u32 from = (u32)(index * q->refcount_bits / 8);
     u32 bytes = q->refcount_bits < 8 ? 1 : q->refcount_bits / 8;
     qcow2_table_touch(q, block, from, from + bytes);
+    q->refcounts_dirty = true;
 }
 
 int qcow2_refcount_add(struct qcow2 *q, u64 cluster, i64 delta)

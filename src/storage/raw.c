@@ -53,6 +53,22 @@ static int raw_write(struct image *image, u64 offset, const void *data, u64 byte
     return file_write(image->file, offset, data, bytes);
 }
 
+/* The guarded sector is looked at, and so must not change any more. */
+static int raw_write_vector(struct image *image, u64 offset, struct io_vector v, u64 bytes)
+{
+    if (image->probed && offset < GUARD_BYTES) {
+        u8 head[GUARD_BYTES];
+        u64 n = bytes < sizeof head ? bytes : sizeof head;
+        io_vector_gather(v, head, n);
+        int error = raw_write(image, offset, head, n);
+        if (error || n == bytes)
+            return error;
+        offset += n, bytes -= n;
+        v = io_vector_after(v, n);
+    }
+    return file_write_vector(image->file, offset, v, bytes);
+}
+
 static int raw_flush(struct image *image)
 {
     return file_flush(image->file);
@@ -120,6 +136,7 @@ const struct image_format raw_format = {
     .open = raw_open,
     .read = raw_read,
     .write = raw_write,
+    .write_vector = raw_write_vector,
     .flush = raw_flush,
     .zero = raw_zero,
     .discard = raw_zero,

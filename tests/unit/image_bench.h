@@ -209,6 +209,22 @@ static inline u64 with_room(const struct model *m, u64 sector, u64 count)
     return count;
 }
 
+/* Writes from one buffer or, where the format knows it, from many of odd sizes. */
+static inline int write_somehow(struct image *image, u64 offset, u8 *data, u64 bytes, u64 *random)
+{
+    struct iovec buffers[IO_VECTOR_MAX];
+    unsigned count = 0;
+    if (!image->format->write_vector || next_random(random) % 2)
+        return image_write(image, offset, data, bytes);
+    for (u64 at = 0, n; at < bytes; at += n) {
+        n = 1 + next_random(random) % 3000;
+        if (n > bytes - at || count == IO_VECTOR_MAX - 1)
+            n = bytes - at;
+        buffers[count++] = (struct iovec){data + at, n};
+    }
+    return image_write_vector(image, offset, (struct io_vector){buffers, count, 0}, bytes);
+}
+
 /* One random operation of a guest on the image, and on the model. `watched`: the image's file,
  * where the power may fail on the side; or NULL. */
 static inline void random_step(struct model *m, struct image *image, u64 *random,
@@ -235,7 +251,7 @@ static inline void random_step(struct model *m, struct image *image, u64 *random
         for (u64 i = 0; i < count; i++)
             fill_sector(data + i * SECTOR, sector + i, m->sequence);
         model_write(m, sector, count, m->sequence);
-        assert_int_equal(image_write(image, sector * SECTOR, data, count * SECTOR), 0);
+        assert_int_equal(write_somehow(image, sector * SECTOR, data, count * SECTOR, random), 0);
         free(data);
     }
     model_inspect(m, watched);

@@ -261,6 +261,53 @@ static void qcow2_threads_do_not_disturb_each_other(void **state)
     image_close(image);
 }
 
+struct flusher {
+    struct image *image;
+    struct file *file;
+    unsigned id, lost;
+};
+
+/* Writes and flushes; each time the power fails, on the side. */
+static void *write_and_flush(void *opaque)
+{
+    enum { ROUNDS = 30 };
+    struct flusher *f = opaque;
+    u8 data[SECTOR], got[SECTOR];
+    for (unsigned round = 1; round <= ROUNDS; round++) {
+        char error[256];
+        u64 at = f->id * MIB(1) + round * KIB(16);
+        memset(data, (int)(round + f->id), sizeof data);
+        f->lost += image_write(f->image, at, data, sizeof data) || image_flush(f->image);
+        struct file *after = fault_file_after_crash(f->file, round);
+        struct image_options look = {.format = "qcow2", .read_only = true};
+        struct image *found = image_open_file(after, "found", &look, error, sizeof error);
+        f->lost +=
+            !found || image_read(found, at, got, sizeof got) || memcmp(got, data, sizeof got) != 0;
+        image_close(found);
+    }
+    return NULL;
+}
+
+static void qcow2_flushes_that_share_a_commit_all_have_their_writes(void **state)
+{
+    (void)state;
+    enum { FLUSHERS = 4 };
+    struct image_create create = {.bytes = MIB(FLUSHERS), .cluster_bytes = KIB(4)};
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    struct flusher f[FLUSHERS];
+    pthread_t threads[FLUSHERS];
+    for (unsigned i = 0; i < FLUSHERS; i++) {
+        f[i] = (struct flusher){.image = image, .file = file, .id = i};
+        pthread_create(&threads[i], NULL, write_and_flush, &f[i]);
+    }
+    for (unsigned i = 0; i < FLUSHERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(f[i].lost, 0);
+    }
+    image_close(image);
+}
+
 /* ---- snapshots ---- */
 
 static void qcow2_snapshots_keep_their_time(void **state)
@@ -549,6 +596,7 @@ int main(void)
         cmocka_unit_test(qcow2_full_host_loses_nothing_and_goes_on),
         cmocka_unit_test(qcow2_host_errors_leave_the_image_whole),
         cmocka_unit_test(qcow2_threads_do_not_disturb_each_other),
+        cmocka_unit_test(qcow2_flushes_that_share_a_commit_all_have_their_writes),
         cmocka_unit_test(qcow2_snapshots_keep_their_time),
         cmocka_unit_test(qcow2_grows_and_shrinks),
         cmocka_unit_test(qcow2_compressed_clusters_read_back_and_can_be_overwritten),
