@@ -82,6 +82,8 @@ static const u8 *go_on(struct vcpu *v, const struct tcode *t, const struct cache
     const u8 *to = go_to_rip(v);
     if (to && (ci->in.op == OP_SYSENTER || ci->in.op == OP_SYSEXIT))
         ring_changed(v, mode_before);
+    else if (to)
+        gate_remember(v, ci, mode_before);
     return to;
 }
 
@@ -93,6 +95,9 @@ const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place)
     bt_of(v)->stats.io += ci->in.op == OP_IN || ci->in.op == OP_OUT;
     const struct tcode *t = insn_block(ci)->code;
     x87_settle(v);
+    const u8 *to;
+    if (gate_repeat(v, ci, &to) == GATE_DONE)
+        return to;
     u32 mode = execute(v, ci);
     return go_on(v, t, ci, mode);
 }

@@ -124,6 +124,16 @@ struct thunks {
 
 #define ADAPTED_MOST 4096
 
+/* An INT n or IRET as it was executed last: gate.c */
+struct gate_change {
+    struct ring_change ring;
+    u32 age;    /* vcpu->ring_age then */
+    u8 vector;  /* of INT n */
+    u64 gate;   /* the IDT's bytes */
+    u64 cs, ss; /* descriptors of what it leads to */
+};
+#define GATES 4
+
 #define CODE_BYTES MIB(64)
 #define COLD_AT    MIB(36) /* from here on: what is rarely executed */
 
@@ -144,11 +154,13 @@ struct bt {
     u64 trap_address; /* what translated code was accessing when the host trapped, or 0 */
     struct block *adapted[ADAPTED_MOST]; /* blocks with checked accesses in spite of a window */
     unsigned adapted_count;
-    unsigned hot;            /* executions after which a block is translated */
-    bool verify;             /* each translation */
-    FILE *perf_map;          /* or NULL */
-    struct windows *windows; /* or NULL */
-    struct check *check;     /* -accel check, or NULL */
+    unsigned hot;                   /* executions after which a block is translated */
+    bool verify;                    /* each translation */
+    FILE *perf_map;                 /* or NULL */
+    struct windows *windows;        /* or NULL */
+    struct gate_change gate[GATES]; /* INT n, by vector */
+    struct gate_change iret, iret_same;
+    struct check *check; /* -accel check, or NULL */
     struct bt_stats stats;
 };
 
@@ -250,6 +262,18 @@ bool xl_string_trapped(const u8 *host, u64 gs, u64 *rsi, u64 *rdi);
 /* SYSENTER or SYSEXIT has been executed in mode `from`, and all that follows from it been brought
  * up to date. */
 void ring_changed(struct vcpu *v, u32 from);
+/* What has come of it; false if that is nothing to be repeated. */
+bool ring_now(const struct vcpu *v, u32 from, struct ring_change *c);
+
+/* ---- gate.c ---- */
+
+enum gate_done { GATE_NOT, GATE_DONE };
+/* Executes INT n or IRET if it does what it did the last time; *to is where to go on in translated
+ * code, or NULL. GATE_NOT: nothing has changed. */
+enum gate_done gate_repeat(struct vcpu *v, const struct cached_insn *ci, const u8 **to);
+/* It has been executed by the interpreter's function, in mode `from`, and all that follows from it
+ * been brought up to date. */
+void gate_remember(struct vcpu *v, const struct cached_insn *ci, u32 from);
 
 /* ---- run.c ---- */
 

@@ -29,19 +29,25 @@ static u32 attr_sel(const struct segment *s)
     return s->attr | (u32)s->sel << 16;
 }
 
-void ring_changed(struct vcpu *v, u32 from)
+bool ring_now(const struct vcpu *v, u32 from, struct ring_change *c)
 {
     bool user = v->cpl == 3;
     if (v->window_settled != 1 + user || (v->rflags & FLAGS_ODD) || !bt_mode(v->mode))
-        return;
-    v->ring[user] = (struct ring_change){.minus_mode = -from,
-                                         .mode = v->mode,
-                                         .cs = attr_sel(&v->seg[SEG_CS]),
-                                         .ss = attr_sel(&v->seg[SEG_SS]),
-                                         .view = v->view,
-                                         .code_key = v->code_key,
-                                         .code_key_smap = v->code_key_smap,
-                                         .window = v->window};
+        return false;
+    *c = (struct ring_change){.minus_mode = -from,
+                              .mode = v->mode,
+                              .cs = attr_sel(&v->seg[SEG_CS]),
+                              .ss = attr_sel(&v->seg[SEG_SS]),
+                              .view = v->view,
+                              .code_key = v->code_key,
+                              .code_key_smap = v->code_key_smap,
+                              .window = v->window};
+    return true;
+}
+
+void ring_changed(struct vcpu *v, u32 from)
+{
+    ring_now(v, from, &v->ring[v->cpl == 3]);
 }
 
 /* ---- parts of thunks; RCX is in HR_T3 ---- */

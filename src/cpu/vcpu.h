@@ -414,6 +414,7 @@ struct vcpu {
     u64 window;                 /* host address of the one in use: bt/windows.c */
     u8 window_settled;          /* it needs no look: 1 at CPL 0..2, 2 at CPL 3; 0: it does */
     struct ring_change ring[2]; /* to ring 0, to ring 3 */
+    u32 ring_age;               /* how often they have been forgotten */
     const u8 *targets[TARGETS]; /* where jumps and returns to an address lead; see bt/internal.h */
     u64 target_tags[TARGETS];   /* address | code_key that each is meant for, inverted */
     struct cpuid_known cpuid_known[CPUID_KNOWN];
@@ -498,9 +499,10 @@ void vcpu_send_sipi(struct vcpu *v, u8 vector);
  * runs: #GP before its next instruction, at any IOPL (SDM 3B §20.3.2, §20.4). */
 bool vcpu_virtual_intr_due(const struct vcpu *v);
 
-/* What v->ring tells may not hold any more. */
+/* What v->ring tells may not hold any more, nor what others have noted at this ring_age. */
 static inline void vcpu_forget_rings(struct vcpu *v)
 {
+    v->ring_age++;
     v->ring[0].minus_mode = v->ring[1].minus_mode = 0;
 }
 
