@@ -102,7 +102,9 @@ void tcode_link(struct bt *bt, struct texit *x, struct tcode *to)
     if (x->next)
         x->next->prev = &x->next;
     to->in = x;
-    const u8 *entry = x->from->fpu && to->live_entry ? to->live_entry : to->entry;
+    /* Registers that were live before a call may be no more when it returns. */
+    bool live = x->from->fpu && !x->is_return;
+    const u8 *entry = live && to->live_entry ? to->live_entry : to->entry;
     if (x->guard)
         point_by_guard(x, bt, entry);
     else

@@ -53,6 +53,7 @@ main:
         call availability
         call errors
         call environments
+        call over_calls
         mov eax, 1
         cpuid
         bt edx, 25
@@ -365,6 +366,27 @@ environments:
         movzx eax, ax
         EQUAL "fxrstor: status", eax, 0x3800
 .end:   fninit
+        ret
+
+; ---- x87 code that calls what does something else, and goes on with x87 code ----
+over_calls:
+        fninit
+        HOT 200
+        fld1
+        call .other
+        fld1
+        faddp
+        fistp dword [AREA]
+        mov eax, [AREA]
+        sub eax, 2
+        or [wrongs], eax
+        COOL
+        EQUAL "x87 registers over a call", [wrongs], 0
+        fninit
+        ret
+.other: in al, 0x61
+        xor eax, eax
+        cpuid
         ret
 
 ; ---- SIMD ----
