@@ -349,6 +349,11 @@ void asm_jmp_reg(struct asm_buf *a, unsigned reg)
     asm_rr(a, XO_GROUP5, XG5_JMP, reg);
 }
 
+void asm_call_mem(struct asm_buf *a, struct x64_mem m)
+{
+    asm_rm(a, XO_GROUP5, XG5_CALL, m);
+}
+
 void asm_jmp_mem(struct asm_buf *a, struct x64_mem m)
 {
     asm_rm(a, XO_GROUP5, XG5_JMP, m);

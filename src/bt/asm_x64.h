@@ -204,6 +204,7 @@ u8 *asm_jcc(struct asm_buf *a, enum x64_cc cc, const u8 *to);
 u8 *asm_call(struct asm_buf *a, const u8 *to);
 void asm_jmp_reg(struct asm_buf *a, unsigned reg);
 void asm_jmp_mem(struct asm_buf *a, struct x64_mem m);
+void asm_call_mem(struct asm_buf *a, struct x64_mem m);
 /* jrcxz / jecxz rel8 to be filled in; returns the address of the rel8. */
 u8 *asm_jrcxz(struct asm_buf *a);
 u8 *asm_jecxz(struct asm_buf *a);

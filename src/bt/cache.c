@@ -57,7 +57,7 @@ static void unlink_exit(struct bt *bt, struct texit *x)
 {
     if (!x->to)
         return;
-    point_to(x, bt, x->stub);
+    point_to(x, bt, x->unlinked);
     if (x->guard_field) /* the guard itself may be where a knock has interrupted */
         asm_patch_rel32(x->guard_field, codemem_exec(&bt->mem, x->guard_field), x->stub);
     *x->prev = x->next;
@@ -223,6 +223,7 @@ void tcode_drop_all(struct vcpu *v)
     }
     memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
     tcode_forget_targets(bt);
+    returns_reset(&bt->returns, v, bt->thunk.underflow);
     bt->count = bt->adapted_count = 0;
     bt->arena_used = 0;
     bt->used = bt->thunk_used;

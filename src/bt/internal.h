@@ -11,6 +11,7 @@
 #include "bt/bt.h"
 #include "bt/codemem.h"
 #include "bt/hostreg.h"
+#include "bt/returns.h"
 #include "bt/verify.h"
 #include "bt/windows.h"
 #include "cpu/code_cache.h"
@@ -18,14 +19,14 @@
 struct bt;
 struct tcode;
 
-/* Indirect jumps and returns go where vcpu->targets tells for their target's low bits. There are
- * guards, which look whether target and key are right; if not they go on in the table of jumps. The
- * key is the one of a return's link, and for jumps that under which the guard was put there
+/* Indirect jumps go where vcpu->targets tells for their target's low bits. There are guards, which
+ * look whether target and key are right; if not they go on in the table of jumps. The key is the
+ * one of a return's link, and for jumps that under which the guard was put there
  * (vcpu->target_tags).
  *
- * Where a call comes back to: the call has put the address of a guard there, which is a return's
- * only exit. Blocks that were reached by indirect jumps have a guard in front of their entry; what
- * the table of jumps leads to, their `way_in`, puts its address there.
+ * Blocks that were reached by indirect jumps have a guard in front of their entry; what the table
+ * of jumps leads to, their `way_in`, puts its address there. A call of the guest is a call of the
+ * host's, behind which there is a guard too: the only exit of what returns there.
  *
  * An exit to a known address. Unlinked, its jump leads to `stub`, which calls bt->thunk.link: the
  * return address tells which exit it was. A link to another page goes by a guard, code that
@@ -37,10 +38,11 @@ struct texit {
     struct tcode *from, *to; /* to: NULL while unlinked */
     bool is_return;
     struct texit *next, **prev;
-    u8 *field;  /* the rel32, in the writable view */
-    u8 *stub;   /* as executed */
-    u8 *lookup; /* as executed: looks the target up in the table of jumps */
-    u8 *guard;  /* as executed: where `field` leads once linked; NULL in the page */
+    u8 *field;    /* the rel32, in the writable view */
+    u8 *stub;     /* as executed */
+    u8 *unlinked; /* as executed: the stub, or what comes before it for `field` */
+    u8 *lookup;   /* as executed: looks the target up in the table of jumps */
+    u8 *guard;    /* as executed: where `field` leads once linked; NULL in the page */
     u8 *guard_key, *guard_field; /* what is added to the key, and a rel32, in the writable view */
     u32 target;
 };
@@ -100,6 +102,8 @@ struct tkey {
 struct thunks {
     const u8 *enter;               /* (vcpu, host code): the way in for C */
     const u8 *leave;               /* the way out; RAX is what `enter` returns */
+    const u8 *leave_c;             /* the same when RSP is in the stack of C code again */
+    const u8 *underflow;           /* returned to when the stack of returns is empty */
     const u8 *link;                /* called by an exit's stub */
     const u8 *miss;                /* called by an exit's guard; R8 is the guest address */
     const u8 *exit;                /* to the run loop; R8 is the guest address */
@@ -154,10 +158,11 @@ struct bt {
     u64 trap_address; /* what translated code was accessing when the host trapped, or 0 */
     struct block *adapted[ADAPTED_MOST]; /* blocks with checked accesses in spite of a window */
     unsigned adapted_count;
-    unsigned hot;                   /* executions after which a block is translated */
-    bool verify;                    /* each translation */
-    FILE *perf_map;                 /* or NULL */
-    struct windows *windows;        /* or NULL */
+    unsigned hot;            /* executions after which a block is translated */
+    bool verify;             /* each translation */
+    FILE *perf_map;          /* or NULL */
+    struct windows *windows; /* or NULL */
+    struct returns returns;
     struct gate_change gate[GATES]; /* INT n, by vector */
     struct gate_change iret, iret_same;
     struct check *check; /* -accel check, or NULL */

@@ -138,7 +138,7 @@ static const u8 *make_cpuid(struct asm_buf *a, const u8 *slow)
     x64_at(HR_VCPU, (i32)(offsetof(struct vcpu, ring) + (which) * sizeof(struct ring_change) +     \
                           offsetof(struct ring_change, field)))
 
-/* To `slow` unless what is remembered holds. HR_T0 = rflags. */
+/* To `slow` unless what is remembered holds. HR_T0 = rflags; HR_T2 stays. */
 static void put_ring_checks(struct asm_buf *a, unsigned user, const u8 *slow)
 {
     asm_copy64(a, HR_T3, X64_RCX);
@@ -188,10 +188,19 @@ static void put_ring_change(struct asm_buf *a, unsigned user)
     put_imm8(a, VCPU(window_settled), (u8)(1 + user));
 }
 
-/* To HR_T0, without the return address. A knock may have been forgotten with the old target_key. */
+/* Not what SYSENTER and SYSEXIT are called for, as they do not return, and the host would expect
+ * it: they are jumped to, with the place of the instruction in HR_T2. */
+static const u8 *make_whole(struct asm_buf *a, const struct thunks *t)
+{
+    const u8 *start = asm_here(a);
+    asm_rr(a, XO_MOV_LOAD, HR_T0, HR_T2);
+    asm_call(a, t->callout);
+    return start;
+}
+
+/* To HR_T0. A knock may have been forgotten with the old target_key. */
 static void put_jump(struct asm_buf *a, const struct thunks *t)
 {
-    asm_pop(a, HR_T1);
     asm_copy64(a, HR_T3, X64_RCX);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(events));
     asm_vex_rm(a, (struct x64_vex){.opcode = 0xf5, .map = 2, .pp = 2}, X64_RCX, X64_RCX,
@@ -208,8 +217,8 @@ static void put_jump(struct asm_buf *a, const struct thunks *t)
 
 static const u8 *make_sysenter(struct asm_buf *a, const struct thunks *t)
 {
-    const u8 *start = asm_here(a);
-    put_ring_checks(a, 0, t->slow);
+    const u8 *whole = make_whole(a, t), *start = asm_here(a);
+    put_ring_checks(a, 0, whole);
     asm_mov_imm32(a, HR_T1, ~(u32)FLAG_IF);
     asm_pext(a, HR_T0, HR_T0, HR_T1);
     asm_pdep(a, HR_T0, HR_T0, HR_T1);
@@ -223,8 +232,8 @@ static const u8 *make_sysenter(struct asm_buf *a, const struct thunks *t)
 
 static const u8 *make_sysexit(struct asm_buf *a, const struct thunks *t)
 {
-    const u8 *start = asm_here(a);
-    put_ring_checks(a, 1, t->slow);
+    const u8 *whole = make_whole(a, t), *start = asm_here(a);
+    put_ring_checks(a, 1, whole);
     put_ring_change(a, 1);
     asm_rr(a, XO_MOV_LOAD, HR_SP, X64_RCX);
     asm_rr(a, XO_MOV_LOAD, HR_T0, X64_RDX);

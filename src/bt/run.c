@@ -36,11 +36,12 @@ static void unlink_at(struct bt *bt, const u8 *host)
         tcode_unlink_exits(bt, t);
 }
 
-/* jmp [r10 + 8]: on the way into what `find` has found (xl_flow.c). */
+/* jmp [r10 + 8] or call [r10 + 8]: on the way into what `find` has found (xl_flow.c). */
 static bool is_found_jump(const u8 *rip)
 {
-    static const u8 code[] = {0x41, 0xff, 0x62, offsetof(struct tjump, host)};
-    return memcmp(rip, code, sizeof code) == 0;
+    static const u8 jmp[] = {0x41, 0xff, 0x62, offsetof(struct tjump, host)};
+    static const u8 call[] = {0x41, 0xff, 0x52, offsetof(struct tjump, host)};
+    return memcmp(rip, jmp, sizeof jmp) == 0 || memcmp(rip, call, sizeof call) == 0;
 }
 
 /* A knock: see invariant 6 in bt.h. @asyncsignalsafe */
@@ -79,8 +80,13 @@ static bool knocked(struct hosttrap *trap)
 static bool trapped(struct hosttrap *trap)
 {
     struct bt *bt = running;
-    if (!bt || !codemem_has(&bt->mem, (const void *)(uintptr_t)trap->rip) ||
-        !tcode_at(bt, (const u8 *)(uintptr_t)trap->rip))
+    if (!bt || !codemem_has(&bt->mem, (const void *)(uintptr_t)trap->rip))
+        return false;
+    if (trap->vector == VEC_PF && returns_full(&bt->returns, trap->address)) {
+        trap->gpr[X64_RSP] = bt->returns.base; /* starts again, as does the instruction */
+        return true;
+    }
+    if (!tcode_at(bt, (const u8 *)(uintptr_t)trap->rip))
         return false;
     bt->trap_address = trap->vector == VEC_PF ? trap->address : 0;
     if (bt->windows)
@@ -135,7 +141,8 @@ bool bt_attach(struct vcpu *v)
     bt->codes = codemem_reserve(sizeof *bt->codes * CODES, PROT_READ | PROT_WRITE);
     bt->arena = codemem_reserve(ARENA_BYTES, PROT_READ | PROT_WRITE);
     int error = install_traps();
-    if (error || !v->jumps || !bt->codes || !bt->arena || !codemem_create(&bt->mem, CODE_BYTES)) {
+    if (error || !v->jumps || !bt->codes || !bt->arena || !returns_create(&bt->returns) ||
+        !codemem_create(&bt->mem, CODE_BYTES)) {
         bt_detach(v);
         errno = error ? -error : ENOMEM;
         return false;
@@ -143,6 +150,7 @@ bool bt_attach(struct vcpu *v)
     thunks_make(bt);
     bt->cold_used = COLD_AT;
     tcode_forget_targets(bt);
+    returns_reset(&bt->returns, v, bt->thunk.underflow);
     v->patience = 1;
     bt->windows = windows_create(v);
     v->knock = knock;
@@ -163,6 +171,7 @@ void bt_detach(struct vcpu *v)
     v->interp->killed = NULL;
     v->interp->dropped = NULL;
     codemem_destroy(&bt->mem);
+    returns_destroy(&bt->returns);
     if (v->jumps)
         munmap(v->jumps, sizeof(struct tjump) * JUMPS);
     if (bt->codes)
@@ -322,11 +331,13 @@ static enum vcpu_exit run_loop(struct vcpu *v)
 enum vcpu_exit bt_run(struct vcpu *v)
 {
     jmp_buf landing, *outer = v->landing;
+    struct returns_saved signal_stack;
     volatile enum vcpu_exit why = VCPU_EXIT_STOP;
     vcpu_bind_thread(v);
     v->landing = &landing;
     if (bt_of(v)->windows)
         windows_bind(bt_of(v)->windows);
+    returns_enter_thread(&bt_of(v)->returns, &signal_stack);
     v->interp->granted = v->budget = 0;
     bool faulted = setjmp(landing) != 0;
     bt_left(v);
@@ -337,5 +348,6 @@ enum vcpu_exit bt_run(struct vcpu *v)
         why = run_loop(v);
     v->landing = outer;
     fpu_put_away(v);
+    returns_leave_thread(&signal_stack);
     return why;
 }

@@ -3,10 +3,9 @@
  * The host code that all translations share: the way in and out, the doors to C, the table of
  * jumps, and the look into the TLB. See hostreg.h for registers.
  *
- * The stack. `enter` pushes six registers, after which RSP is 8 above a multiple of 16; a
- * translation leaves it so. Thunks that are called may therefore call C at once. They keep their
- * return address at [RSP] while they run, which is how a knock finds the translation that is
- * waiting for them.
+ * Translated code runs on a stack of its own (returns.h), thunks as well: they keep their return
+ * address at [RSP] while they run, which is how a knock finds the translation that is waiting for
+ * them, and is not there any more when C code runs.
  */
 #include "bt/thunk.h"
 #include "cpu/flags.h"
@@ -62,10 +61,15 @@ static void make_enter(struct asm_buf *a, struct thunks *t)
     u8 *none = asm_jcc_short(a, XCC_Z);
     u8 *out = asm_jmp(a, NULL);
     asm_short_here(a, none);
+    asm_store64(a, X64_RSP, VCPU(c_rsp));
+    asm_load64(a, X64_RSP, VCPU(returns_rsp));
     put_reload(a);
     asm_jmp_reg(a, HR_T0);
 
     t->leave = asm_here(a);
+    asm_store64(a, X64_RSP, VCPU(returns_rsp));
+    asm_load64(a, X64_RSP, VCPU(c_rsp));
+    t->leave_c = asm_here(a);
     asm_rel32_here(a, out);
     for (unsigned i = ARRAY_LEN(pushed); i-- > 0;)
         asm_pop(a, pushed[i]);
@@ -176,10 +180,18 @@ static void make_miss(struct asm_buf *a, struct thunks *t)
     asm_jmp(a, t->link);
 }
 
+/* Nothing is known of where the guest returns to: HR_T0. */
+static void make_underflow(struct asm_buf *a, struct thunks *t)
+{
+    t->underflow = asm_here(a);
+    asm_rm(a, XO_LEA | X64_W, X64_RSP, x64_at(X64_RSP, -(i32)sizeof(u64)));
+    asm_jmp(a, t->jump);
+}
+
 /* ---- doors to C ---- */
 
 /* After C: RAX is where to go on, or NULL. An event that has knocked while C code ran was not heard
- * by the translation. The slot at [RSP] takes it. */
+ * by the translation. */
 static void put_tail(struct asm_buf *a, const struct thunks *t)
 {
     asm_rr(a, XO_TEST | X64_W, X64_RAX, X64_RAX);
@@ -189,10 +201,11 @@ static void put_tail(struct asm_buf *a, const struct thunks *t)
     u8 *on = asm_jcc_short(a, XCC_Z);
     asm_rr(a, XO_XOR, X64_RAX, X64_RAX);
     asm_short_here(a, off);
-    asm_pop(a, X64_RCX);
-    asm_jmp(a, t->leave);
+    asm_load64(a, X64_RSP, VCPU(c_rsp));
+    asm_jmp(a, t->leave_c);
     asm_short_here(a, on);
-    asm_store64(a, X64_RAX, x64_at(X64_RSP, 0));
+    asm_load64(a, X64_RSP, VCPU(returns_rsp));
+    asm_push(a, X64_RAX);
     put_reload(a);
     asm_ret(a);
 }
@@ -205,6 +218,10 @@ static const u8 *make_door(struct asm_buf *a, const struct thunks *t, const void
     asm_copy64(a, X64_RDI, HR_VCPU);
     asm_load64(a, X64_RSI, x64_at(X64_RSP, 0));
     asm_rr(a, XO_MOV_STORE, HR_T0, X64_RDX);
+    asm_rm(a, XO_LEA | X64_W, X64_RAX, x64_at(X64_RSP, sizeof(u64)));
+    asm_store64(a, X64_RAX, VCPU(returns_rsp));
+    asm_load64(a, X64_RAX, VCPU(c_rsp));
+    asm_rm(a, XO_LEA | X64_W, X64_RSP, x64_at(X64_RAX, -(i32)sizeof(u64))); /* as C wants it */
     put_call_c(a, fn);
     put_tail(a, t);
     return start;
@@ -334,6 +351,7 @@ void thunks_make(struct bt *bt)
     make_exits(&a, t);
     make_jump(&a, t);
     make_miss(&a, t);
+    make_underflow(&a, t);
     make_doors(&a, t);
     t->slow = make_door(&a, t, (const void *)callout_slow);
     thunks_make_sys(&a, t);
@@ -362,8 +380,8 @@ unsigned thunks_verify_targets(const struct bt *bt, const struct block *b,
         {.at = t->fpu, .kind = VERIFY_CALL},
         {.at = t->seg, .kind = VERIFY_CALL},
         {.at = t->slow, .kind = VERIFY_CALL},
-        {.at = t->sysenter, .kind = VERIFY_CALL},
-        {.at = t->sysexit, .kind = VERIFY_CALL},
+        {.at = t->sysenter, .kind = VERIFY_JUMP},
+        {.at = t->sysexit, .kind = VERIFY_JUMP},
         {.at = t->cpuid, .kind = VERIFY_CALL},
         {.at = t->cli, .kind = VERIFY_CALL},
         {.at = t->sti, .kind = VERIFY_CALL},

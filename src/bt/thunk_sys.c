@@ -152,7 +152,12 @@ static const u8 *make_ac(struct asm_buf *a, bool on)
     asm_load64(a, HR_T1, VCPU(code_key_smap));
     asm_store64(a, HR_T0, VCPU(code_key_smap));
     asm_store64(a, HR_T1, VCPU(code_key));
+    asm_copy64(a, HR_T3, X64_RCX);
+    asm_load64(a, X64_RCX, VCPU(target_key));
+    u8 *knocked = asm_jrcxz(a);
     asm_store64(a, HR_T1, VCPU(target_key));
+    asm_short_here(a, knocked);
+    asm_copy64(a, X64_RCX, HR_T3);
     asm_rm(a, XO_MOV_LOAD, HR_T0, VCPU(mode));
     asm_rm(a, XO_LEA, HR_T0, x64_at(HR_T0, on ? -MODE_SMAP : MODE_SMAP));
     asm_rm(a, XO_MOV_STORE, HR_T0, VCPU(mode));

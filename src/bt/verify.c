@@ -92,6 +92,7 @@ struct verifier {
     u64 known;                         /* up to this offset all has been compared with an idiom */
     const struct verify_target *found; /* a VERIFY_FIND has just returned */
     u64 point;                         /* up to here R8 is the address of a place in this code */
+    u64 back;                          /* up to here R9 is that of a return's guard */
     char *text;
     size_t size;
 };
@@ -108,6 +109,15 @@ static u64 offset_of(const struct verify_code *code, u64 address)
         before += code->part[i].size;
     }
     return NOWHERE;
+}
+
+/* The part that an address of the code is in. */
+static const struct verify_part *part_of(const struct verify_code *code, u64 address)
+{
+    const struct verify_part *p = code->part;
+    while (address - (u64)(uintptr_t)p->at >= p->size)
+        p++;
+    return p;
 }
 
 static bool refuse(struct verifier *v, const char *why)
@@ -153,6 +163,9 @@ static bool is_x87(const struct verifier *v)
     return v->x86->opcode[0] >= 0xd8 && v->x86->opcode[0] <= 0xdf;
 }
 
+/* lea rcx, [r10 + r9]; jrcxz over the jmp that follows: is_wide_test() */
+static const u8 wide_test[] = {0x4b, 0x8d, 0x0c, 0x0a, 0xe3, 0x05, 0xe9};
+
 /* ---- branches ---- */
 
 static const struct verify_target *target_of(const struct verify_code *code, u64 address)
@@ -171,14 +184,14 @@ static void add_target(struct verifier *v, u64 address)
         v->targets[offset]++;
 }
 
-/* lea r8, [rip + n] */
+/* lea r8 or r9, [rip + n] */
 static bool is_lea_place(const struct verifier *v, u64 *place)
 {
     const cs_x86_op *o = &v->x86->operands[1];
     if (v->insn->id != X86_INS_LEA || o->mem.base != X86_REG_RIP)
         return false;
     *place = v->insn->address + v->insn->size + (u64)o->mem.disp;
-    return v->x86->operands[0].reg == X86_REG_R8;
+    return v->x86->operands[0].reg == X86_REG_R8 || v->x86->operands[0].reg == X86_REG_R9;
 }
 
 /* First pass: notes where direct branches within the code lead. */
@@ -200,28 +213,56 @@ static bool is_branch(const struct verifier *v)
            in_group(v->insn, CS_GRP_IRET);
 }
 
-/* jmp [r10 + n] right after what makes R10 point there. */
+/* What a guest's call comes back to must be the guard of a return: see put_return_point(). */
+static bool is_return_guard(const struct verifier *v, u64 address)
+{
+    static const u8 head[] = {0x49, 0x89, 0xcb,
+                              0x4d, 0x8b, 0x97};      /* mov r11, rcx; mov r10, [r15 + */
+    static const u8 constant[] = {0x49, 0xb9};        /* mov r9, */
+    static const u8 sum[] = {0x4f, 0x8d, 0x14, 0x02}; /* lea r10, [r10 + r8] */
+    const u32 key = offsetof(struct vcpu, target_key);
+    const struct verify_part *p = &v->code->part[0];
+    u64 at = address - (u64)(uintptr_t)p->at;
+    const u64 size = sizeof head + sizeof key + sizeof constant + sizeof(u64) + sizeof sum;
+    if (at >= p->size || p->size - at < size + sizeof wide_test || !v->starts[at])
+        return false;
+    const u8 *b = p->bytes + at;
+    return !memcmp(b, head, sizeof head) && !memcmp(b + sizeof head, &key, sizeof key) &&
+           !memcmp(b + sizeof head + sizeof key, constant, sizeof constant) &&
+           !memcmp(b + size - sizeof sum, sum, sizeof sum) &&
+           !memcmp(b + size, wide_test, sizeof wide_test);
+}
+
+/* A call that a guest's return answers, or a jump. */
+static bool comes_back_well(const struct verifier *v)
+{
+    return v->insn->id == X86_INS_JMP ||
+           (v->insn->id == X86_INS_CALL && is_return_guard(v, v->insn->address + v->insn->size));
+}
+
+/* jmp or call [r10 + n] right after what makes R10 point there. */
 static bool is_jump_to_found(const struct verifier *v)
 {
     const cs_x86_op *o = &v->x86->operands[0];
-    return v->found && v->insn->id == X86_INS_JMP && v->x86->op_count == 1 &&
-           o->type == X86_OP_MEM && o->mem.base == X86_REG_R10 && o->mem.index == X86_REG_INVALID &&
+    return v->found && comes_back_well(v) && v->x86->op_count == 1 && o->type == X86_OP_MEM &&
+           o->mem.base == X86_REG_R10 && o->mem.index == X86_REG_INVALID &&
            o->mem.segment == X86_REG_INVALID && v->x86->addr_size == 8 &&
            o->mem.disp == v->found->size;
 }
 
-/* mov r9d, TARGET_MASK; pext r9d, r8d, r9d; jmp [r15 + r9 * 8 + targets] */
+/* mov r9d, TARGET_MASK; pext r9d, r8d, r9d; jmp or call [r15 + r9 * 8 + targets] */
 static bool is_target_jump(const struct verifier *v)
 {
     static const u8 index[] = {0x41, 0xb9, 0xff, 0x0f, 0x00, 0x00, 0xc4, 0x42, 0x3a, 0xf5, 0xc9};
     const x86_op_mem *m = &v->x86->operands[0].mem;
-    const struct verify_part *p = &v->code->part[0];
+    const struct verify_part *p = part_of(v->code, v->insn->address);
     u64 here = v->insn->address - (u64)(uintptr_t)p->at;
+    u64 offset = offset_of(v->code, v->insn->address);
     _Static_assert(TARGETS - 1 == 0xfff, "the mask above");
-    if (v->insn->id != X86_INS_JMP || v->x86->operands[0].type != X86_OP_MEM || here >= p->size ||
-        here < sizeof index || memcmp(p->bytes + here - sizeof index, index, sizeof index))
+    if (!comes_back_well(v) || v->x86->operands[0].type != X86_OP_MEM || here < sizeof index ||
+        memcmp(p->bytes + here - sizeof index, index, sizeof index))
         return false;
-    for (u64 at = here - sizeof index + 1; at <= here; at++) {
+    for (u64 at = offset - sizeof index + 1; at <= offset; at++) {
         if (v->targets[at])
             return false;
     }
@@ -234,6 +275,8 @@ static bool check_branch(struct verifier *v)
     const cs_x86_op *o = &v->x86->operands[0];
     if (is_jump_to_found(v) || is_target_jump(v))
         return true;
+    if (v->insn->id == X86_INS_RET && !v->x86->op_count)
+        return true; /* to a guard: nothing else is on the stack */
     bool call = v->insn->id == X86_INS_CALL;
     bool jump = in_group(v->insn, CS_GRP_JUMP) && v->insn->id != X86_INS_LJMP &&
                 v->insn->id != X86_INS_XBEGIN;
@@ -255,8 +298,10 @@ static bool check_branch(struct verifier *v)
         return true;
     }
     u64 offset = offset_of(v->code, to);
-    if (call || offset == NOWHERE)
+    if (offset == NOWHERE)
         return refuse(v, "leads to where no thunk is");
+    if (call && !comes_back_well(v))
+        return refuse(v, "a call that comes back to no guard");
     if (!v->starts[offset])
         return refuse(v, "leads into the middle of an instruction");
     return true;
@@ -426,17 +471,17 @@ static bool is_mov_rcx_r11(const struct verifier *v)
  */
 static bool is_wide_test(const struct verifier *v)
 {
-    static const u8 test[] = {0x4b, 0x8d, 0x0c, 0x0a, 0xe3, 0x05, 0xe9};
     static const u8 back[] = {0x4c, 0x89, 0xd9}; /* mov rcx, r11 */
     static const u8 difference[] = {0x41, 0x8d,
                                     0x08}; /* lea ecx, [r8 + n], but for the MOD field */
     const struct verify_part *p = &v->code->part[0], *cold = &v->code->part[1];
-    u64 here = v->insn->address - (u64)(uintptr_t)p->at, end = here + sizeof test + sizeof(i32);
+    u64 here = v->insn->address - (u64)(uintptr_t)p->at,
+        end = here + sizeof wide_test + sizeof(i32);
     i32 distance;
-    if (here >= p->size || end > p->size || memcmp(p->bytes + here, test, sizeof test) ||
+    if (here >= p->size || end > p->size || memcmp(p->bytes + here, wide_test, sizeof wide_test) ||
         v->targets[here + 4] || v->targets[here + 6])
         return false;
-    memcpy(&distance, p->bytes + here + sizeof test, sizeof distance);
+    memcpy(&distance, p->bytes + here + sizeof wide_test, sizeof distance);
     u64 to = (u64)(uintptr_t)p->at + end + (u64)(i64)distance - (u64)(uintptr_t)cold->at;
     if (to >= cold->size || cold->size - to < sizeof back)
         return false;
@@ -570,15 +615,30 @@ static bool check_place(struct verifier *v, u64 place)
     if (offset == NOWHERE || !v->starts[offset])
         return refuse(v, "the address of no instruction of this code");
     v->approved = APPROVED_NO;
-    v->point = v->insn->address + v->insn->size;
+    if (v->x86->operands[0].reg == X86_REG_R8)
+        v->point = v->insn->address + v->insn->size;
+    return true;
+}
+
+/* push r9 right after R9 was made the address of a return's guard. */
+static bool check_push(struct verifier *v)
+{
+    u64 offset = offset_of(v->code, v->insn->address);
+    if (v->x86->operands[0].reg != X86_REG_R9 || v->back != v->insn->address || v->targets[offset])
+        return refuse(v, "not the address of a guard");
     return true;
 }
 
 static bool check_insn(struct verifier *v)
 {
     u64 place;
-    if (is_lea_place(v, &place))
+    if (is_lea_place(v, &place)) {
+        if (v->x86->operands[0].reg == X86_REG_R9 && is_return_guard(v, place))
+            v->back = v->insn->address + v->insn->size;
         return check_place(v, place);
+    }
+    if (v->insn->id == X86_INS_PUSH)
+        return check_push(v);
     if (is_branch(v))
         return check_branch(v);
     if (v->insn->id == X86_INS_RDGSBASE)
@@ -623,7 +683,8 @@ static bool each_insn(struct verifier *v, const struct verify_part *p,
         if (v->found == found)
             v->found = NULL;
     }
-    if (check && p->size && v->insn->id != X86_INS_JMP && v->insn->id != X86_INS_CALL)
+    if (check && p->size && v->insn->id != X86_INS_JMP && v->insn->id != X86_INS_CALL &&
+        v->insn->id != X86_INS_RET)
         return refuse(v, "runs off the end of the code");
     return true;
 }

@@ -33,8 +33,9 @@ struct xl {
     } exit[2];
     unsigned exits;
     struct {
-        u8 *field; /* of the LEA; NULL: no call */
+        u8 *at; /* where the call comes back to, as executed; NULL: no call */
         u32 target;
+        u8 *key, *differs, *field; /* of its guard */
     } back;
     struct {
         u8 *field;  /* the jump there */

@@ -32,9 +32,9 @@ static struct xl_exit *note_exit(struct xl *x, u8 *field, u32 target)
 }
 
 /* Compares the upper half of a key with the one that the exit is linked for. Flags stay as they
- * are, RCX is in HR_T3. Returns the field of the jump for when it differs; a second one goes on if
- * not, with RCX again. */
-static u8 *put_key_check(struct asm_buf *a, u8 **guard_key, u8 **guard_field)
+ * are, RCX is in HR_T3. Returns the field of the jump for when it differs; a second jump, or a
+ * call, goes on if not, with RCX again. */
+static u8 *put_key_check(struct asm_buf *a, u8 **guard_key, u8 **guard_field, bool call)
 {
     asm_copy64(a, HR_T3, X64_RCX);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU_UPPER(code_key));
@@ -44,7 +44,7 @@ static u8 *put_key_check(struct asm_buf *a, u8 **guard_key, u8 **guard_field)
     u8 *differs = asm_jmp(a, NULL);
     asm_short_here(a, same);
     asm_copy64(a, X64_RCX, HR_T3);
-    *guard_field = asm_jmp(a, NULL);
+    *guard_field = call ? asm_call(a, NULL) : asm_jmp(a, NULL);
     return differs;
 }
 
@@ -56,13 +56,35 @@ void xl_exit_jmp(struct xl *x, u32 target)
         note_exit(x, asm_jmp(&x->a, NULL), target);
     } else {
         struct xl_exit *e = note_exit(x, NULL, target);
-        e->field = put_key_check(&x->a, &e->guard_key, &e->guard_field);
+        e->field = put_key_check(&x->a, &e->guard_key, &e->guard_field, false);
+    }
+}
+
+/* Likewise with a call, which comes back right behind it. */
+static void exit_call(struct xl *x, u32 target)
+{
+    if (can_link(x) && !same_page(x, target)) {
+        struct xl_exit *e = note_exit(x, NULL, target);
+        e->field = put_key_check(&x->a, &e->guard_key, &e->guard_field, true);
+    } else {
+        note_exit(x, asm_call(&x->a, NULL), target);
     }
 }
 
 void xl_exit_jcc(struct xl *x, enum x64_cc cc, u32 target)
 {
     note_exit(x, asm_jcc(&x->a, cc, NULL), target);
+}
+
+/* A call's guard has not let pass: what it comes back to is put on the stack all the same. */
+static void put_push_back(struct xl *x)
+{
+    struct asm_buf *a = &x->cold;
+    if (!x->back.at)
+        return;
+    u8 *field = asm_lea_here(a, HR_T1);
+    asm_patch_rel32(field, field + a->delta, x->back.at);
+    asm_push(a, HR_T1);
 }
 
 /* HR_T3 is RCX. */
@@ -77,7 +99,7 @@ static struct texit *new_exit(struct xl *x, u8 *field, u32 target)
 {
     struct texit *e = &x->t->exit[x->t->exits++];
     *e = (struct texit){.from = x->t, .field = field, .target = target};
-    e->stub = asm_here(&x->cold);
+    e->stub = e->unlinked = asm_here(&x->cold);
     return e;
 }
 
@@ -94,8 +116,10 @@ static void finish_exit(struct xl *x, const struct xl_exit *exit)
     if (exit->guard_field) {
         e->guard_key = exit->guard_key;
         e->guard_field = exit->guard_field;
-        asm_rel32_here(a, e->guard_field);
         asm_copy64(a, X64_RCX, HR_T3);
+        put_push_back(x);
+        e->stub = asm_here(a);
+        asm_rel32_here(a, e->guard_field);
     }
     asm_call(a, x->bt->thunk.link);
     e->lookup = asm_here(a);
@@ -103,8 +127,12 @@ static void finish_exit(struct xl *x, const struct xl_exit *exit)
     if (same_page(x, exit->target))
         return;
     e->guard = asm_here(a);
-    if (!exit->guard_field)
-        asm_rel32_here(a, put_key_check(a, &e->guard_key, &e->guard_field));
+    if (exit->guard_field) {
+        put_push_back(x);
+    } else {
+        asm_rel32_here(a, put_key_check(a, &e->guard_key, &e->guard_field, false));
+        asm_rel32_here(a, e->guard_field);
+    }
     put_miss(x, exit->target);
 }
 
@@ -117,44 +145,58 @@ static u8 *put_wide_test(struct asm_buf *a, u8 **same)
     return asm_jmp(a, NULL);
 }
 
-/* A return's HR_T0 and target_key have to be target and key of the link, whose sum is looked at in
- * 64 bits. */
-static void finish_return(struct xl *x)
+/* By the table of targets, to HR_T0: the verifier knows this form. */
+static void put_target_jump(struct asm_buf *a, void (*go)(struct asm_buf *, struct x64_mem))
 {
-    struct asm_buf *a = &x->a, *cold = &x->cold;
-    u32 target = x->back.target;
-    asm_rel32_here(a, x->back.field);
+    asm_mov_imm32(a, HR_T1, TARGET_MASK);
+    asm_pext(a, HR_T1, HR_T0, HR_T1);
+    go(a, x64_indexed(HR_VCPU, HR_T1, sizeof(u8 *), (i32)offsetof(struct vcpu, targets)));
+}
+
+/* Where a call comes back to: HR_T0 is where the guest returns to. That and target_key have to be
+ * target and key of the link, whose sum is looked at in 64 bits. */
+static void put_return_point(struct xl *x, u32 target)
+{
+    struct asm_buf *a = &x->a;
+    x->back.target = target;
+    x->back.at = asm_here(a);
     asm_copy64(a, HR_T3, X64_RCX);
     asm_load64(a, HR_T2, VCPU(target_key));
     asm_mov_imm64(a, HR_T1, 0);
-    u8 *key = a->at - sizeof(u64);
+    x->back.key = a->at - sizeof(u64);
     asm_rm(a, XO_LEA | X64_W, HR_T2, x64_indexed(HR_T2, HR_T0, 1, 0));
-    u8 *same, *differs = put_wide_test(a, &same);
+    u8 *same;
+    x->back.differs = put_wide_test(a, &same);
     asm_short_here(a, same);
     asm_copy64(a, X64_RCX, HR_T3);
-    u8 *field = asm_jmp(a, NULL);
+    x->back.field = asm_jmp(a, NULL);
+}
 
-    asm_rel32_here(cold, differs);
-    asm_rm(cold, XO_LEA, X64_RCX, x64_at(HR_T0, -(i32)target));
-    u8 *key_differs = asm_jrcxz(cold);
-    asm_copy64(cold, X64_RCX, HR_T3);
-    asm_jmp(cold, x->bt->thunk.jump);
-    asm_short_here(cold, key_differs);
-    asm_copy64(cold, X64_RCX, HR_T3);
-    struct texit *e = new_exit(x, field, target);
+static void finish_return(struct xl *x)
+{
+    struct asm_buf *a = &x->cold;
+    u32 target = x->back.target;
+    asm_rel32_here(a, x->back.differs);
+    asm_rm(a, XO_LEA, X64_RCX, x64_at(HR_T0, -(i32)target));
+    u8 *key_differs = asm_jrcxz(a);
+    asm_copy64(a, X64_RCX, HR_T3);
+    put_target_jump(a, asm_jmp_mem); /* a return that is an indirect jump */
+    asm_short_here(a, key_differs);
+    asm_copy64(a, X64_RCX, HR_T3);
+    struct texit *e = new_exit(x, x->back.field, target);
     e->is_return = true;
-    e->guard_key = key;
-    e->guard = asm_here(cold);
-    e->guard_field = field;
-    asm_rel32_here(cold, field);
-    asm_call(cold, x->bt->thunk.miss);
+    e->guard_key = x->back.key;
+    e->guard = asm_here(a);
+    e->guard_field = x->back.field;
+    asm_rel32_here(a, e->guard_field);
+    asm_call(a, x->bt->thunk.miss);
 }
 
 void xl_finish_exits(struct xl *x)
 {
     for (unsigned i = 0; i < x->exits; i++)
         finish_exit(x, &x->exit[i]);
-    if (x->back.field)
+    if (x->back.at)
         finish_return(x);
 }
 
@@ -188,27 +230,16 @@ static u8 *put_target(struct asm_buf *a, u32 target)
     return field;
 }
 
-/* Tells where the call comes back to: see struct texit. */
-static void put_return_point(struct xl *x, u32 next)
-{
-    if (!has_target_key(x))
-        return;
-    x->back.target = next;
-    x->back.field = put_target(&x->a, next);
-}
-
 /* To HR_T0. The jump itself is here, so that the host predicts each one by itself; run.c knows the
  * form of the second. */
-static void put_jump(struct xl *x)
+static void put_jump(struct xl *x, bool call)
 {
+    void (*go)(struct asm_buf *, struct x64_mem) = call ? asm_call_mem : asm_jmp_mem;
     if (has_target_key(x)) {
-        asm_mov_imm32(&x->a, HR_T1, TARGET_MASK);
-        asm_pext(&x->a, HR_T1, HR_T0, HR_T1);
-        asm_jmp_mem(&x->a,
-                    x64_indexed(HR_VCPU, HR_T1, sizeof(u8 *), (i32)offsetof(struct vcpu, targets)));
+        put_target_jump(&x->a, go);
     } else {
         asm_call(&x->a, x->bt->thunk.find);
-        asm_jmp_mem(&x->a, x64_at(HR_T2, offsetof(struct tjump, host)));
+        go(&x->a, x64_at(HR_T2, offsetof(struct tjump, host)));
     }
 }
 
@@ -277,7 +308,7 @@ static bool put_jmp(struct xl *x, const struct insn *in, u32 target)
     }
     if (!put_operand(x, in))
         return false;
-    put_jump(x);
+    put_jump(x, false);
     return true;
 }
 
@@ -286,9 +317,9 @@ static void put_call_to(struct xl *x, u32 next)
 {
     asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
     put_push_return(x, next);
-    put_return_point(x, next);
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, VCPU(jump_to));
-    put_jump(x);
+    put_jump(x, true);
+    put_return_point(x, next);
 }
 
 void xl_flow_relative(struct xl *x, const struct cached_insn *ci)
@@ -298,15 +329,15 @@ void xl_flow_relative(struct xl *x, const struct cached_insn *ci)
     if (ci->in.op == OP_CALL)
         put_call_to(x, next);
     else
-        put_jump(x);
+        put_jump(x, false);
 }
 
 static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
 {
     if (in->operand[0].kind == OPD_REL) {
         put_push_return(x, next);
+        exit_call(x, target);
         put_return_point(x, next);
-        xl_exit_jmp(x, target);
         return true;
     }
     if (!put_operand(x, in))
@@ -321,7 +352,7 @@ static bool put_ret(struct xl *x, const struct insn *in)
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
     xl_adjust_sp(x, 4 + extra);
     xl_settle_sp(x);
-    put_jump(x);
+    asm_ret(&x->a);
     return true;
 }
 

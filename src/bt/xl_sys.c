@@ -114,18 +114,23 @@ static bool put_cpuid(struct xl *x, const struct cached_insn *ci)
 }
 
 /* These end their blocks. */
-static bool put_sysenter(struct xl *x)
+static bool put_ring_change(struct xl *x, const struct cached_insn *ci, const u8 *thunk)
 {
-    put_thunk(x, x->bt->thunk.sysenter);
+    asm_mov_imm32(&x->a, HR_T2, (u32)xl_place(x, ci));
+    asm_jmp(&x->a, thunk);
     return true;
 }
 
-static bool put_sysexit(struct xl *x, const struct insn *in)
+static bool put_sysenter(struct xl *x, const struct cached_insn *ci)
 {
-    if ((x->mode & MODE_CPL) || in->opsize == 8)
+    return put_ring_change(x, ci, x->bt->thunk.sysenter);
+}
+
+static bool put_sysexit(struct xl *x, const struct cached_insn *ci)
+{
+    if ((x->mode & MODE_CPL) || ci->in.opsize == 8)
         return false;
-    put_thunk(x, x->bt->thunk.sysexit);
-    return true;
+    return put_ring_change(x, ci, x->bt->thunk.sysexit);
 }
 
 /* The instruction after STI is executed before an event is taken: it has to be in this block. */
@@ -183,8 +188,8 @@ bool xl_sys(struct xl *x, const struct cached_insn *ci)
         return in->operand[0].kind == OPD_SEG ? put_mov_to_seg(x, in) : put_mov_from_seg(x, in);
     case OP_POP_SEG: return put_pop_seg(x, in);
     case OP_CPUID: return put_cpuid(x, ci);
-    case OP_SYSENTER: return put_sysenter(x);
-    case OP_SYSEXIT: return put_sysexit(x, in);
+    case OP_SYSENTER: return put_sysenter(x, ci);
+    case OP_SYSEXIT: return put_sysexit(x, ci);
     case OP_RDTSC:
     case OP_RDTSCP: return put_rdtsc(x, in);
     default: return false;

@@ -30,7 +30,51 @@ main:
         call rom_code
         call segments
         call paged
+        call unanswered
         ret
+
+; ---- calls without returns, and returns without calls: a million of each ----
+MANY      equ 1000000
+
+unanswered:
+        cmp dword [unanswered_done], 0  ; once is enough
+        jne .end
+        inc dword [unanswered_done]
+        mov ecx, MANY
+        xor ebx, ebx
+.call:  call .next
+.next:  add esp, 4
+        inc ebx
+        dec ecx
+        jnz .call
+        mov ecx, MANY
+.back:  push .there
+        inc ebx
+        ret
+.there: dec ecx
+        jnz .back
+        EQUAL "calls and returns that have none", ebx, 2 * MANY
+; 20000 frames, half of which are thrown away
+        mov ebp, esp
+        mov esp, RAM_END - 0x100000
+        mov ecx, 20000
+        call .down
+        mov esp, ebp
+        EQUAL "frames that are thrown away", ebx, 2 * MANY + 10001
+.end:   ret
+.down:  inc ebx
+        dec ecx
+        jz .up
+        test cl, 1
+        jz .skip
+        call .down
+        ret
+.skip:  call .half
+        ret
+.half:  dec ebx
+        add esp, 8                      ; its own and its caller's
+        jmp .down
+.up:    ret
 
 ; ---- addresses that wrap ----
 
@@ -323,5 +367,6 @@ page_ends:
 
 wrongs: dd 0
 seen:   dd 0, 0
+unanswered_done: dd 0
 
 GUEST_END

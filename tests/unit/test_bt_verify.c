@@ -90,7 +90,7 @@ static void doors_to_the_host_are_refused(void **state)
         {"int3", 1, {0xcc}},
         {"iretq", 2, {0x48, 0xcf}},
         {"retf", 1, {0xcb}},
-        {"ret", 1, {0xc3}},
+        {"ret 4", 3, {0xc2, 0x04, 0x00}},
         {"jmp far [rax]", 3, {0x48, 0xff, 0x28}},
         {"call far [rax]", 3, {0x48, 0xff, 0x18}},
         {"jmp rax", 2, {0xff, 0xe0}},
@@ -139,11 +139,8 @@ static void system_calls_are_refused(void **state)
 static void the_host_stack_is_out_of_reach(void **state)
 {
     static const struct form stack[] = {
-        {"push rax", 1, {0x50}},
-        {"pop rax", 1, {0x58}},
-        {"pushfq", 1, {0x9c}},
-        {"popfq", 1, {0x9d}},
-        {"enter 8, 0", 4, {0xc8, 8, 0, 0}},
+        {"pop rax", 1, {0x58}}, {"pushfq", 1, {0x9c}},
+        {"popfq", 1, {0x9d}},   {"enter 8, 0", 4, {0xc8, 8, 0, 0}},
         {"leave", 1, {0xc9}},
     };
     static const struct form registers[] = {
@@ -156,7 +153,11 @@ static void the_host_stack_is_out_of_reach(void **state)
         {"mov eax, [rsp]", 3, {0x8b, 0x04, 0x24}},
         {"mov [rsp + 8], eax", 4, {0x89, 0x44, 0x24, 8}},
     };
+    static const struct form push[] = {{"push rax", 1, {0x50}},
+                                       {"push r9", 2, {0x41, 0x51}},
+                                       {"push [r8]", 3, {0x41, 0xff, 0x30}}};
     (void)state;
+    expect_each_refused(push, ARRAY_LEN(push), "not the address of a guard");
     expect_each_refused(stack, ARRAY_LEN(stack), "not an instruction of translated code");
     expect_each_refused(registers, ARRAY_LEN(registers), "writes a register of the translator's");
     expect_each_refused(memory, ARRAY_LEN(memory), "an address of its own");
@@ -444,13 +445,93 @@ static void branches_lead_to_thunks_and_instructions(void **state)
     expect_refused(&b, "into an instruction", "into the middle");
 
     asm_call(begin(&b), CODE_AT);
-    expect_refused(&b, "a call of itself", "where no thunk is");
+    expect_refused(&b, "a call of itself", "comes back to no guard");
 
     asm_call(begin(&b), JUMP);
     expect_refused(&b, "a call of what is jumped to", "does not return");
 
     asm_jmp(begin(&b), READ_4);
     expect_refused(&b, "a jump to what is called", "what returns");
+}
+
+/* ---- calls of the guest's, which the host's return instruction answers ---- */
+
+#define COLD_AT (CODE_AT + 0x10000)
+
+/* How a call's code differs from what it has to be. */
+struct call_code {
+    size_t key;    /* what the guard looks at */
+    unsigned gap;  /* bytes between the call and the guard */
+    unsigned push; /* register whose value is pushed in the cold part; X64_NONE: none */
+    i32 beside;    /* what it is the address of: bytes from the guard */
+};
+
+static void put_guard(struct asm_buf *a, size_t key)
+{
+    asm_copy64(a, X64_R11, X64_RCX);
+    asm_load64(a, X64_R10, x64_at(X64_R15, (i32)key));
+    asm_mov_imm64(a, X64_R9, 0x123456789);
+    asm_rm(a, XO_LEA | X64_W, X64_R10, x64_indexed(X64_R10, X64_R8, 1, 0));
+    asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(X64_R10, X64_R9, 1, 0));
+    u8 *same = asm_jrcxz(a);
+    asm_jmp(a, COLD_AT);
+    asm_short_here(a, same);
+    asm_copy64(a, X64_RCX, X64_R11);
+    asm_jmp(a, JUMP);
+}
+
+static bool verify_call(struct bench *b, struct call_code c)
+{
+    u8 cold[64];
+    struct asm_buf a;
+    asm_call(begin(b), CODE_AT);
+    for (unsigned i = 0; i < c.gap; i++)
+        asm_byte(&b->a, 0x90);
+    const u8 *guard = asm_here(&b->a);
+    put_guard(&b->a, c.key);
+    asm_ret(&b->a);
+    asm_init(&a, cold, sizeof cold, COLD_AT - cold);
+    asm_copy64(&a, X64_RCX, X64_R11);
+    if (c.push != X64_NONE) {
+        u8 *field = asm_lea_here(&a, X64_R9);
+        asm_patch_rel32(field, field + a.delta, guard + c.beside);
+        asm_push(&a, c.push);
+    }
+    asm_jmp(&a, JUMP);
+    struct verify_code code = {.part = {{b->bytes, CODE_AT, (size_t)(b->a.at - b->bytes)},
+                                        {cold, COLD_AT, (size_t)(a.at - cold)}},
+                               .target = targets,
+                               .targets = ARRAY_LEN(targets)};
+    return verify_code(&code, b->text, sizeof b->text);
+}
+
+static void calls_come_back_to_a_guard(void **state)
+{
+    const size_t key = offsetof(struct vcpu, target_key);
+    struct bench b;
+    (void)state;
+    if (!verify_call(&b, (struct call_code){key, 0, X64_NONE, 0}))
+        fail_msg("%s", b.text);
+    if (!verify_call(&b, (struct call_code){key, 0, X64_R9, 0}))
+        fail_msg("%s", b.text);
+    assert_false(verify_call(&b, (struct call_code){key + 8, 0, X64_NONE, 0}));
+    assert_non_null(strstr(b.text, "comes back to no guard"));
+    assert_false(verify_call(&b, (struct call_code){key, 1, X64_NONE, 0}));
+    assert_non_null(strstr(b.text, "comes back to no guard"));
+    assert_false(verify_call(&b, (struct call_code){key, 0, X64_R10, 0}));
+    assert_non_null(strstr(b.text, "not the address of a guard"));
+    assert_false(verify_call(&b, (struct call_code){key, 0, X64_R9, 3}));
+    assert_non_null(strstr(b.text, "not the address of a guard"));
+}
+
+static void code_does_not_run_off_its_end(void **state)
+{
+    struct bench b;
+    (void)state;
+    asm_mov_imm32(begin(&b), X64_RAX, 1);
+    struct verify_code code = {.part = {{b.bytes, CODE_AT, (size_t)(b.a.at - b.bytes)}}};
+    assert_false(verify_code(&code, b.text, sizeof b.text));
+    assert_non_null(strstr(b.text, "runs off the end"));
 }
 
 /* ---- what translations are made of ---- */
@@ -500,6 +581,8 @@ int main(void)
         cmocka_unit_test(approval_ends),
         cmocka_unit_test(fields_of_the_cpu_are_read_and_some_are_written),
         cmocka_unit_test(branches_lead_to_thunks_and_instructions),
+        cmocka_unit_test(calls_come_back_to_a_guard),
+        cmocka_unit_test(code_does_not_run_off_its_end),
         cmocka_unit_test(plain_instructions_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
