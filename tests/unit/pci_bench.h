@@ -74,6 +74,15 @@ static inline void bench_config_write(struct bench *b, u8 reg, u32 value, unsign
     pci_config_write(b->rig.pci, 0, BENCH_DEVFN, reg, value, size);
 }
 
+/* Where the function's capability `id` lies in its configuration space; 0: it has none. */
+static inline u8 bench_capability(struct bench *b, u8 id)
+{
+    u8 at = (u8)bench_config(b, PCI_CAPABILITY_LIST, 1);
+    while (at && bench_config(b, at, 1) != id)
+        at = (u8)bench_config(b, (u8)(at + 1), 1);
+    return at;
+}
+
 static inline void bench_enable(struct bench *b, unsigned port_bar, unsigned memory_bar)
 {
     bench_config_write(b, (u8)(PCI_BASE_ADDRESS_0 + 4 * port_bar), BENCH_PORTS, 4);

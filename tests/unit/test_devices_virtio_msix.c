@@ -2,15 +2,7 @@
  *
  * MSI-X: the table, what is masked and waits, and the vectors of a virtio device.
  */
-#include "devices/virtio_net.h"
-
-#include "virtio_driver.h"
-
-#define FRAME   0x40000u
-#define BUFFER  0x50000u
-#define HEADER  12
-#define RECEIVE 0
-#define SEND    1
+#include "virtio_net_card.h"
 
 #define TABLE       0xfd000000u
 #define PENDING     (TABLE + 0x800)
@@ -27,46 +19,19 @@
 #define LEGACY_CFG  20
 #define MSIX_HEADER 24
 
-struct card {
-    struct bench *b;
-    struct driver d;
-    struct device dev;
-    u8 cap;
-};
-
-static int setup(void **state)
+static void place_table(struct card *c)
 {
-    struct card *c = calloc(1, sizeof *c);
-    c->b = bench_open();
-    struct nic_board config = {.bus = c->b->rig.pci,
-                               .devfn = BENCH_DEVFN,
-                               .clock = c->b->rig.clock,
-                               .netdev = c->b->netdev,
-                               .mac = {0x52, 0x54, 0, 0x12, 0x34, 0x56}};
-    c->dev = virtio_net_device(virtio_net_create(&config));
-    rig_add(&c->b->rig, c->dev);
     bench_config_write(c->b, PCI_BASE_ADDRESS_0 + 4, TABLE, 4);
-    for (u8 at = (u8)bench_config(c->b, PCI_CAPABILITY_LIST, 1); at;
-         at = (u8)bench_config(c->b, (u8)(at + 1), 1)) {
-        if (bench_config(c->b, at, 1) == PCI_CAP_MSIX)
-            c->cap = at;
-    }
-    assert_true(c->cap);
-    *state = c;
-    return 0;
 }
 
-static int teardown(void **state)
+static u8 capability(struct card *c)
 {
-    struct card *c = *state;
-    bench_close(c->b);
-    free(c);
-    return 0;
+    return bench_capability(c->b, PCI_CAP_MSIX);
 }
 
 static void control(struct card *c, u32 value)
 {
-    bench_config_write(c->b, (u8)(c->cap + 2), value, 2);
+    bench_config_write(c->b, (u8)(capability(c) + 2), value, 2);
 }
 
 static void mask(struct card *c, unsigned vector, bool masked)
@@ -84,6 +49,7 @@ static u32 queue_vector(struct card *c, unsigned q, u32 vector)
 /* A running driver with a message for each event: configuration 0, receive 1, send 2. */
 static void start(struct card *c, u32 more)
 {
+    place_table(c);
     driver_start(&c->d, c->b, 0, 2);
     control(c, ENABLE | more);
     for (unsigned v = 0; v < VECTORS; v++) {
@@ -104,22 +70,23 @@ static void send(struct card *c)
     driver_post(&c->d, SEND, 0, &out, 1);
 }
 
-static void receive(struct card *c)
+/* A frame into a buffer at `pa`. */
+static void receive(struct card *c, u64 pa)
 {
-    struct buffer in = {BUFFER, 2048, VQ_WRITE};
-    u8 frame[64];
-    memset(frame, 0xff, sizeof frame);
+    struct buffer in = {pa, 2048, VQ_WRITE};
     driver_post(&c->d, RECEIVE, 4, &in, 1);
-    netdev_deliver(c->b->netdev, frame, sizeof frame);
+    card_deliver(c, 64, 0xff);
 }
 
 static void msix_has_a_masked_vector_for_the_configuration_and_each_queue(void **state)
 {
     struct card *c = *state;
+    place_table(c);
     driver_find(&c->d, c->b);
-    assert_int_equal(bench_config(c->b, (u8)(c->cap + 2), 2), VECTORS - 1);
-    assert_int_equal(bench_config(c->b, (u8)(c->cap + 4), 4), 1);         /* BAR 1, from 0 */
-    assert_int_equal(bench_config(c->b, (u8)(c->cap + 8), 4), 0x800 | 1); /* and at 800h */
+    assert_true(capability(c));
+    assert_int_equal(bench_config(c->b, (u8)(capability(c) + 2), 2), VECTORS - 1);
+    assert_int_equal(bench_config(c->b, (u8)(capability(c) + 4), 4), 1);         /* BAR 1, from 0 */
+    assert_int_equal(bench_config(c->b, (u8)(capability(c) + 8), 4), 0x800 | 1); /* and at 800h */
     for (unsigned v = 0; v < VECTORS; v++)
         assert_int_equal(vrd(&c->d, TABLE + 16 * v + 12, 4), 1);
     vwr(&c->d, TABLE + 16 * VECTORS, 0x1234, 4); /* behind the table is nothing */
@@ -136,7 +103,7 @@ static void msix_replaces_pin_and_isr(void **state)
     assert_int_equal(c->b->messages, 1);
     assert_int_equal(c->b->message_data, DATA(2));
     assert_true(c->b->message_address == (UINT64_C(2) << 32 | APIC));
-    receive(c);
+    receive(c, BUFFER);
     assert_int_equal(c->b->messages, 2);
     assert_int_equal(c->b->message_data, DATA(1));
     assert_false(bench_irq(c->b));
@@ -157,7 +124,7 @@ static void msix_message_of_a_masked_vector_waits_and_comes_once(void **state)
     send(c);
     assert_int_equal(c->b->messages, 0);
     assert_int_equal(vrd(&c->d, PENDING, 4), 1u << 2);
-    receive(c); /* the other vector is free */
+    receive(c, BUFFER); /* the other vector is free */
     assert_int_equal(c->b->messages, 1);
     mask(c, 2, false);
     assert_int_equal(c->b->messages, 2);
@@ -170,7 +137,7 @@ static void msix_function_mask_holds_all(void **state)
     struct card *c = *state;
     start(c, MASK_ALL);
     send(c);
-    receive(c);
+    receive(c, BUFFER);
     assert_int_equal(c->b->messages, 0);
     assert_int_equal(vrd(&c->d, PENDING, 4), 6);
     control(c, ENABLE);
@@ -182,7 +149,7 @@ static void msix_waits_for_bus_mastering(void **state)
 {
     struct card *c = *state;
     start(c, MASK_ALL);
-    receive(c);
+    receive(c, BUFFER);
     bench_config_write(c->b, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
     control(c, ENABLE);
     assert_int_equal(c->b->messages, 0);
@@ -221,8 +188,8 @@ static void virtio_reset_takes_vectors_away_and_leaves_the_table(void **state)
     assert_int_equal(vrd(&c->d, c->d.common + VECTOR, 2), NO_VECTOR);
     assert_int_equal(vrd(&c->d, TABLE + 16 + 8, 4), DATA(1));
     device_reset(c->dev);
-    assert_int_equal(bench_config(c->b, (u8)(c->cap + 2), 2), VECTORS - 1);
-    bench_config_write(c->b, PCI_BASE_ADDRESS_0 + 4, TABLE, 4);
+    assert_int_equal(bench_config(c->b, (u8)(capability(c) + 2), 2), VECTORS - 1);
+    place_table(c);
     bench_config_write(c->b, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
     assert_int_equal(vrd(&c->d, TABLE + 16 + 8, 4), 0);
     assert_int_equal(vrd(&c->d, TABLE + 16 + 12, 4), 1);
@@ -245,12 +212,8 @@ static void virtio_broken_queue_changes_the_configuration(void **state)
 static void msix_table_is_no_memory_for_dma(void **state)
 {
     struct card *c = *state;
-    struct buffer in = {TABLE, 2048, VQ_WRITE};
-    u8 frame[64];
     start(c, 0);
-    memset(frame, 0xff, sizeof frame);
-    driver_post(&c->d, RECEIVE, 4, &in, 1);
-    netdev_deliver(c->b->netdev, frame, sizeof frame);
+    receive(c, TABLE);
     for (unsigned v = 0; v < VECTORS; v++) {
         assert_int_equal(vrd(&c->d, TABLE + 16 * v, 4), APIC);
         assert_int_equal(vrd(&c->d, TABLE + 16 * v + 8, 4), DATA(v));
@@ -281,19 +244,18 @@ static void virtio_legacy_configuration_makes_room_for_vectors(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(msix_has_a_masked_vector_for_the_configuration_and_each_queue),
-        TEST(msix_replaces_pin_and_isr),
-        TEST(msix_message_of_a_masked_vector_waits_and_comes_once),
-        TEST(msix_function_mask_holds_all),
-        TEST(msix_waits_for_bus_mastering),
-        TEST(virtio_event_without_vector_is_silent),
-        TEST(virtio_vector_that_is_not_there_is_refused),
-        TEST(virtio_reset_takes_vectors_away_and_leaves_the_table),
-        TEST(virtio_broken_queue_changes_the_configuration),
-        TEST(msix_table_is_no_memory_for_dma),
-        TEST(virtio_legacy_configuration_makes_room_for_vectors),
+        CARD_TEST(msix_has_a_masked_vector_for_the_configuration_and_each_queue),
+        CARD_TEST(msix_replaces_pin_and_isr),
+        CARD_TEST(msix_message_of_a_masked_vector_waits_and_comes_once),
+        CARD_TEST(msix_function_mask_holds_all),
+        CARD_TEST(msix_waits_for_bus_mastering),
+        CARD_TEST(virtio_event_without_vector_is_silent),
+        CARD_TEST(virtio_vector_that_is_not_there_is_refused),
+        CARD_TEST(virtio_reset_takes_vectors_away_and_leaves_the_table),
+        CARD_TEST(virtio_broken_queue_changes_the_configuration),
+        CARD_TEST(msix_table_is_no_memory_for_dma),
+        CARD_TEST(virtio_legacy_configuration_makes_room_for_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,52 +2,7 @@
  *
  * The virtio network card: frames through both queues.
  */
-#include "devices/virtio_net.h"
-
-#include "virtio_driver.h"
-
-#define FRAME   0x40000u
-#define BUFFER  0x50000u
-#define HEADER  12
-#define RECEIVE 0
-#define SEND    1
-
-static const u8 mac[ETHERNET_ADDRESS] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
-
-struct card {
-    struct bench *b;
-    struct driver d;
-};
-
-static int setup(void **state)
-{
-    struct card *c = calloc(1, sizeof *c);
-    c->b = bench_open();
-    struct nic_board config = {.bus = c->b->rig.pci,
-                               .devfn = BENCH_DEVFN,
-                               .clock = c->b->rig.clock,
-                               .netdev = c->b->netdev};
-    memcpy(config.mac, mac, sizeof mac);
-    rig_add(&c->b->rig, virtio_net_device(virtio_net_create(&config)));
-    *state = c;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct card *c = *state;
-    bench_close(c->b);
-    free(c);
-    return 0;
-}
-
-static void deliver(struct card *c, size_t n)
-{
-    u8 frame[2000] = {0};
-    memset(frame, 0xff, 6);
-    frame[14] = 0xa5;
-    netdev_deliver(c->b->netdev, frame, n);
-}
+#include "virtio_net_card.h"
 
 static void virtio_net_has_an_address_and_a_link(void **state)
 {
@@ -55,7 +10,7 @@ static void virtio_net_has_an_address_and_a_link(void **state)
     driver_start(&c->d, c->b, 0, 2);
     assert_int_equal(bench_config(c->b, PCI_VENDOR_ID, 4), 0x10001af4);
     for (unsigned i = 0; i < 6; i++)
-        assert_int_equal(vrd(&c->d, c->d.device + i, 1), mac[i]);
+        assert_int_equal(vrd(&c->d, c->d.device + i, 1), card_mac[i]);
     assert_int_equal(vrd(&c->d, c->d.device + 6, 2), 1);
 }
 
@@ -100,7 +55,7 @@ static void virtio_net_receives_into_posted_buffers(void **state)
     struct card *c = *state;
     struct buffer in = {BUFFER, 2048, VQ_WRITE};
     driver_start(&c->d, c->b, 0, 2);
-    deliver(c, 100); /* waits for a buffer */
+    card_deliver(c, 100, 0xa5); /* waits for a buffer */
     assert_int_equal(driver_used(&c->d, RECEIVE), 0);
     driver_post(&c->d, RECEIVE, 0, &in, 1);
     assert_int_equal(driver_used(&c->d, RECEIVE), 1);
@@ -116,8 +71,8 @@ static void virtio_net_asks_to_be_told_of_new_buffers(void **state)
     struct buffer in = {BUFFER, 2048, VQ_WRITE};
     driver_start(&c->d, c->b, FEATURE_EVENT_IDX, 2);
     driver_post(&c->d, RECEIVE, 0, &in, 1);
-    deliver(c, 100);
-    deliver(c, 100); /* none left */
+    card_deliver(c, 100, 0xa5);
+    card_deliver(c, 100, 0xa5); /* none left */
     assert_int_equal(load16(bench_ram(c->b, VQ_USED(RECEIVE)) + 4 + 8 * VQ_SIZE), 1);
 }
 
@@ -128,7 +83,7 @@ static void virtio_net_short_buffers_take_nothing(void **state)
     driver_start(&c->d, c->b, 0, 2);
     driver_post(&c->d, RECEIVE, 0, &in, 1);
     bench_ram(c->b, BUFFER)[0] = 0x99;
-    deliver(c, 100);
+    card_deliver(c, 100, 0xa5);
     assert_int_equal(driver_used_bytes(&c->d, RECEIVE, 0), 0);
     assert_int_equal(bench_ram(c->b, BUFFER)[0], 0x99);
 }
@@ -138,7 +93,7 @@ static void virtio_net_frames_before_the_driver_are_lost(void **state)
     struct card *c = *state;
     struct buffer in = {BUFFER, 2048, VQ_WRITE};
     bench_enable(c->b, 0, 4);
-    deliver(c, 100);
+    card_deliver(c, 100, 0xa5);
     driver_start(&c->d, c->b, 0, 2);
     driver_post(&c->d, RECEIVE, 0, &in, 1);
     assert_int_equal(driver_used(&c->d, RECEIVE), 0);
@@ -158,16 +113,15 @@ static void virtio_net_oversized_and_empty_frames_are_dropped(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(virtio_net_has_an_address_and_a_link),
-        TEST(virtio_net_sends_frames),
-        TEST(virtio_net_completes_checksums),
-        TEST(virtio_net_receives_into_posted_buffers),
-        TEST(virtio_net_asks_to_be_told_of_new_buffers),
-        TEST(virtio_net_short_buffers_take_nothing),
-        TEST(virtio_net_frames_before_the_driver_are_lost),
-        TEST(virtio_net_oversized_and_empty_frames_are_dropped),
+        CARD_TEST(virtio_net_has_an_address_and_a_link),
+        CARD_TEST(virtio_net_sends_frames),
+        CARD_TEST(virtio_net_completes_checksums),
+        CARD_TEST(virtio_net_receives_into_posted_buffers),
+        CARD_TEST(virtio_net_asks_to_be_told_of_new_buffers),
+        CARD_TEST(virtio_net_short_buffers_take_nothing),
+        CARD_TEST(virtio_net_frames_before_the_driver_are_lost),
+        CARD_TEST(virtio_net_oversized_and_empty_frames_are_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
