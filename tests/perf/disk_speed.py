@@ -3,15 +3,16 @@
 """How fast a disk is inside the guest, beside QEMU's TCG with the same image.
 
 usage: disk_speed.py [--disk ide|sata|virtio]... [--rounds N] [--ms N] [--format qcow2|raw]
-                     [--size MIB] [--only TEXT] [--binary FILE] [--other FILE|none] [--accel NAME]
-                     [--json FILE]
+                     [--size MIB] [--only TEXT] [--folder FOLDER] [--binary FILE]
+                     [--other FILE|none] [--accel NAME] [--json FILE]
 
 A Linux guest whose init is disk_speed.c reads and writes around its page cache, sequentially and at
 random, 4 KiB and 1 MiB at a time, with and without a flush (fdatasync) after each write, each
 pattern for --ms milliseconds. The machines take turns; medians of --rounds are printed in MiB/s,
-and how much faster the first machine is. The image has all of its clusters allocated before; both
-machines use their default cache mode (writeback). Needs the guest kernel-686, gcc -m32 and
-qemu-img.
+how much faster the first machine is, and how much more of the host's CPUs the other one takes for
+each MiB, which a busy host disturbs less. The image has all of its clusters allocated before; both
+machines use their default cache mode (writeback). In a --folder in memory (/dev/shm) the host's disk
+plays no part. Needs the guest kernel-686, gcc -m32 and qemu-img.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -33,7 +35,8 @@ import guest_disks  # noqa: E402 (the path is set just above)
 SKIPPED = 77
 START_LIMIT = 300  # seconds beside the measuring itself
 PATTERNS = 14
-LINE = re.compile(r"^SPEED (\S+) (\d+) (\d+)\r?$", re.M)
+LINE = re.compile(r"SPEED (\S+) (\d+) (\d+)$")
+RATE, COST = range(2)  # MiB/s, CPU seconds for each MiB
 
 
 def make_image(options, folder):
@@ -49,8 +52,28 @@ def make_image(options, folder):
     return image
 
 
+def cpu_seconds(process):
+    with open(f"/proc/{process.pid}/stat", encoding="ascii") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def run_guest(command, limit):
+    """What the guest says, and the CPU seconds of its machine at the end of each line."""
+    text, used = "", []
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT) as process:
+        timer = threading.Timer(limit, process.kill)
+        timer.start()
+        for line in process.stdout:
+            text += line.decode("latin-1")
+            used.append(cpu_seconds(process))
+        timer.cancel()
+    return text, used
+
+
 def measure(options, folder, binary, kind, image):
-    """One run of the guest: pattern -> MiB/s."""
+    """One run of the guest: pattern -> MiB/s and CPU seconds for each MiB."""
     command = [binary, "-m", "128M",
                *guest_disks.boot(folder, guest_disks.parameters(kind, "speed"),
                                  f"speed.ms={options.ms} speed.only={options.only}"),
@@ -58,16 +81,15 @@ def measure(options, folder, binary, kind, image):
     if options.accel and binary == options.binary:
         command += ["-accel", options.accel]
     limit = START_LIMIT + PATTERNS * options.ms / 1000 * 4
-    try:
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, timeout=limit, check=False)
-    except subprocess.TimeoutExpired as late:
-        sys.exit(f"{binary} took too long:\n{(late.stdout or b'').decode('latin-1')[-2000:]}")
-    text = result.stdout.decode("latin-1")
+    text, used = run_guest(command, limit)
     if "SPEED DONE" not in text:
         sys.exit(f"{binary}: the guest did not come to its end:\n{text[-2000:]}")
-    return {name: int(moved) / (1 << 20) / (int(ns) / 1e9)
-            for name, moved, ns in LINE.findall(text)}
+    figures = {}
+    for number, line in enumerate(text.splitlines()):
+        if found := LINE.match(line):
+            name, mib, ns = found[1], int(found[2]) / (1 << 20), int(found[3])
+            figures[name] = mib / (ns / 1e9), (used[number] - used[number - 1]) / mib
+    return figures
 
 
 def compare(options, folder, kind, image):
@@ -78,17 +100,20 @@ def compare(options, folder, kind, image):
             runs[binary].append(measure(options, folder, binary, kind, image))
             print(f"-- {kind}, round {number + 1}: {os.path.basename(binary)} done", flush=True)
     return [{"disk": kind, "pattern": name,
-             **{os.path.basename(binary): statistics.median(run[name] for run in runs[binary])
-                for binary in machines}}
+             **{os.path.basename(binary): [statistics.median(run[name][which]
+                                                             for run in runs[binary])
+                                           for which in (RATE, COST)] for binary in machines}}
             for name in runs[options.binary][0]]
 
 
 def print_table(rows, first, other):
-    print(f"{'disk':8}{'pattern':24}{first:>14}{other or '':>22}{'ratio' if other else '':>8}")
+    print(f"{'disk':8}{'pattern':24}{first:>14}"
+          + (f"{other:>22}{'ratio':>8}{'of CPUs':>9}" if other else ""))
     for row in rows:
-        line = f"{row['disk']:8}{row['pattern']:24}{row[first]:14.1f}"
+        line = f"{row['disk']:8}{row['pattern']:24}{row[first][RATE]:14.1f}"
         if other:
-            line += f"{row[other]:22.1f}{row[first] / row[other]:8.2f}"
+            line += (f"{row[other][RATE]:22.1f}{row[first][RATE] / row[other][RATE]:8.2f}"
+                     f"{row[other][COST] / row[first][COST]:9.2f}")
         print(line)
 
 
@@ -104,13 +129,14 @@ def main():
     parser.add_argument("--binary", help="default: anello of the build folder")
     parser.add_argument("--other", default=shutil.which("qemu-system-i386") or "none")
     parser.add_argument("--accel", help="of the first machine")
+    parser.add_argument("--folder", help="where the image is made (default: of temporary files)")
     parser.add_argument("--json", help="write the figures to this file too")
     options = parser.parse_args()
     options.binary = options.binary or os.path.join(options.build, "anello")
     if guest_disks.missing():
         print(f"skipped: {guest_disks.missing()}")
         return SKIPPED
-    with tempfile.TemporaryDirectory(prefix="anello-disk-") as folder:
+    with tempfile.TemporaryDirectory(prefix="anello-disk-", dir=options.folder) as folder:
         guest_disks.build(folder, os.path.join(HERE, "disk_speed.c"))
         image = make_image(options, folder)
         rows = []
