@@ -1,0 +1,542 @@
+; SPDX-License-Identifier: MIT
+;
+; Instructions that a translator may answer by what they gave the last time: SYSENTER and SYSEXIT,
+; loads of segment registers, CPUID. Each is done until it is hot, then something changes that it
+; hangs on (an MSR, a control register, a descriptor, GDTR, the pages of the GDT or of the kernel's
+; code), and the very next one must give the new result; then it changes back.
+
+%define ROUNDS 100
+%include "guest.inc"
+
+PD      equ 0x100000
+PT0     equ 0x101000                    ; 0 .. 4 MiB, identity
+PD2     equ 0x102000                    ; another space, where three pages are others
+PT2     equ 0x103000
+GDT_PAGE   equ (gdt - $$ + BASE) & ~0xfff
+GDT_COPY   equ 0x200000
+ENTRY_COPY equ 0x201000
+CELL       equ 0x202000                 ; ring 3 reads this: 1, in the other space 2
+CELL_COPY  equ 0x203000
+CELL_BYTES equ 0x204000                 ; what FS and ES are loaded for: 11h, 22h, 33h at 0, 16, 32
+
+; A second set of what SYSENTER and SYSEXIT use.
+CODE0B  equ FREE
+DATA0B  equ FREE + 8
+CODE3B  equ (FREE + 16) | 3
+DATA3B  equ (FREE + 24) | 3
+SEG_A   equ FREE + 32
+SEG_B   equ FREE + 40
+
+MSR_SYSENTER_CS  equ 0x174
+MSR_SYSENTER_ESP equ 0x175
+MSR_SYSENTER_EIP equ 0x176
+MSR_MISC_ENABLE  equ 0x1a0
+LIMIT_CPUID      equ 1 << 22
+MSR_EFER         equ 0xc0000080
+
+CR0_TS     equ 1 << 3
+CR4_OSXSAVE equ 1 << 18
+CR4_SMAP   equ 1 << 21
+P       equ 1
+W       equ 2
+U       equ 4
+
+ASKED   equ 40                          ; times until it is hot
+
+%define ENTRY_PAGE    (entry - $$ + BASE)
+%define PTE(address)  [PT0 + ((address) >> 12) * 4]
+%define PTE2(address) [PT2 + ((address) >> 12) * 4]
+
+; WRITE_MSR number, lower half
+%macro WRITE_MSR 2
+        mov ecx, %1
+        mov eax, %2
+        xor edx, edx
+        wrmsr
+%endmacro
+
+; ASK times: in ring 3, by SYSENTER
+%macro ASK 1
+        mov dword [turns], %1
+        call ask
+%endmacro
+
+; SERVED "name", how often, adding what, in which CS
+%macro SERVED 4
+        EQUAL %1, [served], (%2) * (%3)
+        EQUAL "  cs", [seen_cs], %4
+        mov dword [served], 0
+%endmacro
+
+main:
+        DESC CODE0B, 0, 0xfffff, 0x9b, 0xc
+        DESC DATA0B, 0, 0xfffff, 0x93, 0xc
+        DESC CODE3B & ~3, 0, 0xfffff, 0xfb, 0xc
+        DESC DATA3B & ~3, 0, 0xfffff, 0xf3, 0xc
+        call make_pages
+        mov dword [service], serve
+        mov dword [served], 0
+        WRITE_MSR MSR_SYSENTER_CS, CODE0
+        WRITE_MSR MSR_SYSENTER_ESP, STACK0 - 0x400
+        WRITE_MSR MSR_SYSENTER_EIP, entry
+        call ring_msrs
+        call ring_spaces
+        call ring_control
+        call segment_descriptors
+        call segment_tables
+        call segment_pages
+        call cpuid_changes
+        mov eax, cr0
+        and eax, 0x7fffffff
+        mov cr0, eax
+        ret
+
+; Paging on. The other space has another GDT, another kernel entry and another cell.
+make_pages:
+        mov eax, P | W | U
+        xor ecx, ecx
+.next:  mov [PT0 + ecx * 4], eax
+        mov [PT2 + ecx * 4], eax
+        add eax, 0x1000
+        inc ecx
+        cmp ecx, 1024
+        jb .next
+        mov dword [PD], PT0 + 7
+        mov dword [PD2], PT2 + 7
+        mov esi, GDT_PAGE
+        mov edi, GDT_COPY
+        mov ecx, 1024
+        cld
+        rep movsd
+        mov esi, entry
+        mov edi, ENTRY_COPY
+        mov ecx, 1024
+        rep movsd
+        mov dword [ENTRY_COPY + entry.adds - entry], 0x10000
+        mov dword [CELL], 1
+        mov dword [CELL_COPY], 2
+        mov dword [CELL_BYTES], 0x11
+        mov dword [CELL_BYTES + 16], 0x22
+        mov dword [CELL_BYTES + 32], 0x33
+        mov dword PTE2(CELL), CELL_COPY + 7
+        mov dword PTE2(ENTRY_PAGE), ENTRY_COPY + 7
+        mov eax, PD
+        mov cr3, eax
+        mov eax, cr0
+        or eax, 0x80000000
+        mov cr0, eax
+        ret
+
+; ---- SYSENTER and SYSEXIT ----
+
+; Ring 3 asks [turns] times; [user_cs] is its CS afterwards, [wrongs] how often the cell was not
+; what [expected] says.
+ask:    TRY
+        RING3
+.again: mov ecx, esp
+        mov edx, .back
+        sysenter
+.back:  mov eax, [CELL]
+        cmp eax, [expected]
+        je .right
+        inc dword [wrongs]
+.right: dec dword [turns]
+        jnz .again
+        mov [user_cs], cs
+        CAUGHT_QUIETLY
+        mov ax, DATA0
+        mov ds, ax
+        mov es, ax
+        ret
+
+ring_msrs:
+        ASK ASKED
+        SERVED "sysenter", ASKED, 1, CODE0
+        EQUAL "sysexit", [user_cs], CODE3
+        EQUAL "  esp", [seen_esp], STACK0 - 0x400
+        WRITE_MSR MSR_SYSENTER_CS, CODE0B
+        ASK 1
+        SERVED "with another SYSENTER_CS", 1, 1, CODE0B
+        EQUAL "  back in ring 3", [user_cs], CODE3B
+        ASK ASKED
+        SERVED "  again and again", ASKED, 1, CODE0B
+        WRITE_MSR MSR_SYSENTER_CS, CODE0
+        ASK 1
+        SERVED "with the first one", 1, 1, CODE0
+        EQUAL "  back in ring 3", [user_cs], CODE3
+        mov dword [service], serve_elsewhere
+        ASK 1
+        EQUAL "SYSENTER_CS changed before sysexit", [user_cs], CODE3B
+        WRITE_MSR MSR_SYSENTER_CS, CODE0
+        mov dword [service], serve
+        mov dword [served], 0
+        ASK ASKED
+        WRITE_MSR MSR_SYSENTER_CS, 0
+        ASK 1
+        EQUAL "null SYSENTER_CS", [exc_vector], 13
+        EQUAL "  nobody served", [served], ASKED
+        mov dword [served], 0
+        WRITE_MSR MSR_SYSENTER_CS, CODE0
+        ASK ASKED
+        WRITE_MSR MSR_SYSENTER_ESP, STACK0 - 0x420
+        WRITE_MSR MSR_SYSENTER_EIP, entry_twice
+        ASK 1
+        SERVED "with another SYSENTER_EIP", ASKED + 2, 1, CODE0
+        EQUAL "  and SYSENTER_ESP", [seen_esp], STACK0 - 0x420
+        WRITE_MSR MSR_SYSENTER_ESP, STACK0 - 0x400
+        WRITE_MSR MSR_SYSENTER_EIP, entry
+        ASK 1
+        SERVED "with the first ones", 1, 1, CODE0
+        ret
+
+; Where the entry's page and the cell lead.
+ring_spaces:
+        ASK ASKED
+        mov dword [expected], 2
+        mov eax, PD2
+        mov cr3, eax
+        ASK 1
+        SERVED "kernel code of another space", ASKED + 0x10000, 1, CODE0
+        ASK ASKED
+        SERVED "  again and again", ASKED, 0x10000, CODE0
+        mov dword [expected], 1
+        mov eax, PD
+        mov cr3, eax
+        ASK 1
+        SERVED "kernel code of the first space", 1, 1, CODE0
+        ASK ASKED
+        mov dword PTE(ENTRY_PAGE), ENTRY_COPY + 7
+        invlpg [entry]
+        ASK 1
+        SERVED "kernel code remapped", ASKED + 0x10000, 1, CODE0
+        mov dword PTE(ENTRY_PAGE), entry + 7
+        invlpg [entry]
+        ASK 1
+        SERVED "and mapped back", 1, 1, CODE0
+        ASK ASKED
+        mov dword PTE(CELL), CELL_COPY + 7
+        invlpg [CELL]
+        mov dword [expected], 2
+        ASK ASKED
+        mov dword PTE(CELL), CELL + 7
+        invlpg [CELL]
+        mov dword [expected], 1
+        mov dword [service], serve_switch
+        ASK ASKED * 2
+        mov dword [service], serve
+        EQUAL "ring 3 sees the cell of its space", [wrongs], 0
+        mov dword [wrongs], 0
+        mov dword [expected], 1
+        mov dword [served], 0
+        mov eax, PD
+        mov cr3, eax
+        ret
+
+ring_control:
+        ASK ASKED
+        mov dword [service], serve_ts
+        TRY
+        RING3
+        mov ecx, esp
+        mov edx, .back
+        sysenter
+.back:  fnop
+        CAUGHT_QUIETLY
+        mov ax, DATA0
+        mov ds, ax
+        mov es, ax
+        clts
+        mov dword [service], serve
+        EQUAL "CR0.TS set before sysexit", [exc_vector], 7
+        mov ecx, MSR_EFER
+        rdmsr
+        xor eax, 1                      ; SCE
+        wrmsr
+        mov dword [served], 0
+        ASK 1
+        SERVED "EFER.SCE changed", 1, 1, CODE0
+        ; SMAP: the CPU's own accesses need pages of ring 0
+        ASK ASKED
+        mov edi, GDT_PAGE
+.next:  mov eax, edi
+        shr eax, 12
+        and dword [PT0 + eax * 4], ~U
+        invlpg [edi]
+        add edi, 0x1000
+        cmp edi, tss + 0x68
+        jb .next
+        and dword PTE(STACK0 - 0x1000), ~U
+        invlpg [STACK0 - 0x1000]
+        ASK ASKED
+        TRY
+        mov eax, cr4
+        or eax, CR4_SMAP
+        mov cr4, eax
+        RING3
+        mov ecx, esp
+        mov edx, .back2
+        sysenter
+.back2: CAUGHT_QUIETLY
+        mov eax, cr4
+        and eax, ~CR4_SMAP
+        mov cr4, eax
+        mov ax, DATA0
+        mov ds, ax
+        mov es, ax
+        EQUAL "the kernel writes to a user page with SMAP", [exc_vector], 14
+        EQUAL "  error", [exc_error], P | W
+        mov dword [served], 0
+        ASK 1
+        SERVED "and without", 1, 1, CODE0
+        mov eax, PD
+        mov cr3, eax
+        ret
+
+; ---- loads of segment registers ----
+
+; FS from [selector]; EAX from its start. ES likewise.
+load_fs:
+        mov fs, [selector]
+        mov eax, [fs:0]
+        ret
+load_es:
+        mov es, [selector]
+        mov eax, [es:0]
+        push ds
+        pop es
+        ret
+
+; LOADS "name", function, value: hot, then once more
+%macro LOADS 3
+        mov dword [turns], ASKED
+%%again:
+        call %2
+        dec dword [turns]
+        jnz %%again
+        EQUAL %1, eax, %3
+%endmacro
+; ONCE "name", function, value
+%macro ONCE 3
+        call %2
+        EQUAL %1, eax, %3
+%endmacro
+
+segment_descriptors:
+        DESC SEG_A, CELL_BYTES, 0xfffff, 0xf3, 0xc
+        DESC SEG_B, CELL_BYTES + 16, 0xfffff, 0xf3, 0xc
+        mov dword [selector], SEG_A
+        LOADS "fs", load_fs, 0x11
+        LOADS "es", load_es, 0x11
+        DESC SEG_A, CELL_BYTES + 16, 0xfffff, 0xf3, 0xc
+        ONCE "fs, other base", load_fs, 0x22
+        ONCE "es, other base", load_es, 0x22
+        LOADS "fs", load_fs, 0x22
+        DESC SEG_A, CELL_BYTES + 32, 0xfffff, 0xf2, 0xc
+        ONCE "fs, not accessed", load_fs, 0x33
+        movzx eax, byte [gdt + SEG_A + 5]
+        EQUAL "  accessed now", eax, 0xf3
+        LOADS "fs", load_fs, 0x33
+        mov byte [gdt + SEG_A + 5], 0x73
+        TRY
+        call load_fs
+        CAUGHT "fs, not present", 11, SEG_A
+        DESC SEG_A, CELL_BYTES, 0xfffff, 0x93, 0xc
+        LOADS "fs, DPL 0", load_fs, 0x11
+        TRY
+        RING3
+        call load_fs
+        CAUGHT "  loaded by ring 3", 13, SEG_A
+        mov ax, DATA0
+        mov ds, ax
+        mov es, ax
+        ONCE "  by ring 0 again", load_fs, 0x11
+        DESC SEG_A, CELL_BYTES, 3, 0xf3, 0x4
+        LOADS "fs of 4 bytes", load_fs, 0x11
+        DESC SEG_A, CELL_BYTES, 2, 0xf3, 0x4
+        TRY
+        call load_fs
+        CAUGHT "fs of 3 bytes", 13, 0
+        ret
+
+segment_tables:
+        DESC SEG_A, CELL_BYTES, 0xfffff, 0xf3, 0xc
+        mov dword [selector], SEG_A
+        LOADS "fs", load_fs, 0x11
+        mov eax, [gdt + SEG_B]          ; the copy's SEG_A is the table's SEG_B
+        mov edx, [gdt + SEG_B + 4]
+        mov [GDT_COPY + (gdt - $$ + BASE - GDT_PAGE) + SEG_A], eax
+        mov [GDT_COPY + (gdt - $$ + BASE - GDT_PAGE) + SEG_A + 4], edx
+        lgdt [copy_pointer]
+        ONCE "fs after lgdt", load_fs, 0x22
+        LOADS "  again and again", load_fs, 0x22
+        lgdt [gdt_pointer]
+        ONCE "fs after lgdt back", load_fs, 0x11
+        mov dword [selector], SEG_B
+        LOADS "fs, the table's last", load_fs, 0x22
+        lgdt [short_pointer]
+        mov dword [selector], SEG_A
+        LOADS "fs in a shorter table", load_fs, 0x11
+        mov dword [selector], SEG_B
+        TRY
+        call load_fs
+        CAUGHT "fs beyond its end", 13, SEG_B
+        lgdt [gdt_pointer]
+        mov dword [selector], SEG_A
+        ret
+
+segment_pages:
+        LOADS "fs", load_fs, 0x11
+        mov dword PTE(GDT_PAGE), GDT_COPY + 7
+        invlpg [GDT_PAGE]
+        call load_fs                    ; what checks count is in the same page: they wait
+        mov [got], eax
+        mov dword PTE(GDT_PAGE), GDT_PAGE + 7
+        invlpg [GDT_PAGE]
+        EQUAL "fs, the GDT's page remapped", [got], 0x22
+        ONCE "  and mapped back", load_fs, 0x11
+        LOADS "fs", load_fs, 0x11
+        mov dword PTE2(GDT_PAGE), GDT_COPY + 7
+        mov eax, PD2
+        mov cr3, eax
+        call load_fs
+        mov ebx, PD
+        mov cr3, ebx
+        EQUAL "fs in another space", eax, 0x22
+        ONCE "fs in the first space", load_fs, 0x11
+        mov dword PTE2(GDT_PAGE), GDT_PAGE + 7
+        ret
+
+; ---- CPUID ----
+
+; LEAF leaf, subleaf
+%macro LEAF 2
+        mov eax, %1
+        mov ecx, %2
+        call do_cpuid
+%endmacro
+do_cpuid:
+        cpuid
+        ret
+
+cpuid_changes:
+        mov dword [turns], ASKED
+.hot:   LEAF 1, 0
+        shr ecx, 27
+        and ecx, 1
+        mov [got], ecx
+        LEAF 4, 0
+        mov [got + 4], eax
+        LEAF 0, 0
+        mov [leaves], eax
+        dec dword [turns]
+        jnz .hot
+        EQUAL "OSXSAVE", [got], 0
+        mov eax, cr4
+        or eax, CR4_OSXSAVE
+        mov cr4, eax
+        LEAF 1, 0
+        shr ecx, 27
+        and ecx, 1
+        EQUAL "  set", ecx, 1
+        LEAF 4, 1                       ; the code cache
+        and eax, 0x1f
+        EQUAL "leaf 4, the next subleaf", eax, 2
+        mov dword [turns], ASKED
+.hot2:  LEAF 0xd, 0
+        mov [got], ebx
+        dec dword [turns]
+        jnz .hot2
+        EQUAL "bytes for XSAVE", [got], 576
+        xor ecx, ecx
+        mov eax, 7
+        xor edx, edx
+        xsetbv
+        LEAF 0xd, 0
+        EQUAL "  with AVX", ebx, 832
+        xor ecx, ecx
+        mov eax, 1
+        xor edx, edx
+        xsetbv
+        LEAF 0xd, 0
+        EQUAL "  without", ebx, 576
+        mov eax, cr4
+        and eax, ~CR4_OSXSAVE
+        mov cr4, eax
+        LEAF 1, 0
+        shr ecx, 27
+        and ecx, 1
+        EQUAL "OSXSAVE cleared", ecx, 0
+        mov ecx, MSR_MISC_ENABLE
+        rdmsr
+        or eax, LIMIT_CPUID
+        wrmsr
+        LEAF 0, 0
+        mov [got], eax
+        mov ecx, MSR_MISC_ENABLE
+        rdmsr
+        and eax, ~LIMIT_CPUID
+        wrmsr
+        cmp dword [got], 4
+        setb al
+        movzx eax, al
+        EQUAL "few leaves by an MSR", eax, 1
+        LEAF 0, 0
+        EQUAL "  and all again", eax, [leaves]
+        ret
+
+; ---- the kernel ----
+
+; Behind SYSENTER: what ECX and EDX say is for SYSEXIT.
+        align 4096
+entry:  add dword [served], strict dword 1
+.adds   equ $ - 4
+        jmp [service]
+entry_end:
+        times 4096 - (entry_end - entry) db 0xcc
+
+entry_twice:
+        add dword [served], 2
+        jmp [service]
+serve:  mov [seen_cs], cs
+        mov [seen_esp], esp
+        sysexit
+serve_elsewhere:
+        push ecx
+        push edx
+        WRITE_MSR MSR_SYSENTER_CS, CODE0B
+        pop edx
+        pop ecx
+        sysexit
+serve_ts:
+        mov eax, cr0
+        or eax, CR0_TS
+        mov cr0, eax
+        sysexit
+; To the other space, which ring 3 then has.
+serve_switch:
+        xor dword [expected], 3
+        mov eax, cr3
+        xor eax, PD ^ PD2
+        mov cr3, eax
+        sysexit
+
+        align 4096                      ; data that ring 3 has too
+turns:    dd 0
+served:   dd 0
+service:  dd 0
+seen_cs:  dd 0
+seen_esp: dd 0
+user_cs:  dd 0
+expected: dd 1
+wrongs:   dd 0
+selector: dd 0
+leaves:   dd 0
+got:      dd 0, 0
+copy_pointer:
+        dw gdt_end - gdt - 1
+        dd GDT_COPY + (gdt - $$ + BASE - GDT_PAGE)
+short_pointer:
+        dw SEG_B - 1
+        dd gdt
+
+        GUEST_END
