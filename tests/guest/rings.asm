@@ -1,9 +1,10 @@
 ; SPDX-License-Identifier: MIT
 ;
 ; Instructions that a translator may answer by what they gave the last time: SYSENTER and SYSEXIT,
-; loads of segment registers, CPUID. Each is done until it is hot, then something changes that it
-; hangs on (an MSR, a control register, a descriptor, GDTR, the pages of the GDT or of the kernel's
-; code), and the very next one must give the new result; then it changes back.
+; INT n and IRET, loads of segment registers, CPUID. Each is done until it is hot, then something
+; changes that it hangs on (an MSR, a control register, a descriptor, a gate, the TSS, GDTR or IDTR,
+; the pages of tables or of the kernel's code), and the very next one must give the new result; then
+; it changes back.
 
 %define ROUNDS 100
 %include "guest.inc"
@@ -19,6 +20,10 @@ CELL       equ 0x202000                 ; ring 3 reads this: 1, in the other spa
 CELL_COPY  equ 0x203000
 CELL_BYTES equ 0x204000                 ; what FS and ES are loaded for: 11h, 22h, 33h at 0, 16, 32
 
+IDT_COPY   equ 0x205000                 ; two tables whose INT 80h leads elsewhere, for one address
+IDT_OTHER  equ 0x206000
+TSS_COPY   equ 0x207000
+
 ; A second set of what SYSENTER and SYSEXIT use.
 CODE0B  equ FREE
 DATA0B  equ FREE + 8
@@ -26,6 +31,7 @@ CODE3B  equ (FREE + 16) | 3
 DATA3B  equ (FREE + 24) | 3
 SEG_A   equ FREE + 32
 SEG_B   equ FREE + 40
+TSS_B   equ FREE + 48
 
 MSR_SYSENTER_CS  equ 0x174
 MSR_SYSENTER_ESP equ 0x175
@@ -35,11 +41,17 @@ LIMIT_CPUID      equ 1 << 22
 MSR_EFER         equ 0xc0000080
 
 CR0_TS     equ 1 << 3
+CR4_UMIP   equ 1 << 11
 CR4_OSXSAVE equ 1 << 18
 CR4_SMAP   equ 1 << 21
 P       equ 1
 W       equ 2
 U       equ 4
+
+SERVICE equ 0x80                        ; INT n
+GATE80  equ idt + SERVICE * 8
+ERROR80 equ SERVICE * 8 + 2             ; the gate, in error codes
+SP0     equ STACK0 - 0x800              ; ESP in the TSS
 
 ASKED   equ 40                          ; times until it is hot
 
@@ -82,6 +94,10 @@ main:
         call ring_msrs
         call ring_spaces
         call ring_control
+        call gates
+        call gate_tables
+        call returns
+        call returns_within
         call segment_descriptors
         call segment_tables
         call segment_pages
@@ -248,6 +264,23 @@ ring_control:
         clts
         mov dword [service], serve
         EQUAL "CR0.TS set before sysexit", [exc_vector], 7
+        ASK ASKED
+        mov dword [service], serve_umip
+        TRY
+        RING3
+        mov ecx, esp
+        mov edx, .back1
+        sysenter
+.back1: sgdt [got]
+        CAUGHT_QUIETLY
+        mov ax, DATA0
+        mov ds, ax
+        mov es, ax
+        mov dword [service], serve
+        mov eax, cr4
+        and eax, ~CR4_UMIP
+        mov cr4, eax
+        EQUAL "CR4.UMIP set before sysexit", [exc_vector], 13
         mov ecx, MSR_EFER
         rdmsr
         xor eax, 1                      ; SCE
@@ -290,6 +323,245 @@ ring_control:
         SERVED "and without", 1, 1, CODE0
         mov eax, PD
         mov cr3, eax
+        ret
+
+; ---- INT n and IRET ----
+
+; INT 80h leads to a label in CODE0, open to ring 3.
+%macro SERVICE_AT 1
+        HOOK SERVICE, %1
+        mov word [GATE80 + 2], CODE0
+        mov byte [GATE80 + 5], 0xee
+%endmacro
+
+; ASK_INT times: in ring 3, by INT n
+%macro ASK_INT 1
+        mov dword [turns], %1
+        call ask_int
+%endmacro
+
+; As `ask`.
+ask_int:
+        TRY
+        RING3
+.again: int SERVICE
+        mov eax, [CELL]
+        cmp eax, [expected]
+        je .right
+        inc dword [wrongs]
+.right: dec dword [turns]
+        jnz .again
+        mov [user_cs], cs
+        mov [user_ds], ds
+        CAUGHT_QUIETLY
+        mov ax, DATA0
+        mov ds, ax
+        mov es, ax
+        ret
+
+%macro FAULTED 3
+        EQUAL %1, [exc_vector], %2
+        EQUAL "  error", [exc_error], %3
+%endmacro
+
+gates:  SERVICE_AT int_serve
+        ASK_INT ASKED
+        SERVED "int 80h", ASKED, 1, CODE0
+        EQUAL "  esp", [seen_esp], SP0 - 20
+        SERVICE_AT int_serve_twice
+        ASK_INT 1
+        SERVED "another offset in the gate", 1, 2, CODE0
+        SERVICE_AT int_serve
+        ASK_INT 1
+        SERVED "the first one", 1, 1, CODE0
+        mov word [GATE80 + 2], CODE0B
+        ASK_INT 1
+        SERVED "another code segment", 1, 1, CODE0B
+        ASK_INT ASKED
+        SERVED "  again and again", ASKED, 1, CODE0B
+        and byte [gdt + CODE0B + 5], 0x7f
+        ASK_INT 1
+        FAULTED "  which is not present", 11, CODE0B
+        or byte [gdt + CODE0B + 5], 0x80
+        ASK_INT 1
+        SERVED "  which is again", 1, 1, CODE0B
+        SERVICE_AT int_serve
+        ASK_INT ASKED
+        mov byte [GATE80 + 5], 0x8e
+        ASK_INT 1
+        FAULTED "a gate for ring 0", 13, ERROR80
+        mov byte [GATE80 + 5], 0x6e
+        ASK_INT 1
+        FAULTED "a gate that is not present", 11, ERROR80
+        SERVICE_AT int_serve
+        ASK_INT ASKED
+        mov dword [tss + 4], SP0 - 0x40
+        ASK_INT 1
+        EQUAL "another ESP0", [seen_esp], SP0 - 0x40 - 20
+        mov dword [tss + 4], SP0
+        mov dword [tss + 8], DATA0B
+        ASK_INT 1
+        EQUAL "another SS0", [seen_ss], DATA0B
+        mov dword [tss + 8], DATA0
+        ASK_INT 1
+        EQUAL "the first SS0", [seen_ss], DATA0
+        mov dword [served], 0
+        ret
+
+; IDTR, the IDT's page, TR, and spaces.
+gate_tables:
+        mov esi, idt
+        mov edi, IDT_COPY
+        mov ecx, 512
+        cld
+        rep movsd
+        mov esi, IDT_COPY
+        mov edi, IDT_OTHER
+        mov ecx, 512
+        rep movsd
+        mov word [IDT_COPY + SERVICE * 8], (int_serve_twice - $$ + BASE) & 0xffff
+        mov word [IDT_OTHER + SERVICE * 8], (int_serve_thrice - $$ + BASE) & 0xffff
+        ASK_INT ASKED
+        lidt [idt_copy_pointer]
+        ASK_INT 1
+        SERVED "int 80h after lidt", ASKED + 2, 1, CODE0
+        ASK_INT ASKED
+        mov dword [served], 0
+        mov dword PTE(IDT_COPY), IDT_OTHER + 7
+        invlpg [IDT_COPY]
+        ASK_INT 1
+        SERVED "the IDT's page remapped", 1, 3, CODE0
+        mov dword PTE(IDT_COPY), IDT_COPY + 7
+        invlpg [IDT_COPY]
+        ASK_INT 1
+        SERVED "  and mapped back", 1, 2, CODE0
+        lidt [idt_pointer]
+        ASK_INT 1
+        SERVED "lidt back", 1, 1, CODE0
+        ASK_INT ASKED
+        mov esi, tss
+        mov edi, TSS_COPY
+        mov ecx, 0x68 / 4
+        rep movsd
+        mov dword [TSS_COPY + 4], SP0 - 0x80
+        DESC TSS_B, TSS_COPY, 0x67, 0x89, 0
+        mov ax, TSS_B
+        ltr ax
+        ASK_INT 1
+        EQUAL "another TSS", [seen_esp], SP0 - 0x80 - 20
+        mov byte [gdt + TSS0 + 5], 0x89
+        mov ax, TSS0
+        ltr ax
+        ASK_INT 1
+        EQUAL "the first TSS", [seen_esp], SP0 - 20
+        SERVICE_AT int_switch
+        ASK_INT ASKED * 2
+        EQUAL "ring 3 sees the cell of its space", [wrongs], 0
+        mov dword [expected], 1
+        mov dword [wrongs], 0
+        mov eax, PD
+        mov cr3, eax
+        SERVICE_AT int_serve
+        ASK_INT ASKED
+        SERVICE_AT int_umip
+        TRY
+        RING3
+        int SERVICE
+        sgdt [got]
+        CAUGHT_QUIETLY
+        mov ax, DATA0
+        mov ds, ax
+        mov es, ax
+        mov eax, cr4
+        and eax, ~CR4_UMIP
+        mov cr4, eax
+        EQUAL "CR4.UMIP set before iret", [exc_vector], 13
+        SERVICE_AT int_serve
+        mov dword [served], 0
+        ret
+
+; What IRET finds when it goes back to ring 3.
+returns:
+        ASK_INT ASKED
+        EQUAL "ds kept", [user_ds], DATA3
+        SERVICE_AT int_ds0
+        mov dword [user_ds], 0xffff
+        TRY
+        RING3
+        int SERVICE
+        mov ax, ds
+        mov bx, DATA3
+        mov ds, bx
+        mov [user_ds], ax
+        CAUGHT_QUIETLY
+        mov ax, DATA0
+        mov ds, ax
+        mov es, ax
+        movzx eax, word [user_ds]
+        EQUAL "ds of ring 0 lost", eax, 0
+        SERVICE_AT int_serve
+        ASK_INT ASKED
+        SERVICE_AT int_cs_absent
+        ASK_INT 1
+        or byte [gdt + (CODE3 & ~3) + 5], 0x80
+        FAULTED "cs not present", 11, CODE3 & ~3
+        SERVICE_AT int_ss_ring0
+        ASK_INT 1
+        mov byte [gdt + (DATA3 & ~3) + 5], 0xf3
+        FAULTED "ss of ring 0", 13, DATA3 & ~3
+        SERVICE_AT int_serve
+        ASK_INT ASKED
+        SERVICE_AT int_cs_other
+        ASK_INT 1
+        EQUAL "another cs", [user_cs], CODE3B
+        SERVICE_AT int_null_ss
+        ASK_INT 1
+        FAULTED "null ss", 13, 0
+        SERVICE_AT int_flags
+        ASK_INT 1
+        TRY
+        RING3
+        int SERVICE
+        pushfd
+        pop dword [got]
+        CAUGHT_QUIETLY
+        mov ax, DATA0
+        mov ds, ax
+        mov es, ax
+        push dword 2
+        popfd
+        EQUAL "flags", [got], 0x478d7
+        SERVICE_AT int_serve
+        mov dword [served], 0
+        ret
+
+; IRET within ring 0.
+iret_here:
+        pushfd
+        push cs
+        push dword .back
+        iretd
+.back:  ret
+
+returns_within:
+        mov dword [turns], ASKED
+.hot:   call iret_here
+        dec dword [turns]
+        jnz .hot
+        jmp CODE0B:.other
+.other: mov dword [turns], ASKED
+.hot2:  call iret_here
+        dec dword [turns]
+        jnz .hot2
+        mov eax, cs
+        mov [seen_cs], eax
+        TRY
+        and byte [gdt + CODE0B + 5], 0x7f
+        call iret_here
+        CAUGHT_QUIETLY
+        or byte [gdt + CODE0B + 5], 0x80
+        EQUAL "iret within ring 0", [seen_cs], CODE0B
+        FAULTED "  to a segment that is not present", 11, CODE0B
         ret
 
 ; ---- loads of segment registers ----
@@ -500,6 +772,47 @@ entry_twice:
 serve:  mov [seen_cs], cs
         mov [seen_esp], esp
         sysexit
+; Behind INT 80h.
+int_serve_thrice:
+        inc dword [served]
+int_serve_twice:
+        inc dword [served]
+int_serve:
+        inc dword [served]
+        mov [seen_cs], cs
+        mov [seen_ss], ss
+        mov [seen_esp], esp
+        iretd
+int_switch:
+        xor dword [expected], 3
+        mov eax, cr3
+        xor eax, PD ^ PD2
+        mov cr3, eax
+        iretd
+int_umip:
+        mov eax, cr4
+        or eax, CR4_UMIP
+        mov cr4, eax
+        iretd
+int_ds0:
+        mov ax, DATA0
+        mov ds, ax
+        iretd
+int_cs_absent:
+        and byte [gdt + (CODE3 & ~3) + 5], 0x7f
+        iretd
+int_ss_ring0:
+        mov byte [gdt + (DATA3 & ~3) + 5], 0x93
+        iretd
+int_cs_other:
+        mov dword [esp + 4], CODE3B
+        iretd
+int_null_ss:
+        mov dword [esp + 16], 0
+        iretd
+int_flags:
+        or dword [esp + 8], 0x478d5     ; all arithmetic flags, NT, IOPL 3 and AC
+        iretd
 serve_elsewhere:
         push ecx
         push edx
@@ -511,6 +824,11 @@ serve_ts:
         mov eax, cr0
         or eax, CR0_TS
         mov cr0, eax
+        sysexit
+serve_umip:
+        mov eax, cr4
+        or eax, CR4_UMIP
+        mov cr4, eax
         sysexit
 ; To the other space, which ring 3 then has.
 serve_switch:
@@ -525,8 +843,10 @@ turns:    dd 0
 served:   dd 0
 service:  dd 0
 seen_cs:  dd 0
+seen_ss:  dd 0
 seen_esp: dd 0
 user_cs:  dd 0
+user_ds:  dd 0
 expected: dd 1
 wrongs:   dd 0
 selector: dd 0
@@ -535,6 +855,9 @@ got:      dd 0, 0
 copy_pointer:
         dw gdt_end - gdt - 1
         dd GDT_COPY + (gdt - $$ + BASE - GDT_PAGE)
+idt_copy_pointer:
+        dw 256 * 8 - 1
+        dd IDT_COPY
 short_pointer:
         dw SEG_B - 1
         dd gdt
