@@ -22,8 +22,13 @@ CODE16  equ 0x80 | 3
 
 PORT_LEAVE equ 0xf4
 
+CODE        equ 0x400000                ; of the program; and again
+CODE_ALIAS  equ 0x500000
+CODE_BYTES  equ 0x4000
+
 FLAG_TF equ 1 << 8
 FLAG_IF equ 1 << 9
+FLAG_OF equ 1 << 11
 FLAG_NT equ 1 << 14
 FLAG_RF equ 1 << 16
 FLAG_VM equ 1 << 17
@@ -128,6 +133,16 @@ exception:
         mov [esp + F_EDX], eax
 .timeless:
         cld
+        ; Data that is executed may rotate and then fault: OF is undefined, and not known to be.
+        mov eax, [esp + F_EIP]
+        sub eax, CODE
+        cmp eax, CODE_BYTES
+        jb .defined
+        sub eax, CODE_ALIAS - CODE
+        cmp eax, CODE_BYTES
+        jb .defined
+        and dword [esp + F_FLAGS], ~FLAG_OF
+.defined:
         mov edi, [log_next]
         mov edx, edi
         mov ecx, 15

@@ -20,7 +20,7 @@ CELL       equ 0x202000                 ; ring 3 reads this: 1, in the other spa
 CELL_COPY  equ 0x203000
 CELL_BYTES equ 0x204000                 ; what FS and ES are loaded for: 11h, 22h, 33h at 0, 16, 32
 
-IDT_COPY   equ 0x205000                 ; two tables whose INT 80h leads elsewhere, for one address
+IDT_COPY   equ 0x205000                 ; two tables whose INT 81h leads elsewhere, for one address
 IDT_OTHER  equ 0x206000
 TSS_COPY   equ 0x207000
 
@@ -41,6 +41,7 @@ LIMIT_CPUID      equ 1 << 22
 MSR_EFER         equ 0xc0000080
 
 CR0_TS     equ 1 << 3
+CR4_PGE    equ 1 << 7
 CR4_UMIP   equ 1 << 11
 CR4_OSXSAVE equ 1 << 18
 CR4_SMAP   equ 1 << 21
@@ -48,9 +49,9 @@ P       equ 1
 W       equ 2
 U       equ 4
 
-SERVICE equ 0x80                        ; INT n
-GATE80  equ idt + SERVICE * 8
-ERROR80 equ SERVICE * 8 + 2             ; the gate, in error codes
+SERVICE equ 0x81                        ; INT n, apart from LEAVE_VECTOR in tables of few vectors
+GATE81  equ idt + SERVICE * 8
+ERROR81 equ SERVICE * 8 + 2             ; the gate, in error codes
 SP0     equ STACK0 - 0x800              ; ESP in the TSS
 
 ASKED   equ 40                          ; times until it is hot
@@ -327,11 +328,11 @@ ring_control:
 
 ; ---- INT n and IRET ----
 
-; INT 80h leads to a label in CODE0, open to ring 3.
+; INT 81h leads to a label in CODE0, open to ring 3.
 %macro SERVICE_AT 1
         HOOK SERVICE, %1
-        mov word [GATE80 + 2], CODE0
-        mov byte [GATE80 + 5], 0xee
+        mov word [GATE81 + 2], CODE0
+        mov byte [GATE81 + 5], 0xee
 %endmacro
 
 ; ASK_INT times: in ring 3, by INT n
@@ -366,7 +367,7 @@ ask_int:
 
 gates:  SERVICE_AT int_serve
         ASK_INT ASKED
-        SERVED "int 80h", ASKED, 1, CODE0
+        SERVED "int 81h", ASKED, 1, CODE0
         EQUAL "  esp", [seen_esp], SP0 - 20
         SERVICE_AT int_serve_twice
         ASK_INT 1
@@ -374,7 +375,7 @@ gates:  SERVICE_AT int_serve
         SERVICE_AT int_serve
         ASK_INT 1
         SERVED "the first one", 1, 1, CODE0
-        mov word [GATE80 + 2], CODE0B
+        mov word [GATE81 + 2], CODE0B
         ASK_INT 1
         SERVED "another code segment", 1, 1, CODE0B
         ASK_INT ASKED
@@ -387,12 +388,12 @@ gates:  SERVICE_AT int_serve
         SERVED "  which is again", 1, 1, CODE0B
         SERVICE_AT int_serve
         ASK_INT ASKED
-        mov byte [GATE80 + 5], 0x8e
+        mov byte [GATE81 + 5], 0x8e
         ASK_INT 1
-        FAULTED "a gate for ring 0", 13, ERROR80
-        mov byte [GATE80 + 5], 0x6e
+        FAULTED "a gate for ring 0", 13, ERROR81
+        mov byte [GATE81 + 5], 0x6e
         ASK_INT 1
-        FAULTED "a gate that is not present", 11, ERROR80
+        FAULTED "a gate that is not present", 11, ERROR81
         SERVICE_AT int_serve
         ASK_INT ASKED
         mov dword [tss + 4], SP0 - 0x40
@@ -424,7 +425,7 @@ gate_tables:
         ASK_INT ASKED
         lidt [idt_copy_pointer]
         ASK_INT 1
-        SERVED "int 80h after lidt", ASKED + 2, 1, CODE0
+        SERVED "int 81h after lidt", ASKED + 2, 1, CODE0
         ASK_INT ASKED
         mov dword [served], 0
         mov dword PTE(IDT_COPY), IDT_OTHER + 7
@@ -668,6 +669,10 @@ segment_pages:
         ONCE "  and mapped back", load_fs, 0x11
         LOADS "fs", load_fs, 0x11
         mov dword PTE2(GDT_PAGE), GDT_COPY + 7
+        mov eax, cr4
+        or eax, CR4_PGE                 ; without it CR3 flushes everything
+        mov cr4, eax
+        ONCE "fs", load_fs, 0x11
         mov eax, PD2
         mov cr3, eax
         call load_fs
@@ -772,7 +777,7 @@ entry_twice:
 serve:  mov [seen_cs], cs
         mov [seen_esp], esp
         sysexit
-; Behind INT 80h.
+; Behind INT 81h.
 int_serve_thrice:
         inc dword [served]
 int_serve_twice:

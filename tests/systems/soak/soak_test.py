@@ -106,18 +106,20 @@ class Machine(SerialGuest):
 
     def memory(self):
         """In MiB. Guest memory is mapped several times: PSS counts it once."""
-        sizes = {"all": 0, "guest": 0, "heap": 0, "space": 0}
+        sizes = {"all": 0, "guest": 0, "heap": 0}
         kind = None
         with open(f"/proc/{self.process.pid}/smaps", encoding="ascii") as file:
             for line in file:
                 if region := re.match(r"[0-9a-f]+-[0-9a-f]+ .{4} \w+ \S+ \d+ *(.*)", line):
                     name = region.group(1)
                     kind = "guest" if "anello-guest" in name else name.strip("[]")
-                elif field := re.match(r"(Pss|Size): +(\d+) kB", line):
-                    mib = int(field.group(2)) / 1024
-                    for column in ("all", kind) if field.group(1) == "Pss" else ("space",):
+                elif pss := re.match(r"Pss: +(\d+) kB", line):
+                    for column in ("all", kind):
                         if column in sizes:
-                            sizes[column] += mib
+                            sizes[column] += int(pss.group(1)) / 1024
+        # Not from smaps: what is mapped elsewhere while that is read would count twice.
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            sizes["space"] = int(re.search(r"VmSize:\s+(\d+) kB", file.read()).group(1)) / 1024
         return sizes
 
     def stop(self):

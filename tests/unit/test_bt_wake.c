@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * An event that another thread sets is seen at once, at whatever moment it comes: in translated
+ * code, in C that translated code has called, or between C's last look and the way back.
+ */
+#include "bt_bench.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#define TRIES    5000
+#define LONGEST  3000 /* pauses, in turns of an empty loop, from the port's read to the event */
+#define VECTOR   0x30
+#define HANDLER  (0xf000 + VECTOR)
+#define PATIENCE 10 /* seconds: the host may be busy */
+
+struct other {
+    struct rig *r;
+    unsigned lost; /* the try that nobody has seen, from 1; 0: none */
+};
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static bool wait_for(const u32 *counter, u32 value)
+{
+    double end = seconds() + PATIENCE;
+    while (__atomic_load_n(counter, __ATOMIC_SEQ_CST) != value) {
+        if (seconds() > end)
+            return false;
+    }
+    return true;
+}
+
+/* Each time the guest has read the port it waits for an interrupt without ever calling C. */
+static void *set_events(void *opaque)
+{
+    struct other *o = opaque;
+    u32 *handled = (u32 *)(void *)(o->r->ram + BENCH_DATA);
+    for (u32 n = 1; n <= TRIES && !o->lost; n++) {
+        wait_for(&o->r->port_reads, n);
+        for (volatile unsigned pause = n * 7919 % LONGEST; pause > 0; pause--)
+            ;
+        vcpu_event_set(o->r->v, EVENT_INTR);
+        if (!wait_for(handled, n))
+            o->lost = n;
+    }
+    vcpu_event_set(o->r->v, EVENT_STOP);
+    return NULL;
+}
+
+static void events_are_seen_at_any_moment(void **state)
+{
+    (void)state;
+    static const u8 code[] = {0xfb,                         /* sti */
+                              0xba, 0x10, 0, 0, 0,          /* mov edx, 10h */
+                              0xec,                         /* in al, dx */
+                              0xeb, 0xfe};                  /* jmp to itself */
+    static const u8 handler[] = {0xff, 0x05, 0,    0, 2, 0, /* inc dword [BENCH_DATA] */
+                                 0xbc, 0,    0x50, 0, 0,    /* mov esp, RIG_STACK0 */
+                                 0xe9, 0xc0, 0x0f, 0, 0};   /* jmp BENCH_CODE */
+    struct rig *r = bt_bench_open(false);
+    struct other o = {.r = r};
+    pthread_t thread;
+    bt_bench_put(r, BENCH_CODE, code, sizeof code);
+    bt_bench_put(r, HANDLER, handler, sizeof handler);
+    r->vector = VECTOR;
+    r->v->rip = BENCH_CODE;
+    assert_int_equal(pthread_create(&thread, NULL, set_events, &o), 0);
+    assert_int_equal(bt_run(r->v), VCPU_EXIT_STOP);
+    pthread_join(thread, NULL);
+    if (o.lost)
+        fail_msg("event %u was not seen for %d s", o.lost, PATIENCE);
+    assert_int_equal(peek32(r, BENCH_DATA), TRIES);
+    bt_bench_close(r, false);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(events_are_seen_at_any_moment),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
