@@ -14,7 +14,7 @@
 #include "cpu/fpu.h"
 #include "cpu/interp.h"
 
-#define HOT     8    /* executions after which a block is translated */
+#define HOT     3    /* executions after which a block is translated */
 #define ODD_RUN 2000 /* instructions interpreted at a time in modes that are not translated */
 
 /* Debug builds verify all code. */

@@ -221,6 +221,46 @@ static void shut_marked(struct window *w)
     }
 }
 
+/* ---- where linear addresses lead ---- */
+
+/* Linear addresses are physical ones then, and pages hang on nothing but the surroundings. */
+static bool unpaged(const struct window *w)
+{
+    return !(w->v->cr0 & CR0_PG);
+}
+
+static bool note_refs(struct window *w, u32 la, struct paging_refs *refs)
+{
+    if (!unpaged(w))
+        return paging_refs(w->v, la, refs);
+    *refs = (struct paging_refs){.la = la};
+    return true;
+}
+
+static bool refs_same(const struct window *w, const struct paging_refs *refs, const u8 *directory)
+{
+    return unpaged(w) || paging_refs_same(w->v, refs, directory);
+}
+
+#define UNPAGED_SIZE MIB(4) /* of what may be mapped at a time */
+
+/* Where la leads, if this window's code has been there: A is set. */
+static bool walk_to(struct window *w, u32 la, struct walk *walk)
+{
+    u32 error;
+    unsigned view = w->user ? TLB_USER : TLB_KERNEL;
+    if (!unpaged(w))
+        return paging_walk(w->v, la, ACCESS_READ, view, true, walk, &error) && walk->accessed &&
+               walk->user == w->user;
+    bool a20_open = (u32)w->v->a20_mask == UINT32_MAX;
+    *walk = (struct walk){.pa = la & w->v->a20_mask,
+                          .page_size = a20_open ? UNPAGED_SIZE : PAGE_BYTES,
+                          .writable = true,
+                          .dirty = true,
+                          .global = true};
+    return !w->user;
+}
+
 /* ---- validation ---- */
 
 static void drop_small(struct window *w, unsigned i)
@@ -237,7 +277,7 @@ static unsigned validate_smalls(struct window *w, bool globals)
     unsigned gone = 0;
     for (unsigned i = w->smalls; i-- > 0;) {
         const struct window_page *p = &w->small[i];
-        if ((p->global && !globals) || paging_refs_same(w->v, &p->refs, directory))
+        if ((p->global && !globals) || refs_same(w, &p->refs, directory))
             continue;
         drop_small(w, i);
         gone++;
@@ -251,7 +291,7 @@ static unsigned validate_larges(struct window *w, bool globals)
     unsigned gone = 0;
     for (unsigned i = w->larges; i-- > 0;) {
         const struct window_page *p = &w->large[i];
-        if ((p->global && !globals) || paging_refs_same(w->v, &p->refs, directory))
+        if ((p->global && !globals) || refs_same(w, &p->refs, directory))
             continue;
         unmap(w, p->la, p->size);
         forget_large(w, i);
@@ -286,22 +326,13 @@ unsigned window_validate_page(struct window *w, u32 la)
         w->doubted = true;
         return window_validate(w);
     }
-    if (paging_refs_same(w->v, &w->small[slot - 1].refs, paging_directory(w->v)))
+    if (refs_same(w, &w->small[slot - 1].refs, paging_directory(w->v)))
         return 0;
     drop_small(w, slot - 1);
     return 1;
 }
 
 /* ---- filling ---- */
-
-/* Where la leads, if this window's code has been there: A is set. */
-static bool walk_to(struct window *w, u32 la, struct walk *walk)
-{
-    u32 error;
-    unsigned view = w->user ? TLB_USER : TLB_KERNEL;
-    return paging_walk(w->v, la, ACCESS_READ, view, true, walk, &error) && walk->accessed &&
-           walk->user == w->user;
-}
 
 static bool is_device(const struct window *w, const struct walk *walk)
 {
@@ -319,7 +350,7 @@ static bool describe_small(struct window *w, u32 la, const struct walk *walk, st
     p->global = walk->global;
     p->writable = page.kind == PHYS_RAM && walk->writable && walk->dirty &&
                   !marked(w, page.offset) && !v->journal;
-    return paging_refs(v, la, &p->refs);
+    return note_refs(w, la, &p->refs);
 }
 
 /* Makes pages of small[] from `first` on accessible, which lie in order both in linear memory and
@@ -387,7 +418,7 @@ static bool fill_large(struct window *w, u32 la, const struct walk *walk)
         !whole(w, p.la, (walk->pa & ~PAGE_OFFSET_MASK) - within, size, &p.offset))
         return false;
     p.writable = walk->writable && walk->dirty && !v->journal;
-    if (!paging_refs(v, la, &p.refs) || !map(w, &p))
+    if (!note_refs(w, la, &p.refs) || !map(w, &p))
         return false;
     w->large[w->larges++] = p;
     w->locals += !p.global;

@@ -175,15 +175,21 @@ static void validate(struct windows *ws, struct space *s)
         demote(ws, s);
 }
 
+/* Without paging there is nothing that tells address spaces apart. */
+static bool may_have_window(const struct windows *ws, const struct space *s)
+{
+    return s == &ws->kernel || (ws->v->cr0 & CR0_PG);
+}
+
 static void consider(struct windows *ws, struct space *s)
 {
     charge(ws);
     if (s->cycles <= s->threshold)
         return;
-    if (ws->v->cr0 & CR0_PG)
+    if (may_have_window(ws, s))
         promote(ws, s);
     else
-        s->cycles = 0; /* no paging entries to validate pages by */
+        s->cycles = 0;
 }
 
 static struct space *current_space(struct windows *ws, bool user)
@@ -229,7 +235,7 @@ void windows_settle(struct windows *ws)
         if (user)
             ws->used[s->w - ws->window] = ++ws->clock;
     }
-    u32 extra = s->w && (v->cr0 & CR0_PG) ? MODE_WINDOW : 0;
+    u32 extra = s->w && may_have_window(ws, s) ? MODE_WINDOW : 0;
     if (v->window_mode[user] != extra) {
         v->window_mode[user] = extra;
         vcpu_forget_rings(v);
