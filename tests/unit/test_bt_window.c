@@ -101,6 +101,45 @@ static void window_waits_for_accessed_and_dirty(void **state)
     close_window(f);
 }
 
+/* Linear addresses are physical ones, as long as paging is off and bit 20 of addresses counts. */
+static void window_without_paging_is_one_to_one(void **state)
+{
+    (void)state;
+    struct fixture *f = open_window(false, 0);
+    struct vcpu *v = f->r->v;
+    v->cr0 &= ~(u64)CR0_PG;
+    tlb_flush(v);
+    vcpu_mode_changed(v);
+    window_empty(&f->w);
+    f->r->ram[PAGE] = 0x5a;
+    assert_true(window_fill(&f->w, PAGE) > 0);
+    assert_true(host_can(f, PAGE, true));
+    assert_int_equal(f->w.base[PAGE], 0x5a);
+    f->w.doubted = true;
+    assert_int_equal(window_validate(&f->w), 0);
+    assert_true(host_can(f, PAGE, true));
+    assert_int_equal(window_validate_page(&f->w, PAGE), 0);
+
+    v->a20_mask = ~(u64)MIB(1);
+    f->r->ram[PAGE] = 0x77;
+    assert_true(window_validate(&f->w) > 0);
+    assert_false(host_can(f, PAGE, false));
+    assert_true(window_fill(&f->w, PAGE + MIB(1)) > 0);
+    assert_int_equal(f->w.base[PAGE + MIB(1)], 0x77);
+
+    v->a20_mask = ~(u64)0;
+    v->cr0 |= CR0_PG;
+    assert_true(window_validate(&f->w) > 0);
+    assert_false(host_can(f, PAGE + MIB(1), false));
+    assert_int_equal(window_fill(&f->w, PAGE), FILL_NEVER); /* the page table says nothing of it */
+    close_window(f);
+    f = open_window(true, 0);
+    f->r->v->cr0 &= ~(u64)CR0_PG;
+    window_empty(&f->w);
+    assert_int_equal(window_fill(&f->w, PAGE), FILL_NEVER); /* kernels only */
+    close_window(f);
+}
+
 static void window_validation_takes_out_what_has_changed(void **state)
 {
     (void)state;
@@ -213,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(window_shows_the_pages_of_its_kind_of_code_only),
         cmocka_unit_test(window_waits_for_accessed_and_dirty),
+        cmocka_unit_test(window_without_paging_is_one_to_one),
         cmocka_unit_test(window_validation_takes_out_what_has_changed),
         cmocka_unit_test(window_maps_a_large_page_as_a_whole),
         cmocka_unit_test(window_shuts_marked_pages_and_opens_them_again),
