@@ -195,6 +195,16 @@ static int use_refcounts(struct audit *a)
     return error;
 }
 
+/* Clusters in use that no block counts: the table has lost an entry. */
+static void find_uncounted(struct audit *a)
+{
+    const struct qcow2 *q = a->q;
+    for (u64 c = 0; c < a->clusters && !a->damaged; c++) {
+        u64 index = c / q->refblock_entries;
+        a->damaged = a->uses[c] && (index >= q->reftable_entries || !q->reftable[index]);
+    }
+}
+
 /* ---- comparing ---- */
 
 static int set_count(struct audit *a, u64 cluster, u64 from, u64 to)
@@ -382,6 +392,8 @@ int qcow2_check(struct image *image, unsigned repair, struct image_check *result
         error = use_all(&a);
     if (!error)
         error = use_refcounts(&a);
+    if (!error)
+        find_uncounted(&a);
     bool damaged = q->damaged;
     q->header.incompatible &= ~(u64)QCOW2_CORRUPT; /* so that repair may write */
     q->damaged = false;

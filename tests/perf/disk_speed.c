@@ -3,7 +3,9 @@
  * The init of a guest that measures its disk: each pattern of accesses runs for a while around the
  * page cache (O_DIRECT), and its rate is told over the serial line:
  *
+ *   SPEED START
  *   SPEED name bytes nanoseconds
+ *   SPEED DONE
  *
  * Kernel parameters: speed.disk=, speed.modules= (tests/systems/guest_init.h), speed.ms=N for each
  * pattern, speed.only=TEXT: patterns with this in their name. Places of random accesses come from a
@@ -113,6 +115,7 @@ int main(void)
     uint64_t size = disk_bytes(disk);
     uint64_t ns = strtoull(parameter(line, "speed.ms="), NULL, 10) * 1000000u;
     const char *only = parameter(line, "speed.only=");
+    printf("SPEED START\n");
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         const struct pattern *p = &patterns[i];
         if (!strstr(p->name, only))

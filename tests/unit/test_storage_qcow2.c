@@ -502,9 +502,9 @@ static void qcow2_check_finds_and_repairs_wrong_counts(void **state)
     image_close(image);
 }
 
-static void qcow2_check_rebuilds_lost_refcounts(void **state)
+/* `lost`: what the first entry of the refcount table has become. */
+static void check_rebuilding(u64 lost)
 {
-    (void)state;
     struct image_create create = {.bytes = MIB(2), .cluster_bytes = KIB(4)};
     struct file *file = create_in_memory(&create);
     struct image *image = open_file(file, &writable);
@@ -516,7 +516,7 @@ static void qcow2_check_rebuilds_lost_refcounts(void **state)
     struct file *copy = fault_file_after_crash(file, 0);
     image_close(image);
     u8 entry[8];
-    put_be64(entry, 0x123); /* misaligned */
+    put_be64(entry, lost);
     file_write(copy, KIB(4), entry, 8);
     file_write(copy, 72 + 7, "\1", 1); /* the dirty bit: repaired on opening */
     image = open_file(copy, &writable);
@@ -528,6 +528,13 @@ static void qcow2_check_rebuilds_lost_refcounts(void **state)
     model_verify(&m, image, false);
     image_close(image);
     free(m.sector);
+}
+
+static void qcow2_check_rebuilds_lost_refcounts(void **state)
+{
+    (void)state;
+    check_rebuilding(0x123); /* misaligned */
+    check_rebuilding(0);
 }
 
 /* CVE-2014-0145 and its kin: sizes and counts that overflow. */
