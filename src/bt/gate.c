@@ -69,6 +69,11 @@ static bool holds(const struct vcpu *v, const struct gate_change *c)
     return c->age == v->ring_age && c->ring.minus_mode + v->mode == 0 && plain(v);
 }
 
+static u32 attr_sel(const struct segment *s)
+{
+    return s->attr | (u32)s->sel << 16;
+}
+
 static void set_rights(struct segment *s, u32 attr_sel)
 {
     s->attr = (u16)attr_sel;
@@ -105,6 +110,11 @@ static struct gate_change *slot_of(struct bt *bt, unsigned vector)
     return &bt->gate[vector % ARRAY_LEN(bt->gate)];
 }
 
+static u32 gate_offset(u64 gate)
+{
+    return (u32)((gate & 0xffff) | (gate >> 32 & 0xffff0000u));
+}
+
 static enum gate_done repeat_int(struct vcpu *v, const struct cached_insn *ci, const u8 **to)
 {
     unsigned vector = ci->in.imm & 0xff;
@@ -130,7 +140,19 @@ static enum gate_done repeat_int(struct vcpu *v, const struct cached_insn *ci, c
     if (desc_type(c->gate) == TYPE_INT32)
         v->rflags &= ~(u64)FLAG_IF;
     change_ring(v, &c->ring, false);
-    return go_to(v, (u32)((c->gate & 0xffff) | (c->gate >> 32 & 0xffff0000u)), to);
+    return go_to(v, gate_offset(c->gate), to);
+}
+
+/* The frame may have been pushed over the gate or the descriptors that led to it. */
+static bool describes(u64 desc, const struct segment *s)
+{
+    return desc_attr(desc) == s->attr && desc_base(desc) == s->base && desc_limit(desc) == s->limit;
+}
+
+static bool leads_here(const struct vcpu *v, u64 gate)
+{
+    return desc_present(gate) && desc_dpl(gate) == 3 && gate_offset(gate) == v->rip &&
+           (((u32)(gate >> 16) ^ v->seg[SEG_CS].sel) & 0xfffcu) == 0;
 }
 
 static void remember_int(struct vcpu *v, const struct cached_insn *ci, u32 from)
@@ -143,7 +165,8 @@ static void remember_int(struct vcpu *v, const struct cached_insn *ci, u32 from)
         return;
     c.cs = known_descriptor(v, v->seg[SEG_CS].sel);
     c.ss = known_descriptor(v, v->seg[SEG_SS].sel);
-    if (c.cs && c.ss)
+    if (leads_here(v, c.gate) && describes(c.cs, &v->seg[SEG_CS]) &&
+        describes(c.ss, &v->seg[SEG_SS]))
         *slot_of(bt_of(v), vector) = c;
 }
 
@@ -189,8 +212,9 @@ static enum gate_done return_same(struct vcpu *v, const u8 *frame, u32 image, co
 {
     const struct gate_change *c = &bt_of(v)->iret_same;
     u16 cs = load16(frame + FRAME_CS * SLOTS);
-    if (cs != v->seg[SEG_CS].sel || c->ring.cs != cs || known_descriptor(v, cs) != c->cs ||
-        ((image ^ (u32)v->rflags) & FLAG_DF) || !plain(v) || !v->window_settled)
+    if (cs != v->seg[SEG_CS].sel || c->ring.cs != attr_sel(&v->seg[SEG_CS]) ||
+        known_descriptor(v, cs) != c->cs || ((image ^ (u32)v->rflags) & FLAG_DF) || !plain(v) ||
+        !v->window_settled)
         return GATE_NOT;
     load_flags(v, image);
     v->gpr[REG_SP] = (u32)(v->gpr[REG_SP] + FRAME_SP * SLOTS);
@@ -221,7 +245,7 @@ static void remember_iret(struct vcpu *v, u32 from)
     if ((from & MODE_CPL) || !c.cs)
         return;
     if (v->cpl == 0) {
-        c.ring.cs = v->seg[SEG_CS].sel;
+        c.ring.cs = attr_sel(&v->seg[SEG_CS]);
         bt_of(v)->iret_same = c;
         return;
     }

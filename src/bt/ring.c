@@ -34,6 +34,8 @@ bool ring_now(const struct vcpu *v, u32 from, struct ring_change *c)
     bool user = v->cpl == 3;
     if (v->window_settled != 1 + user || (v->rflags & FLAGS_ODD) || !bt_mode(v->mode))
         return false;
+    if ((from | v->mode) & MODE_XONLY) /* more of CS than selector and rights would differ */
+        return false;
     *c = (struct ring_change){.minus_mode = -from,
                               .mode = v->mode,
                               .cs = attr_sel(&v->seg[SEG_CS]),

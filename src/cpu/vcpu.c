@@ -262,6 +262,8 @@ static u32 mode_of_segments(const struct vcpu *v)
         mode |= MODE_SS32;
     if (!cs->base)
         mode |= MODE_FLAT_CS;
+    if ((cs->attr & (SEG_CODE | SEG_WRITABLE)) == SEG_CODE)
+        mode |= MODE_XONLY;
     return mode;
 }
 

@@ -319,6 +319,7 @@ enum mode_bits {                    /* the mode word: what translations and cach
                                           enabled, or vcpu_virtual_intr_due() */
                  MODE_UMIP = 1 << 20,
                  MODE_FLAT_CS = 1 << 21, /* CS base 0 (limit may be anything) */
+                 MODE_XONLY = 1 << 22,   /* CS cannot be read */
                  MODE_SMAP = 1 << 24,    /* user pages are forbidden to explicit accesses */
                  MODE_WINDOW = 1 << 25,  /* a window is in use (src/bt/windows.h) */
                  MODE_DF = 1 << 26,
