@@ -25,6 +25,15 @@ unsigned put_patchable(struct maker *m, struct piece *q)
     return at;
 }
 
+/* An instruction whose operand [disp32], the last of its bytes so far, is in piece `to`. */
+static void put_absolute(struct piece *q, const u8 *bytes, size_t n, unsigned to, i32 add)
+{
+    piece_bytes(q, bytes, n);
+    piece_fix(q, FIX_ABS32, to, add);
+}
+#define ABSOLUTE(q, to, add, ...)                                                                  \
+    put_absolute(q, (const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}), to, add)
+
 /* Stores into four bytes at an offset in piece `to`, in one of many ways. */
 void put_code_write(struct maker *m, struct piece *q, unsigned to, unsigned at)
 {
@@ -33,39 +42,20 @@ void put_code_write(struct maker *m, struct piece *q, unsigned to, unsigned at)
     unsigned part = rng_below(r, 4);
     switch (rng_below(r, 10)) {
     case 0: /* mov dword [to], imm */
-        piece_byte(q, 0xc7);
-        piece_byte(q, 0x05);
-        piece_fix(q, FIX_ABS32, to, add);
+        ABSOLUTE(q, to, add, 0xc7, 0x05);
         piece_u32(q, rng_value(r));
         break;
     case 1: /* mov byte [to], imm */
-        piece_byte(q, 0xc6);
-        piece_byte(q, 0x05);
-        piece_fix(q, FIX_ABS32, to, add + (i32)part);
+        ABSOLUTE(q, to, add + (i32)part, 0xc6, 0x05);
         piece_byte(q, (u8)rng_next(r));
         break;
-    case 2: /* mov [to], al */
-        piece_byte(q, 0xa2);
-        piece_fix(q, FIX_ABS32, to, add + (i32)part);
-        break;
+    case 2: /* mov [to], al */ ABSOLUTE(q, to, add + (i32)part, 0xa2); break;
     case 3: /* add dword [to], imm8 */
-        piece_byte(q, 0x83);
-        piece_byte(q, 0x05);
-        piece_fix(q, FIX_ABS32, to, add);
+        ABSOLUTE(q, to, add, 0x83, 0x05);
         piece_byte(q, (u8)rng_next(r));
         break;
-    case 4: /* lock xadd [to], ecx */
-        piece_byte(q, 0xf0);
-        piece_byte(q, 0x0f);
-        piece_byte(q, 0xc1);
-        piece_byte(q, 0x0d);
-        piece_fix(q, FIX_ABS32, to, add);
-        break;
-    case 5: /* xchg [to], edx */
-        piece_byte(q, 0x87);
-        piece_byte(q, 0x15);
-        piece_fix(q, FIX_ABS32, to, add);
-        break;
+    case 4: /* lock xadd [to], ecx */ ABSOLUTE(q, to, add, 0xf0, 0x0f, 0xc1, 0x0d); break;
+    case 5: /* xchg [to], edx */ ABSOLUTE(q, to, add, 0x87, 0x15); break;
     case 6: /* mov edi, to; stosd; or movsw */
         piece_mov_address(q, REG_DI, to, add);
         piece_byte(q, 0xfc);
@@ -80,13 +70,7 @@ void put_code_write(struct maker *m, struct piece *q, unsigned to, unsigned at)
         piece_byte(q, 0xf3);
         piece_byte(q, 0xaa);
         break;
-    case 8: /* movss [to], xmm1 */
-        piece_byte(q, 0xf3);
-        piece_byte(q, 0x0f);
-        piece_byte(q, 0x11);
-        piece_byte(q, 0x0d);
-        piece_fix(q, FIX_ABS32, to, add);
-        break;
+    case 8: /* movss [to], xmm1 */ ABSOLUTE(q, to, add, 0xf3, 0x0f, 0x11, 0x0d); break;
     default: /* mov esp, to + 4; push eax; mov esp, stack */
         if (m->p->config.ring == 3 && !m->p->config.both) {
             piece_mov_address(q, REG_SP, to, add + 4);

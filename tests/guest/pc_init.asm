@@ -10,19 +10,12 @@
 %define ROUNDS 1
 %define HAVE_REAL_TESTS
 %include "guest.inc"
+%include "story.inc"
 
-STORY   equ 0x600                       ; magic, INITs so far, wrong ones, then notes of the last
 MAGIC   equ 0x54494e49
 TIMES_EACH equ 3
 IMAGE   equ BASE >> 4
 
-NOTES         equ STORY + 12
-NOTES_CR0     equ NOTES
-NOTES_CR4     equ NOTES + 4
-NOTES_DR7     equ NOTES + 8
-NOTES_EFLAGS  equ NOTES + 12
-NOTES_EDX     equ NOTES + 16
-NOTES_IDT     equ NOTES + 24            ; the limit lies 2 below
 NOTES_WHY     equ STORY + 0x40          ; the first note that was wrong, for who looks for it
 
 LAPIC         equ 0xfee00000
@@ -48,14 +41,7 @@ MSR_SYSENTER_CS equ 0x174
 %endmacro
 
 main:
-        cmp dword [STORY], MAGIC
-        je .again
-        mov dword [STORY], MAGIC
-        mov dword [STORY + 4], 0
-        mov dword [STORY + 8], 0
-        mov dword [NOTES_WHY], 0
-        jmp next
-.again: inc dword [STORY + 4]
+        STORY_BEGINS MAGIC, start
         mov eax, [NOTES_CR0]
         and eax, ~0x60000000            ; CD and NW stay
         cmp eax, 0x10
@@ -101,17 +87,14 @@ main:
         cmp dword [IOAPIC + 0x10], OTHER_PIN
         WRONG_UNLESS e, 14
         jmp next
-bad:    inc dword [STORY + 8]
+bad:    inc dword [STORY_WRONG]
+        jmp next
+start:  mov dword [NOTES_WHY], 0
 
 ; Leaves as little as possible as it was, then goes the next way.
 next:   mov dword [IOAPIC], TIMER_PIN
         mov dword [IOAPIC + 0x10], PIN_MASKED
-        mov eax, [STORY + 4]
-        cmp eax, WAYS * TIMES_EACH
-        jae .done
-        xor edx, edx
-        mov ecx, WAYS
-        div ecx
+        NEXT_WAY .done
         mov ebx, edx
         mov ecx, MSR_SYSENTER_CS
         mov eax, 0x1234
@@ -138,10 +121,8 @@ next:   mov dword [IOAPIC], TIMER_PIN
         std
         stc
         jmp [ways + ebx * 4]
-.done:  EQUAL "INITs", [STORY + 4], WAYS * TIMES_EACH
-        EQUAL "of them wrong", [STORY + 8], 0
+.done:  STORY_ENDS "INITs"
         EQUAL "  the last by note", [NOTES_WHY], 0
-        mov dword [STORY], 0
         ret
 
         align 4
@@ -225,27 +206,7 @@ in_real_mode:
 .real:  inc bx
         jmp .real
 
-; ---- first of all after INIT; EDX is as the CPU left it ----
-
-real_tests:
-        pushfd
-        xor ax, ax
-        mov ds, ax
-        pop dword [NOTES_EFLAGS]
-        mov [NOTES_EDX], edx
-        mov eax, cr0
-        mov [NOTES_CR0], eax
-        mov eax, cr4
-        mov [NOTES_CR4], eax
-        mov eax, dr7
-        mov [NOTES_DR7], eax
-        sidt [NOTES_IDT - 2]
-        and dword [NOTES_IDT], 0xffffff
-        mov ax, cs
-        mov ds, ax
-        ret
         bits 32
-
         align 4096
 number: dd 0
 real_idt:

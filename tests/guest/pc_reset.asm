@@ -7,49 +7,32 @@
 %define ROUNDS 1
 %define HAVE_REAL_TESTS
 %include "guest.inc"
+%include "story.inc"
 
-STORY   equ 0x600                       ; magic, resets so far, wrong ones, then notes of the last
 MAGIC   equ 0x52455345
 WAYS    equ 6
 TIMES_EACH equ 3
 
-CR0_NOW equ STORY + 12
-CR4_NOW equ STORY + 16
-DR7_NOW equ STORY + 20
-EFLAGS_NOW equ STORY + 24
-IDT_NOW equ STORY + 32
-
 main:
-        cmp dword [STORY], MAGIC
-        je .again
-        mov dword [STORY], MAGIC
-        mov dword [STORY + 4], 0
-        mov dword [STORY + 8], 0
-        jmp .next
-.again: inc dword [STORY + 4]
-        mov eax, [CR0_NOW]
+        STORY_BEGINS MAGIC, .next
+        mov eax, [NOTES_CR0]
         and eax, ~0x60000000            ; CD and NW, which not every emulator sets
         cmp eax, 0x10
         jne .bad
-        cmp dword [CR4_NOW], 0
+        cmp dword [NOTES_CR4], 0
         jne .bad
-        cmp dword [DR7_NOW], 0x400
+        cmp dword [NOTES_DR7], 0x400
         jne .bad
-        test dword [EFLAGS_NOW], 0x24600        ; VM, NT, DF, IF
+        test dword [NOTES_EFLAGS], 0x24600        ; VM, NT, DF, IF
         jnz .bad
-        cmp dword [IDT_NOW], 0
+        cmp dword [NOTES_IDT], 0
         jne .bad
         cmp dword [0x100000], 0x12345678        ; and A20 is open: not 0's
         je .next
-.bad:   inc dword [STORY + 8]
+.bad:   inc dword [STORY_WRONG]
 .next:  mov dword [0x100000], 0x12345678
         mov dword [0], 0x55555555
-        mov eax, [STORY + 4]
-        cmp eax, WAYS * TIMES_EACH
-        jae .done
-        xor edx, edx
-        mov ecx, WAYS
-        div ecx
+        NEXT_WAY .done
         ; leave as little as possible as it was
         mov eax, cr4
         or eax, 0x10
@@ -60,9 +43,7 @@ main:
         mov dr7, eax
         std
         jmp [.ways + edx * 4]
-.done:  EQUAL "resets", [STORY + 4], WAYS * TIMES_EACH
-        EQUAL "of them wrong", [STORY + 8], 0
-        mov dword [STORY], 0
+.done:  STORY_ENDS "resets"
         ret
         align 4
 .ways:  dd .port92, .pulse, .output_port, .cf9, .triple, .triple16
@@ -116,25 +97,6 @@ ready:  in al, 0x64
 wait_for_it:
         hlt
         jmp wait_for_it
-
-        bits 16
-real_tests:
-        xor ax, ax
-        mov ds, ax
-        mov eax, cr0
-        mov [CR0_NOW], eax
-        mov eax, cr4
-        mov [CR4_NOW], eax
-        mov eax, dr7
-        mov [DR7_NOW], eax
-        pushfd
-        pop dword [EFLAGS_NOW]
-        sidt [IDT_NOW - 2]
-        and dword [IDT_NOW], 0xffffff
-        mov ax, cs
-        mov ds, ax
-        ret
-        bits 32
         align 4
 no_idt: dw 0
         dd 0
