@@ -37,7 +37,7 @@ XONLY3  equ (FREE + 0x78) | 3
 CODE2   equ (FREE + 0x80) | 2
 DATA2   equ (FREE + 0x88) | 2
 TSS16   equ FREE + 0x90
-IN_LDT  equ 4                           ; selector: index 0 of the LDT
+IN_LDT  equ 4                           ; in a selector: the LDT, which begins as the GDT does
 
 ACCESS  equ 5                           ; of a descriptor: the byte with P, DPL and type
 GRAN    equ 6                           ; with G and limit 19..16
@@ -72,6 +72,7 @@ DF      equ 0x400
 TF      equ 0x100
 VM      equ 0x20000
 AC      equ 0x40000
+VIF     equ 0x80000
 ID      equ 0x200000
 IOPL3   equ 0x3000
 ARITH   equ 0x8d5                       ; CF, PF, AF, ZF, SF, OF
@@ -126,7 +127,7 @@ prepare:
         DESC (XONLY3 & ~3), 0, 0xfffff, 0xf9, 0xc
         DESC TSSB, AT(tss_b), 0x67, 0x89, 0
         DESC TSS16, AT(tss_16), 0x2b, 0x81, 0
-        DESC LDT, AT(ldt), 0x7, 0x82, 0
+        DESC LDT, AT(ldt), 0x27, 0x82, 0
         HOOK VECTOR, handler_1
         mov word [GATE_AT + 2], CODE0B
         mov byte [GATE_AT + ACCESS], 0xee
@@ -158,6 +159,8 @@ make_spaces:
         mov dword [PT_TOP + 0xffc], TOP_FRAME + 7
         mov dword [PD + (LAPIC >> 22) * 4], PT_APIC + 7
         mov dword [PT_APIC + ((LAPIC >> 12) & 0x3ff) * 4], LAPIC + 0x17
+        mov dword [HIGH_PAGE], 0x50 | 0xcd << 8 | VECTOR << 16 | 0xcd << 24 ; push eax, int, int
+        mov byte [HIGH_PAGE + 4], LEAVE_VECTOR
         mov eax, PD
         mov cr3, eax
         mov eax, cr0
@@ -353,8 +356,6 @@ tables_of_bytes:
         mov dword [given_ss], DATA3B
         mov dword [given_eip], HIGH_PAGE
         mov dword [given_esp], HIGH_PAGE + 0x100
-        mov dword [HIGH_PAGE], 0x50 | 0xcd << 8 | VECTOR << 16 | 0xcd << 24 ; push eax, int, int
-        mov byte [HIGH_PAGE + 4], LEAVE_VECTOR
         mov edi, in_gdt_of_user
         call one_table
         EQUAL "all trips between them", [wrongs], 0
@@ -400,6 +401,8 @@ gates:
         mov byte [GATE_AT + ACCESS], 0xef
         LEADS_TO "gate: becomes a trap gate", 1
         EQUAL "  which keeps IF", [seen_flags], IF | 2
+        LEADS_TO "  again", 1
+        EQUAL "  which keeps IF", [seen_flags], IF | 2
         mov byte [GATE_AT + ACCESS], 0xee
         LEADS_TO "gate: an interrupt gate again", 1
         EQUAL "  which clears it", [seen_flags], 2
@@ -426,6 +429,15 @@ gates:
         LEADS_TO "handler's CS: conforming", 1
         EQUAL "  cs of ring 3", [seen_frame + 4], CODE3
         EQUAL "  and its stack", [seen_esp], STACK3 - 0x40 - 12
+        call prepare
+
+        USUAL
+        mov dword [given_cs], CODE3B
+        LEADS_TO "user's CS: another selector", 1
+        EQUAL "  cs", [seen_frame + 4], CODE3B
+        mov dword [given_ss], DATA3B
+        LEADS_TO "user's SS: another selector", 1
+        EQUAL "  ss", [seen_frame + 16], DATA3B
         call prepare
 
         ; a 16-bit gate to 32-bit code
@@ -493,28 +505,34 @@ gates:
         call prepare
         mov eax, LDT
         lldt ax
-        mov dword [ldt], 0xffff
-        mov dword [ldt + 4], 0x00cf9b00
-        mov word [GATE_AT + 2], IN_LDT
+        mov esi, gdt
+        mov edi, ldt
+        mov ecx, 10
+        rep movsd
+        mov word [GATE_AT + 2], CODE0 | IN_LDT
         USUAL
         USUAL
-        mov byte [ldt + ACCESS], 0x1b
-        FAULTS "handler's CS in the LDT: not present", 11, IN_LDT
+        mov byte [ldt + CODE0 + ACCESS], 0x1b
+        FAULTS "handler's CS in the LDT: not present", 11, CODE0 | IN_LDT
         mov word [GATE_AT + 2], CODE0B
-        mov byte [ldt + ACCESS], 0x93
-        mov dword [tss + 8], IN_LDT
+        mov dword [tss + 8], DATA0 | IN_LDT
         USUAL
         USUAL
         call faults_in_ring_3
-        mov byte [ldt + ACCESS], 0x13
-        FAULTS "handler's SS in the LDT: not present", 12, IN_LDT
+        mov byte [ldt + DATA0 + ACCESS], 0x13
+        FAULTS "handler's SS in the LDT: not present", 12, DATA0 | IN_LDT
         mov dword [tss + 8], DATA0B
-        mov byte [ldt + ACCESS], 0xfb
-        mov dword [given_cs], IN_LDT | 3
+        mov dword [given_cs], CODE3 | IN_LDT
         USUAL
         USUAL
-        mov byte [ldt + ACCESS], 0x7b
-        FAULTS "user's CS in the LDT: not present", 11, IN_LDT
+        mov byte [ldt + (CODE3 & ~3) + ACCESS], 0x7b
+        FAULTS "user's CS in the LDT: not present", 11, (CODE3 & ~3) | IN_LDT
+        mov dword [given_cs], CODE3
+        mov dword [given_ss], DATA3 | IN_LDT
+        USUAL
+        USUAL
+        mov byte [ldt + (DATA3 & ~3) + ACCESS], 0x93
+        FAULTS "user's SS in the LDT: DPL 0", 13, (DATA3 & ~3) | IN_LDT
         EQUAL "all trips between them", [wrongs], 0
         jmp prepare
 
@@ -549,10 +567,15 @@ tasks:
         USUAL
         mov word [tss_16 + 2], 0x7f00
         mov word [tss_16 + 4], DATA0B
+        mov word [tss_16 + 8], DATA0B   ; where a 32-bit one has SS0
         mov ax, TSS16
         ltr ax
         LEADS_TO "a 16-bit TSS", 1
         EQUAL "  esp", [seen_esp], 0x7f00 - 20
+        mov byte [gdt + TSSB + ACCESS], 0x89
+        mov ax, TSSB
+        ltr ax
+        USUAL
         mov byte [gdt + TSSB + ACCESS], 0x89
         mov word [gdt + TSSB], 8        ; ends before SS0
         mov ax, TSSB
