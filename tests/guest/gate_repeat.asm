@@ -380,6 +380,7 @@ one_table:
         mov ebx, [edi + 8]
         mov ecx, [edi + 12]
         call report_fault
+        EQUAL "  nobody was there", [seen_who], 0
         pop esi
         add esi, 16
 .name:  lodsb
@@ -582,6 +583,7 @@ tasks:
         ltr ax
         call faults_in_ring_3
         FAULTS "a TSS that ends before SS0", 10, TSSB
+        EQUAL "  nobody was there", [seen_who], 0
         EQUAL "all trips between them", [wrongs], 0
         jmp prepare
 
