@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Near control flow. Targets within the page leave by links, all others by the table of jumps. The
- * code segment is flat, so no target is beyond its limit.
+ * Near control flow. Known targets leave by links, those in another page with a guard; calls and
+ * returns are the host's (returns.h); other jumps go by the table of targets. The code segment is
+ * flat, so no target is beyond its limit.
  */
 #include "bt/xl.h"
 
@@ -336,6 +337,10 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
 {
     if (in->operand[0].kind == OPD_REL) {
         put_push_return(x, next);
+        if (target == next) { /* how old code asks where it is: nobody returns there */
+            xl_exit_jmp(x, target);
+            return true;
+        }
         exit_call(x, target);
         put_return_point(x, next);
         return true;
