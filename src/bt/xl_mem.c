@@ -104,16 +104,17 @@ struct x64_mem xl_mem_at_la(struct xl *x, unsigned size, bool write)
     return x->direct ? in_window(x64_at(HR_T0, 0)) : put_access(x, size, write);
 }
 
-/* In the window, when a register of the address is free for the segment's base. */
+/* In the window, when a register of the address is free for the segment's base. HR_T1 is left to
+ * what is stored there. */
 static struct x64_mem at_base(struct xl *x, const struct insn *in)
 {
     struct x64_mem m = xl_ea(x, in);
     put_seg_check(x, in->seg);
-    asm_rm(&x->a, XO_MOV_LOAD, HR_T1, seg_field(in->seg, offsetof(struct segment, base)));
+    asm_rm(&x->a, XO_MOV_LOAD, HR_T2, seg_field(in->seg, offsetof(struct segment, base)));
     if (m.base == X64_NONE) {
-        m.base = HR_T1;
+        m.base = HR_T2;
     } else {
-        m.index = HR_T1;
+        m.index = HR_T2;
         m.scale = 1;
     }
     return in_window(m);

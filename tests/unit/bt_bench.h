@@ -12,7 +12,8 @@
 
 enum { BENCH_CODE = 0x10000, BENCH_DATA = 0x20000 };
 
-/* Blocks are translated when they come for the second time; there are no windows. */
+/* Blocks are translated when they come for the second time; there are no windows. Tests may tune
+ * that otherwise. */
 static inline struct rig *bt_bench_open(bool check)
 {
     if (bt_unavailable())
