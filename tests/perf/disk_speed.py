@@ -87,7 +87,8 @@ def measure(options, folder, binary, kind, image):
     figures = {}
     for number, line in enumerate(text.splitlines()):
         if found := LINE.match(line):
-            name, mib, ns = found[1], int(found[2]) / (1 << 20), int(found[3])
+            name, ns = found[1], int(found[3])
+            mib = max(int(found[2]), 1) / (1 << 20)  # nothing, on a host that is too busy
             figures[name] = mib / (ns / 1e9), (used[number] - used[number - 1]) / mib
     return figures
 
