@@ -94,6 +94,16 @@ main:
         je .wait
         cli
         EQUAL "interrupts a loop", [irq_count], 1
+        call arm
+        sti
+two_pages:
+        cmp dword [irq_count], 0
+        je .far
+        cli
+        EQUAL "interrupts a loop over two pages", [irq_count], 1
+        jmp one_page
+.far:   jmp other_page
+one_page:
 
         call arm
         xor ebx, ebx
@@ -193,5 +203,9 @@ irq_flags: dd 0
 irq_esp:   dd 0
 irq_ecx:   dd 0
 irq_esi:   dd 0
+
+        align 4096
+other_page:
+        jmp two_pages
 
         GUEST_END
