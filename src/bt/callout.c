@@ -60,7 +60,7 @@ static const u8 *go_to_next(struct vcpu *v, const struct tcode *t, const struct 
         }
         tcode_update_key(v);
     }
-    move_sp(v, -t->sp[ci->index + 1]);
+    v->sp_ahead = t->sp[ci->index + 1];
     return t->entry + t->at[ci->index + 1];
 }
 

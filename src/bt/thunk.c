@@ -204,6 +204,9 @@ static void put_tail(struct asm_buf *a, const struct thunks *t)
     asm_load64(a, X64_RSP, VCPU(c_rsp));
     asm_jmp(a, t->leave_c);
     asm_short_here(a, on);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, gpr_slot(REG_SP));
+    asm_rm(a, XO_SUB, X64_RCX, VCPU(sp_ahead)); /* not before it is sure that nothing is due */
+    asm_rm(a, XO_MOV_STORE, X64_RCX, gpr_slot(REG_SP));
     asm_load64(a, X64_RSP, VCPU(returns_rsp));
     asm_push(a, X64_RAX);
     put_reload(a);
@@ -220,6 +223,7 @@ static const u8 *make_door(struct asm_buf *a, const struct thunks *t, const void
     asm_rr(a, XO_MOV_STORE, HR_T0, X64_RDX);
     asm_rm(a, XO_LEA | X64_W, X64_RAX, x64_at(X64_RSP, sizeof(u64)));
     asm_store64(a, X64_RAX, VCPU(returns_rsp));
+    asm_mov_mem_imm32(a, VCPU(sp_ahead), 0);
     asm_load64(a, X64_RAX, VCPU(c_rsp));
     asm_rm(a, XO_LEA | X64_W, X64_RSP, x64_at(X64_RAX, -(i32)sizeof(u64))); /* as C wants it */
     put_call_c(a, fn);

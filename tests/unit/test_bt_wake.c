@@ -79,10 +79,62 @@ static void events_are_seen_at_any_moment(void **state)
     bt_bench_close(r, false);
 }
 
+/* ---- the stack pointer, whose register follows pushes late ---- */
+
+#define INTERRUPTS 20000
+
+static void *interrupt_all_the_time(void *opaque)
+{
+    struct other *o = opaque;
+    u32 *handled = (u32 *)(void *)(o->r->ram + BENCH_DATA);
+    for (u32 n = 1; n <= INTERRUPTS && !o->lost; n++) {
+        for (volatile unsigned pause = n * 7919 % LONGEST; pause > 0; pause--)
+            ;
+        vcpu_event_set(o->r->v, EVENT_INTR);
+        if (!wait_for(handled, n))
+            o->lost = n;
+    }
+    vcpu_event_set(o->r->v, EVENT_STOP);
+    return NULL;
+}
+
+static void the_stack_pointer_is_right_at_any_moment(void **state)
+{
+    (void)state;
+    static const u8 code[] = {0xfb,                         /* sti */
+                              0xbc, 0,    0x4f, 0,    0,    /* again: mov esp, 4f00h */
+                              0x50,                         /* push eax */
+                              0xa1, 0xfe, 0x0f, 2,    0,    /* mov eax, [BENCH_DATA + ffeh]: by C */
+                              0x50,                         /* push eax */
+                              0x59, 0x59,                   /* pop ecx; pop ecx */
+                              0x81, 0xfc, 0,    0x4f, 0, 0, /* cmp esp, 4f00h */
+                              0x74, 0xea,                   /* je again */
+                              0xff, 0x05, 4,    0,    2, 0, /* inc dword [BENCH_DATA + 4] */
+                              0xeb, 0xe2};                  /* jmp again */
+    static const u8 handler[] = {0xff, 0x05, 0, 0, 2, 0,    /* inc dword [BENCH_DATA] */
+                                 0xcf};                     /* iretd */
+    struct rig *r = bt_bench_open(false);
+    struct other o = {.r = r};
+    pthread_t thread;
+    bt_bench_put(r, BENCH_CODE, code, sizeof code);
+    bt_bench_put(r, HANDLER, handler, sizeof handler);
+    r->vector = VECTOR;
+    r->v->rip = BENCH_CODE;
+    assert_int_equal(pthread_create(&thread, NULL, interrupt_all_the_time, &o), 0);
+    assert_int_equal(bt_run(r->v), VCPU_EXIT_STOP);
+    pthread_join(thread, NULL);
+    if (o.lost)
+        fail_msg("interrupt %u was not seen for %d s", o.lost, PATIENCE);
+    assert_int_equal(peek32(r, BENCH_DATA), INTERRUPTS);
+    assert_int_equal(peek32(r, BENCH_DATA + 4), 0);
+    bt_bench_close(r, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_are_seen_at_any_moment),
+        cmocka_unit_test(the_stack_pointer_is_right_at_any_moment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
