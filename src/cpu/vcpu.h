@@ -391,7 +391,7 @@ struct vcpu {
     u64 fpu_ip, fpu_dp;      /* last non-control x87 instruction and operand */
     u32 fpu_op;
     u16 fpu_cs, fpu_ds;
-    bool fpu_dp_on_error; /* CPUID FDP_EXCPTN_ONLY: fpu_dp and fpu_op are of the last error */
+    bool fpu_dp_on_error;  /* CPUID FDP_EXCPTN_ONLY: fpu_dp and fpu_op are of the last error */
     u32 x87_last, x87_mem; /* what these do not tell yet: bt/x87_track.c; 0 while C code runs */
 
     /* What translated code (src/bt) reads and what it is told. */

@@ -5,8 +5,8 @@
  *
  * Allocation is first fit from the lowest cluster that may be free. A cluster that no block covers
  * is free too, but before it is taken its block must exist, and the block needs a cluster itself:
- * the first one of the range that it covers, which it then counts itself; for a long run of clusters
- * a free one that is covered already.
+ * the first one of the range that it covers, which it then counts itself; for a long run of
+ * clusters a free one that is covered already.
  */
 #include <errno.h>
 #include <stdio.h>
