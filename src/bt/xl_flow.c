@@ -210,8 +210,7 @@ static void put_push_return(struct xl *x, u32 next)
     xl_settle_sp(x);
 }
 
-/* Not where the block has changed the mode: its key is not that of a guard, and a knock would be
- * forgotten (v->target_key). */
+/* Not where the block has changed the mode: what it leads to then is looked up. */
 static bool has_target_key(const struct xl *x)
 {
     return can_link(x) && !x->t->smap_switched;

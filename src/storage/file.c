@@ -69,16 +69,23 @@ static int read_all(int fd, u64 offset, u8 *to, u64 bytes)
     return 0;
 }
 
+/* What a write that has returned `put` says: 0, or -errno; -EINTR: again. */
+static int write_error(ssize_t put)
+{
+    if (put < 0)
+        return -errno;
+    return put ? 0 : -ENOSPC; /* the end of a block device */
+}
+
 static int write_all(int fd, u64 offset, const u8 *from, u64 bytes)
 {
     while (bytes) {
         ssize_t put = pwrite(fd, from, transfer(bytes), (off_t)offset);
-        if (put < 0 && errno == EINTR)
+        int error = write_error(put);
+        if (error == -EINTR)
             continue;
-        if (put < 0)
-            return -errno;
-        if (put == 0)
-            return -ENOSPC; /* the end of a block device */
+        if (error)
+            return error;
         from += put, offset += (u64)put, bytes -= (u64)put;
     }
     return 0;
@@ -179,12 +186,11 @@ static int host_write_vector(struct file *f, u64 offset, struct io_vector v, u64
         u64 got;
         unsigned count = io_vector_head(v, bytes, piece, ARRAY_LEN(piece), &got);
         ssize_t put = pwritev(h->fd, piece, (int)count, (off_t)offset);
-        if (put < 0 && errno == EINTR)
+        int error = write_error(put);
+        if (error == -EINTR)
             continue;
-        if (put < 0)
-            return -errno;
-        if (put == 0)
-            return -ENOSPC; /* the end of a block device */
+        if (error)
+            return error;
         offset += (u64)put, bytes -= (u64)put;
         v = io_vector_after(v, (u64)put);
     }

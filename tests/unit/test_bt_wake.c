@@ -14,9 +14,12 @@
 #define HANDLER  (0xf000 + VECTOR)
 #define PATIENCE 10 /* seconds: the host may be busy */
 
+/* The other thread, which interrupts the guest `times` times. */
 struct other {
     struct rig *r;
-    unsigned lost; /* the try that nobody has seen, from 1; 0: none */
+    unsigned times;
+    bool after_port; /* each time when the guest has read the port once more */
+    unsigned lost;   /* the try that nobody has seen, from 1; 0: none */
 };
 
 static double seconds(void)
@@ -36,13 +39,13 @@ static bool wait_for(const u32 *counter, u32 value)
     return true;
 }
 
-/* Each time the guest has read the port it waits for an interrupt without ever calling C. */
 static void *set_events(void *opaque)
 {
     struct other *o = opaque;
     u32 *handled = (u32 *)(void *)(o->r->ram + BENCH_DATA);
-    for (u32 n = 1; n <= TRIES && !o->lost; n++) {
-        wait_for(&o->r->port_reads, n);
+    for (u32 n = 1; n <= o->times && !o->lost; n++) {
+        if (o->after_port)
+            wait_for(&o->r->port_reads, n);
         for (volatile unsigned pause = n * 7919 % LONGEST; pause > 0; pause--)
             ;
         vcpu_event_set(o->r->v, EVENT_INTR);
@@ -53,6 +56,25 @@ static void *set_events(void *opaque)
     return NULL;
 }
 
+/* Runs the guest's code beside the other thread; its handler counts at BENCH_DATA. */
+static void run_beside(struct other *o, const u8 *code, size_t code_size, const u8 *handler,
+                       size_t handler_size)
+{
+    struct rig *r = o->r;
+    pthread_t thread;
+    bt_bench_put(r, BENCH_CODE, code, code_size);
+    bt_bench_put(r, HANDLER, handler, handler_size);
+    r->vector = VECTOR;
+    r->v->rip = BENCH_CODE;
+    assert_int_equal(pthread_create(&thread, NULL, set_events, o), 0);
+    assert_int_equal(bt_run(r->v), VCPU_EXIT_STOP);
+    pthread_join(thread, NULL);
+    if (o->lost)
+        fail_msg("event %u was not seen for %d s", o->lost, PATIENCE);
+    assert_int_equal(peek32(r, BENCH_DATA), o->times);
+}
+
+/* Each time the guest has read the port it waits for an interrupt without ever calling C. */
 static void events_are_seen_at_any_moment(void **state)
 {
     (void)state;
@@ -64,39 +86,14 @@ static void events_are_seen_at_any_moment(void **state)
                                  0xbc, 0,    0x50, 0, 0,    /* mov esp, RIG_STACK0 */
                                  0xe9, 0xc0, 0x0f, 0, 0};   /* jmp BENCH_CODE */
     struct rig *r = bt_bench_open(false);
-    struct other o = {.r = r};
-    pthread_t thread;
-    bt_bench_put(r, BENCH_CODE, code, sizeof code);
-    bt_bench_put(r, HANDLER, handler, sizeof handler);
-    r->vector = VECTOR;
-    r->v->rip = BENCH_CODE;
-    assert_int_equal(pthread_create(&thread, NULL, set_events, &o), 0);
-    assert_int_equal(bt_run(r->v), VCPU_EXIT_STOP);
-    pthread_join(thread, NULL);
-    if (o.lost)
-        fail_msg("event %u was not seen for %d s", o.lost, PATIENCE);
-    assert_int_equal(peek32(r, BENCH_DATA), TRIES);
+    struct other o = {.r = r, .times = TRIES, .after_port = true};
+    run_beside(&o, code, sizeof code, handler, sizeof handler);
     bt_bench_close(r, false);
 }
 
 /* ---- the stack pointer, whose register follows pushes late ---- */
 
 #define INTERRUPTS 20000
-
-static void *interrupt_all_the_time(void *opaque)
-{
-    struct other *o = opaque;
-    u32 *handled = (u32 *)(void *)(o->r->ram + BENCH_DATA);
-    for (u32 n = 1; n <= INTERRUPTS && !o->lost; n++) {
-        for (volatile unsigned pause = n * 7919 % LONGEST; pause > 0; pause--)
-            ;
-        vcpu_event_set(o->r->v, EVENT_INTR);
-        if (!wait_for(handled, n))
-            o->lost = n;
-    }
-    vcpu_event_set(o->r->v, EVENT_STOP);
-    return NULL;
-}
 
 static void the_stack_pointer_is_right_at_any_moment(void **state)
 {
@@ -114,18 +111,8 @@ static void the_stack_pointer_is_right_at_any_moment(void **state)
     static const u8 handler[] = {0xff, 0x05, 0, 0, 2, 0,    /* inc dword [BENCH_DATA] */
                                  0xcf};                     /* iretd */
     struct rig *r = bt_bench_open(false);
-    struct other o = {.r = r};
-    pthread_t thread;
-    bt_bench_put(r, BENCH_CODE, code, sizeof code);
-    bt_bench_put(r, HANDLER, handler, sizeof handler);
-    r->vector = VECTOR;
-    r->v->rip = BENCH_CODE;
-    assert_int_equal(pthread_create(&thread, NULL, interrupt_all_the_time, &o), 0);
-    assert_int_equal(bt_run(r->v), VCPU_EXIT_STOP);
-    pthread_join(thread, NULL);
-    if (o.lost)
-        fail_msg("interrupt %u was not seen for %d s", o.lost, PATIENCE);
-    assert_int_equal(peek32(r, BENCH_DATA), INTERRUPTS);
+    struct other o = {.r = r, .times = INTERRUPTS};
+    run_beside(&o, code, sizeof code, handler, sizeof handler);
     assert_int_equal(peek32(r, BENCH_DATA + 4), 0);
     bt_bench_close(r, false);
 }
