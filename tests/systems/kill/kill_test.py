@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Kills the monitor again and again while a guest writes, and looks whether anything was lost.
 
-usage: kill_test.py [--kills N] [--binary FILE] [--build FOLDER] [--accel NAME] [--keep]
-                    [--seed N] [--patience FACTOR] [--disk ide|sata|virtio|all]
+usage: kill_test.py [--kills N] [--jobs N] [--binary FILE] [--build FOLDER] [--accel NAME]
+                    [--keep] [--seed N] [--patience FACTOR] [--disk ide|sata|virtio|all]
 
 A Linux guest writes sectors that carry a sequence number and a checksum to qcow2 disks, one behind
 each kind of controller, flushes from time to time and says over the serial line what it has flushed.
@@ -13,12 +13,14 @@ The process is killed (SIGKILL) at a random moment after that. Then, for each di
   - "anello image check" and "qemu-img check" find no errors (leaks are counted and told).
 
 The same images are used for some kills; then each controller gets the next kind of image: with and
-without backing file, with clusters of different sizes. The last line is the verdict; exit status 0
-when nothing was lost. Needs the guest kernel-686 (scripts/guests), gcc -m32 and
-qemu-img.
+without backing file, with clusters of different sizes. With --jobs, several machines with disks of
+their own share the kills: one boots while the disks of another are looked at. The last line is the
+verdict; exit status 0 when nothing was lost. Needs the guest kernel-686 (scripts/guests), gcc -m32
+and qemu-img.
 """
 
 import argparse
+import concurrent.futures
 import os
 import random
 import re
@@ -26,6 +28,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -93,10 +96,10 @@ class Disk:
         run(options.binary, "image", "create", "-f", "qcow2", "-o", option, *extra, self.image,
             str(DISK_BYTES))
         to_raw(self.image, self.before)
-        print(f"-- {self.controller}: {name}, {option}", flush=True)
+        return f"{self.controller}: {name}, {option}"
 
     def check(self, options, folder, seed, flushed):
-        """After a kill; true when there were leaks."""
+        """After a kill; what is to be told, and whether there were leaks."""
         ours = run(options.binary, "image", "check", "-f", "qcow2", self.image, allowed=(0, 3))
         theirs = run("qemu-img", "check", "-f", "qcow2", self.image, allowed=(0, 3))
         to_raw(self.image, self.after)
@@ -104,9 +107,8 @@ class Disk:
                       str(seed + self.number), str(flushed))
         os.replace(self.after, self.before)
         leaks = 3 in (ours.returncode, theirs.returncode)
-        print(f"{self.controller}: flushed {flushed} writes: {verdict.stdout.strip()}"
-              f"{'; leaks' if leaks else ''}", flush=True)
-        return leaks
+        return (f"{self.controller}: flushed {flushed} writes: {verdict.stdout.strip()}"
+                f"{'; leaks' if leaks else ''}"), leaks
 
 
 class Writer(SerialGuest):
@@ -160,42 +162,72 @@ def start_writer(options, folder, disks, seed):
     return None
 
 
-def one_kill(options, folder, disks, seed, rng):
-    """Returns how many writes were flushed, and how many disks have leaks."""
-    writer = start_writer(options, folder, disks, seed)
-    for disk in disks:
-        writer.wait_for(rf"FLUSHED {disk.number} \d+\n|FAILED", 60 * options.patience)
-    time.sleep(rng.random() ** 2 * LONGEST_LIFE)
-    writer.kill()
-    if "FAILED" in writer.text:
-        raise RuntimeError(writer.text[-2000:])
-    flushed = [writer.flushed(disk) for disk in disks]
-    leaks = [disk.check(options, folder, seed, count) for disk, count in zip(disks, flushed)]
-    return sum(flushed), sum(leaks)
+class Lane:
+    """One of the machines that share the kills, with its disks."""
+
+    def __init__(self, options, programs, number, stop):
+        self.options, self.programs, self.number, self.stop = options, programs, number, stop
+        self.folder = os.path.join(programs, f"lane{number}")
+        os.mkdir(self.folder)
+        self.rng = random.Random(f"{options.seed}/{number}")
+        controllers = list(guest_disks.DISKS) if options.disk == "all" else [options.disk]
+        names = [guest_disks.DISKS[controller][0] for controller in controllers]
+        self.disks = [Disk(self.folder, number, controller, names[:number].count(names[number]))
+                      for number, controller in enumerate(controllers)]
+        self.flushed = self.leaking = self.looked_at = 0
+
+    def tell(self, kill, text):
+        print(f"kill {kill}: {text}", flush=True)
+
+    def one_kill(self, kill, seed):
+        options = self.options
+        writer = start_writer(options, self.programs, self.disks, seed)
+        for disk in self.disks:
+            writer.wait_for(rf"FLUSHED {disk.number} \d+\n|FAILED", 60 * options.patience)
+        time.sleep(self.rng.random() ** 2 * LONGEST_LIFE)
+        writer.kill()
+        if "FAILED" in writer.text:
+            raise RuntimeError(writer.text[-2000:])
+        for disk in self.disks:
+            flushed = writer.flushed(disk)
+            text, leaks = disk.check(options, self.programs, seed, flushed)
+            self.tell(kill, text)
+            self.flushed += flushed
+            self.leaking += leaks
+            self.looked_at += 1
+
+    def run(self):
+        kills = range(self.number + 1, self.options.kills + 1, self.options.jobs)
+        for n, kill in enumerate(kills):
+            if self.stop.is_set():
+                return
+            try:
+                for disk in self.disks if n % KILLS_AN_IMAGE == 0 else []:
+                    kind = KINDS[(n // KILLS_AN_IMAGE + disk.number) % len(KINDS)]
+                    self.tell(kill, disk.make(self.options, kind, self.rng))
+                self.one_kill(kill, self.rng.randrange(1 << 31))
+            except Exception:
+                self.stop.set()
+                raise
 
 
 def kill_many(options, folder):
-    rng = random.Random(options.seed)
-    flushed = leaking = 0
-    controllers = list(guest_disks.DISKS) if options.disk == "all" else [options.disk]
-    names = [guest_disks.DISKS[controller][0] for controller in controllers]
-    disks = [Disk(folder, number, controller, names[:number].count(names[number]))
-             for number, controller in enumerate(controllers)]
-    for n in range(options.kills):
-        if n % KILLS_AN_IMAGE == 0:
-            for disk in disks:
-                disk.make(options, KINDS[(n // KILLS_AN_IMAGE + disk.number) % len(KINDS)], rng)
-        print(f"kill {n + 1}", flush=True)
-        count, leaks = one_kill(options, folder, disks, rng.randrange(1 << 31), rng)
-        flushed += count
-        leaking += leaks
-    print(f"{options.kills} kills, {options.kills * len(disks)} disks under load, {flushed} flushed "
+    stop = threading.Event()
+    lanes = [Lane(options, folder, number, stop) for number in range(options.jobs)]
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        runs = [pool.submit(lane.run) for lane in lanes]
+    for run_of_lane in runs:
+        run_of_lane.result()
+    flushed, leaking, looked_at = (sum(getattr(lane, name) for lane in lanes)
+                                   for name in ("flushed", "leaking", "looked_at"))
+    print(f"{options.kills} kills, {looked_at} disks under load, {flushed} flushed "
           f"writes, nothing lost, no image with errors, {leaking} with leaks")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=1, help="machines at the same time")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--binary", help="default: anello of the build folder")
     parser.add_argument("--disk", choices=[*guest_disks.DISKS, "all"], default="all")
