@@ -550,8 +550,7 @@ static void ahci_stopped_port_moves_no_data_any_more(void **state)
     set_port(k, DISK_PORT, P_CMD, FRE | ST);
     run(k, READ_DMA, 10, 8, 4096);
     set_port(k, DISK_PORT, P_CMD, FRE);
-    for (int i = 0; i < 20; i++)
-        loop_turn(k->loop, 1);
+    block_drain(k->disk);
     for (unsigned i = 0; i < 0x2000; i++)
         assert_int_equal(bench_ram(k->b, DATA)[i], 0xcc);
     assert_int_equal(status(k), S_READY);

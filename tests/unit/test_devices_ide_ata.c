@@ -358,7 +358,7 @@ static void ide_reset_in_the_middle_of_a_command_ends_it(void **state)
     control(b, 0, 4);
     control(b, 0, 0);
     assert_int_equal(settle(b, 0), S_DRDY | S_DSC);
-    loop_turn(b->loop, 20);
+    block_drain(b->disk);
     assert_int_equal(alternate(b, 0), S_DRDY | S_DSC);
     ata(b, 0x30, 1, 1);
     settle(b, 0);
@@ -524,8 +524,7 @@ static void ide_dma_stopped_and_started_again_is_complete(void **state)
     ata(b, 0xc8, 7, 1);
     bm_start(b, 0, true);
     bm_out(b, 0, BM_CMD, 0); /* while the host is reading */
-    for (int i = 0; i < 20; i++)
-        loop_turn(b->loop, 1);
+    block_drain(b->disk);
     assert_int_equal(alternate(b, 0) & S_DRQ, S_DRQ);
     assert_int_equal(load32(bench_memory(b, 0x10000)), 0);
     bm_start(b, 0, true);
