@@ -48,6 +48,8 @@ enum x64_op_bits {
 
 enum x64_op {
     XO_ADD = 0x03,
+    XO_OR_STORE8 = 0x08 | X64_BYTE,
+    XO_OR_STORE = 0x09,
     XO_OR = 0x0b,
     XO_AND = 0x23,
     XO_SUB = 0x2b,

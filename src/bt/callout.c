@@ -27,14 +27,20 @@ static bool fpu_as_before(struct vcpu *v, const struct tcode *t)
     return !v->fpu_unmasked;
 }
 
-/* After instruction ci, which sets v->rip: on in the table of jumps, if nothing is due. */
-static const u8 *go_to_rip(struct vcpu *v)
+/* After anything that may have changed the mode. False: it is one for the interpreter. */
+static bool bring_up_to_date(struct vcpu *v)
 {
-    if (UNLIKELY(bt_events(v) || excp_stepping(v) || v->halted || !bt_mode(v->mode)))
-        return NULL;
+    if (UNLIKELY(!bt_mode(v->mode)))
+        return false;
     bt_settle(v);
     tcode_update_key(v);
-    return tcode_lookup(v);
+    return true;
+}
+
+/* After an instruction that set v->rip: on in the table of jumps, if nothing is due. */
+static const u8 *go_to_rip(struct vcpu *v)
+{
+    return UNLIKELY(bt_events(v) || excp_stepping(v) || v->halted) ? NULL : tcode_lookup(v);
 }
 
 /* Between the guest's ESP and what translated code has of it. */
@@ -56,7 +62,7 @@ static const u8 *go_to_next(struct vcpu *v, const struct tcode *t, const struct 
     if (ci->fn == uop_exec_mode) {
         u32 mode = b->mode ^ (t->smap_switched >> ci->index & 1 ? (u32)MODE_SMAP : 0);
         if (UNLIKELY(v->mode != mode || excp_stepping(v) || !code_page_is(v, b->la, b->page))) {
-            return go_to_rip(v);
+            return bring_up_to_date(v) ? go_to_rip(v) : NULL;
         }
         tcode_update_key(v);
     }
@@ -79,12 +85,13 @@ static const u8 *go_on(struct vcpu *v, const struct tcode *t, const struct cache
 {
     if (ci->fn != uop_exec_end)
         return go_to_next(v, t, ci);
-    const u8 *to = go_to_rip(v);
-    if (to && (ci->in.op == OP_SYSENTER || ci->in.op == OP_SYSEXIT))
+    if (!bring_up_to_date(v))
+        return NULL;
+    if (ci->in.op == OP_SYSENTER || ci->in.op == OP_SYSEXIT)
         ring_changed(v, mode_before);
-    else if (to)
+    else
         gate_remember(v, ci, mode_before);
-    return to;
+    return go_to_rip(v);
 }
 
 const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place)

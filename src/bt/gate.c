@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * INT n from ring 3 to ring 0 and IRET, in C but without most of the work, when they do as they did
- * the last time: the gate, the descriptors and the mode are compared with what they were, stack
- * pointer, flags and return address are the guest's of now. What is not exactly so is executed by
- * the interpreter's function, and remembered.
+ * INT n from ring 3 to ring 0, faults, and IRET, in C but without most of the work, when they do as
+ * they did the last time: the gate, the descriptors and the mode are compared with what they were,
+ * stack pointer, flags and return address are the guest's of now. What is not exactly so is
+ * executed by the interpreter's function, and remembered.
  *
  * As in ring.c, what a change of rings leads to is forgotten by vcpu_forget_rings().
  */
@@ -18,7 +18,7 @@
 /* What IRET at CPL 0 may load, and that is not odd. IOPL stays as it is. */
 #define FLAGS_LOADED (FLAG_OSZAPC | FLAG_DF | FLAG_ID | FLAG_IF)
 
-#define SLOTS (sizeof(u32))
+#define SLOT (sizeof(u32))
 enum frame_slot { FRAME_IP, FRAME_CS, FRAME_FLAGS, FRAME_SP, FRAME_SS, FRAME_SLOTS };
 
 /* ---- memory that the TLB knows ---- */
@@ -103,11 +103,18 @@ static enum gate_done go_to(struct vcpu *v, u32 ip, const u8 **to)
     return GATE_DONE;
 }
 
-/* ---- INT n ---- */
+/* ---- INT n and faults ---- */
 
-static struct gate_change *slot_of(struct bt *bt, unsigned vector)
+struct entry {
+    unsigned vector;
+    u32 ip, flags; /* what is pushed */
+    bool has_error;
+    u32 error;
+};
+
+static struct gate_change *slot_of(struct bt *bt, unsigned vector, bool user)
 {
-    return &bt->gate[vector % ARRAY_LEN(bt->gate)];
+    return &bt->gate[user][vector < EXCEPTIONS ? vector : EXCEPTIONS + vector % GATES_OF_INT];
 }
 
 static u32 gate_offset(u64 gate)
@@ -115,32 +122,112 @@ static u32 gate_offset(u64 gate)
     return (u32)((gate & 0xffff) | (gate >> 32 & 0xffff0000u));
 }
 
-static enum gate_done repeat_int(struct vcpu *v, const struct cached_insn *ci, const u8 **to)
+static bool gate_holds(struct vcpu *v, const struct gate_change *c, unsigned vector)
 {
-    unsigned vector = ci->in.imm & 0xff;
-    const struct gate_change *c = slot_of(bt_of(v), vector);
-    if (c->vector != vector || !holds(v, c) || known_gate(v, vector) != c->gate ||
-        known_descriptor(v, (u16)(c->ring.cs >> 16)) != c->cs ||
-        known_descriptor(v, (u16)(c->ring.ss >> 16)) != c->ss)
-        return GATE_NOT;
+    return c->gate && c->vector == vector && c->ring.minus_mode + v->mode == 0 && plain(v) &&
+           known_gate(v, vector) == c->gate &&
+           known_descriptor(v, (u16)(c->ring.cs >> 16)) == c->cs;
+}
+
+/* Room for a frame that ends at *sp, which is moved to its begin; NULL: the TLB does not know it.
+ */
+static u8 *frame_below(struct vcpu *v, u32 *sp, unsigned slots, unsigned view)
+{
+    *sp -= (u32)(slots * SLOT);
+    return host_of(v, *sp, (unsigned)(slots * SLOT), view, true);
+}
+
+/* The lowest slots of a frame. Returns what is above them. */
+static u8 *put_frame(const struct vcpu *v, u8 *frame, const struct entry *e)
+{
+    if (e->has_error) {
+        store32(frame, e->error);
+        frame += SLOT;
+    }
+    store32(frame + FRAME_IP * SLOT, e->ip);
+    store32(frame + FRAME_CS * SLOT, v->seg[SEG_CS].sel);
+    store32(frame + FRAME_FLAGS * SLOT, e->flags);
+    return frame + FRAME_SP * SLOT;
+}
+
+static bool enter_inner(struct vcpu *v, const struct gate_change *c, const struct entry *e)
+{
+    if (c->age != v->ring_age || known_descriptor(v, (u16)(c->ring.ss >> 16)) != c->ss)
+        return false;
     const u8 *stack = known_stack(v);
     if (!stack || load16(stack + 4) != c->ring.ss >> 16)
-        return GATE_NOT;
-    u32 sp = load32(stack) - FRAME_SLOTS * SLOTS;
-    u8 *frame = host_of(v, sp, FRAME_SLOTS * SLOTS, c->ring.view, true);
+        return false;
+    u32 sp = load32(stack);
+    u8 *frame = frame_below(v, &sp, FRAME_SLOTS + e->has_error, c->ring.view);
     if (!frame)
-        return GATE_NOT;
-    const u32 image[FRAME_SLOTS] = {[FRAME_IP] = (u32)(ci->rip + ci->in.len),
-                                    [FRAME_CS] = v->seg[SEG_CS].sel,
-                                    [FRAME_FLAGS] = (u32)flags_get(v),
-                                    [FRAME_SP] = (u32)v->gpr[REG_SP],
-                                    [FRAME_SS] = v->seg[SEG_SS].sel};
-    memcpy(frame, image, sizeof image);
+        return false;
+    frame = put_frame(v, frame, e);
+    store32(frame, (u32)v->gpr[REG_SP]);
+    store32(frame + SLOT, v->seg[SEG_SS].sel);
     v->gpr[REG_SP] = sp;
+    change_ring(v, &c->ring, false);
+    return true;
+}
+
+/* To the code segment that CS is. */
+static bool enter_same(struct vcpu *v, const struct gate_change *c, const struct entry *e)
+{
+    u32 sp = (u32)v->gpr[REG_SP];
+    if (c->ring.cs != attr_sel(&v->seg[SEG_CS]) || !v->window_settled)
+        return false;
+    u8 *frame = frame_below(v, &sp, FRAME_SP + e->has_error, v->view);
+    if (!frame)
+        return false;
+    put_frame(v, frame, e);
+    v->gpr[REG_SP] = sp;
+    return true;
+}
+
+static bool enter(struct vcpu *v, const struct entry *e)
+{
+    bool user = (v->mode & MODE_CPL) == 3;
+    const struct gate_change *c = slot_of(bt_of(v), e->vector, user);
+    if (!gate_holds(v, c, e->vector) || !(user ? enter_inner(v, c, e) : enter_same(v, c, e)))
+        return false;
     if (desc_type(c->gate) == TYPE_INT32)
         v->rflags &= ~(u64)FLAG_IF;
-    change_ring(v, &c->ring, false);
-    return go_to(v, gate_offset(c->gate), to);
+    v->rip = gate_offset(c->gate);
+    return true;
+}
+
+static enum gate_done repeat_int(struct vcpu *v, const struct cached_insn *ci, const u8 **to)
+{
+    const struct entry e = {
+        .vector = ci->in.imm & 0xff, .ip = (u32)(ci->rip + ci->in.len), .flags = (u32)flags_get(v)};
+    if ((v->mode & MODE_CPL) != 3 || !enter(v, &e))
+        return GATE_NOT;
+    return go_to(v, (u32)v->rip, to);
+}
+
+/* Vectors whose image of the flags has RF, and that are nothing but faults. */
+static bool is_plain_fault(const struct vcpu *v)
+{
+    const u64 plain_faults = bit64(VEC_DE) | bit64(VEC_BR) | bit64(VEC_UD) | bit64(VEC_NM) |
+                             bit64(VEC_TS) | bit64(VEC_NP) | bit64(VEC_SS) | bit64(VEC_GP) |
+                             bit64(VEC_PF) | bit64(VEC_MF) | bit64(VEC_AC) | bit64(VEC_XM);
+    return v->fault.vector < EXCEPTIONS && (plain_faults >> v->fault.vector & 1) &&
+           v->delivering < 0 && !log_on(v->log, LOG_MMU);
+}
+
+bool gate_repeat_fault(struct vcpu *v)
+{
+    if (!is_plain_fault(v))
+        return false;
+    const struct entry e = {.vector = v->fault.vector,
+                            .ip = (u32)v->rip,
+                            .flags = (u32)flags_get(v) | FLAG_RF,
+                            .has_error = v->fault.has_error,
+                            .error = v->fault.error};
+    if (!enter(v, &e))
+        return false;
+    if (e.vector == VEC_PF)
+        v->cr2 = v->fault.cr2;
+    return true;
 }
 
 /* The frame may have been pushed over the gate or the descriptors that led to it. */
@@ -151,23 +238,32 @@ static bool describes(u64 desc, const struct segment *s)
 
 static bool leads_here(const struct vcpu *v, u64 gate)
 {
-    return desc_present(gate) && desc_dpl(gate) == 3 && gate_offset(gate) == v->rip &&
+    return desc_present(gate) && gate_offset(gate) == v->rip &&
+           (desc_type(gate) == TYPE_INT32 || desc_type(gate) == TYPE_TRAP32) &&
            (((u32)(gate >> 16) ^ v->seg[SEG_CS].sel) & 0xfffcu) == 0;
+}
+
+void gate_remember_entry(struct vcpu *v, unsigned vector, u32 from)
+{
+    bool user = (from & MODE_CPL) == 3;
+    struct gate_change c = {
+        .age = v->ring_age, .vector = (u8)vector, .gate = known_gate(v, vector)};
+    if ((!user && (from & MODE_CPL)) || v->cpl || !bt_mode(from) || !c.gate ||
+        !ring_now(v, from, &c.ring))
+        return;
+    c.cs = known_descriptor(v, v->seg[SEG_CS].sel);
+    c.ss = known_descriptor(v, v->seg[SEG_SS].sel);
+    if (leads_here(v, c.gate) && describes(c.cs, &v->seg[SEG_CS]) &&
+        (!user || describes(c.ss, &v->seg[SEG_SS])))
+        *slot_of(bt_of(v), vector, user) = c;
 }
 
 static void remember_int(struct vcpu *v, const struct cached_insn *ci, u32 from)
 {
     unsigned vector = ci->in.imm & 0xff;
-    struct gate_change c = {
-        .age = v->ring_age, .vector = (u8)vector, .gate = known_gate(v, vector)};
-    if ((from & MODE_CPL) != 3 || v->cpl != 0 || !c.gate || !ring_now(v, from, &c.ring) ||
-        (desc_type(c.gate) != TYPE_INT32 && desc_type(c.gate) != TYPE_TRAP32))
-        return;
-    c.cs = known_descriptor(v, v->seg[SEG_CS].sel);
-    c.ss = known_descriptor(v, v->seg[SEG_SS].sel);
-    if (leads_here(v, c.gate) && describes(c.cs, &v->seg[SEG_CS]) &&
-        describes(c.ss, &v->seg[SEG_SS]))
-        *slot_of(bt_of(v), vector) = c;
+    u64 gate = known_gate(v, vector);
+    if ((from & MODE_CPL) == 3 && desc_dpl(gate) == 3)
+        gate_remember_entry(v, vector, from);
 }
 
 /* ---- IRET ---- */
@@ -186,7 +282,22 @@ static bool keeps_segments(struct vcpu *v)
 
 static bool flags_match(const struct vcpu *v, u32 image)
 {
-    return !(image & FLAGS_ODD) && !((image ^ (u32)v->rflags) & FLAG_IOPL);
+    return !(image & (FLAGS_ODD & ~FLAG_RF)) && !((image ^ (u32)v->rflags) & FLAG_IOPL);
+}
+
+/* INT n and its kin, and far transfers, which may lead to another task. */
+bool gate_may_show_rf(struct vcpu *v, u32 ip)
+{
+    static const u8 prefix[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
+    static const u8 show[] = {0xcc, 0xcd, 0xce, 0xf1, 0x9a, 0xea, 0xff};
+    const struct tlb_entry *e = tlb_entry(v, ip, mem_fetch_view(v));
+    if (e->exec != (ip & ~(u32)PAGE_OFFSET_MASK))
+        return true;
+    const u8 *code = (const u8 *)(uintptr_t)(ip + e->addend);
+    u64 left = PAGE_BYTES - (ip & PAGE_OFFSET_MASK);
+    while (left && memchr(prefix, *code, sizeof prefix))
+        code++, left--;
+    return !left || memchr(show, *code, sizeof show);
 }
 
 static void load_flags(struct vcpu *v, u32 image)
@@ -194,31 +305,48 @@ static void load_flags(struct vcpu *v, u32 image)
     flags_set(v, (v->rflags & ~(u64)FLAGS_LOADED) | (image & FLAGS_LOADED));
 }
 
+/* With RF as in the image, until after the next instruction. */
+static enum gate_done go_back(struct vcpu *v, u32 ip, u32 image, const u8 **to)
+{
+    go_to(v, ip, to);
+    if (!(image & FLAG_RF))
+        return GATE_DONE;
+    if (*to && gate_may_show_rf(v, ip))
+        *to = NULL;
+    if (*to) {
+        v->rf_ahead = FLAG_RF;
+    } else {
+        v->rflags |= FLAG_RF;
+        v->shadow = SHADOW_RF;
+    }
+    return GATE_DONE;
+}
+
 static enum gate_done return_outer(struct vcpu *v, const u8 *frame, u32 image, const u8 **to)
 {
     const struct gate_change *c = &bt_of(v)->iret;
-    u16 cs = load16(frame + FRAME_CS * SLOTS), ss = load16(frame + FRAME_SS * SLOTS);
+    u16 cs = load16(frame + FRAME_CS * SLOT), ss = load16(frame + FRAME_SS * SLOT);
     if (!holds(v, c) || cs != c->ring.cs >> 16 || ss != c->ring.ss >> 16 || (image & FLAG_DF) ||
         known_descriptor(v, cs) != c->cs || known_descriptor(v, ss) != c->ss || !keeps_segments(v))
         return GATE_NOT;
     load_flags(v, image);
-    v->gpr[REG_SP] = load32(frame + FRAME_SP * SLOTS);
+    v->gpr[REG_SP] = load32(frame + FRAME_SP * SLOT);
     change_ring(v, &c->ring, true);
-    return go_to(v, load32(frame + FRAME_IP * SLOTS), to);
+    return go_back(v, load32(frame + FRAME_IP * SLOT), image, to);
 }
 
 /* To the code segment that CS is; nothing changes but what is popped. */
 static enum gate_done return_same(struct vcpu *v, const u8 *frame, u32 image, const u8 **to)
 {
     const struct gate_change *c = &bt_of(v)->iret_same;
-    u16 cs = load16(frame + FRAME_CS * SLOTS);
+    u16 cs = load16(frame + FRAME_CS * SLOT);
     if (cs != v->seg[SEG_CS].sel || c->ring.cs != attr_sel(&v->seg[SEG_CS]) ||
         known_descriptor(v, cs) != c->cs || ((image ^ (u32)v->rflags) & FLAG_DF) || !plain(v) ||
         !v->window_settled)
         return GATE_NOT;
     load_flags(v, image);
-    v->gpr[REG_SP] = (u32)(v->gpr[REG_SP] + FRAME_SP * SLOTS);
-    return go_to(v, load32(frame + FRAME_IP * SLOTS), to);
+    v->gpr[REG_SP] = (u32)(v->gpr[REG_SP] + FRAME_SP * SLOT);
+    return go_back(v, load32(frame + FRAME_IP * SLOT), image, to);
 }
 
 static enum gate_done repeat_iret(struct vcpu *v, const struct cached_insn *ci, const u8 **to)
@@ -226,15 +354,15 @@ static enum gate_done repeat_iret(struct vcpu *v, const struct cached_insn *ci, 
     u32 sp = (u32)v->gpr[REG_SP];
     if (v->cpl || ci->in.opsize != 4)
         return GATE_NOT;
-    const u8 *frame = host_of(v, sp, FRAME_SP * SLOTS, v->view, false);
+    const u8 *frame = host_of(v, sp, FRAME_SP * SLOT, v->view, false);
     if (!frame)
         return GATE_NOT;
-    u32 image = load32(frame + FRAME_FLAGS * SLOTS);
+    u32 image = load32(frame + FRAME_FLAGS * SLOT);
     if (!flags_match(v, image))
         return GATE_NOT;
-    if (!sel_rpl(load16(frame + FRAME_CS * SLOTS)))
+    if (!sel_rpl(load16(frame + FRAME_CS * SLOT)))
         return return_same(v, frame, image, to);
-    frame = host_of(v, sp, FRAME_SLOTS * SLOTS, v->view, false);
+    frame = host_of(v, sp, FRAME_SLOTS * SLOT, v->view, false);
     return frame ? return_outer(v, frame, image, to) : GATE_NOT;
 }
 

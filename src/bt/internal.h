@@ -128,15 +128,16 @@ struct thunks {
 
 #define ADAPTED_MOST 4096
 
-/* An INT n or IRET as it was executed last: gate.c */
+/* An INT n, a fault or an IRET as it was the last time: gate.c */
 struct gate_change {
     struct ring_change ring;
     u32 age;    /* vcpu->ring_age then */
-    u8 vector;  /* of INT n */
+    u8 vector;  /* of the gate */
     u64 gate;   /* the IDT's bytes */
     u64 cs, ss; /* descriptors of what it leads to */
 };
-#define GATES 4
+#define EXCEPTIONS   32
+#define GATES_OF_INT 4
 
 #define CODE_BYTES MIB(64)
 #define COLD_AT    MIB(36) /* from here on: what is rarely executed */
@@ -163,7 +164,7 @@ struct bt {
     FILE *perf_map;          /* or NULL */
     struct windows *windows; /* or NULL */
     struct returns returns;
-    struct gate_change gate[GATES]; /* INT n, by vector */
+    struct gate_change gate[2][EXCEPTIONS + GATES_OF_INT]; /* from CPL 0, from 3; by vector */
     struct gate_change iret, iret_same;
     struct check *check; /* -accel check, or NULL */
     struct bt_stats stats;
@@ -279,6 +280,13 @@ enum gate_done gate_repeat(struct vcpu *v, const struct cached_insn *ci, const u
 /* It has been executed by the interpreter's function, in mode `from`, and all that follows from it
  * been brought up to date. */
 void gate_remember(struct vcpu *v, const struct cached_insn *ci, u32 from);
+/* Delivers v->fault, of the instruction at v->rip, as the last one of its vector; false: nothing has
+ * changed. */
+bool gate_repeat_fault(struct vcpu *v);
+/* Whether the instruction at ip might save RF as it is, or cannot be looked at. */
+bool gate_may_show_rf(struct vcpu *v, u32 ip);
+/* An event has been delivered through the gate of this vector, in mode `from`; as above. */
+void gate_remember_entry(struct vcpu *v, unsigned vector, u32 from);
 
 /* ---- run.c ---- */
 

@@ -290,6 +290,8 @@ static void look_at_jump(struct vcpu *v, struct block *b)
 static void run_block(struct vcpu *v)
 {
     struct bt *bt = bt_of(v);
+    if (bt->windows)
+        windows_consider(bt->windows);
     bt_settle(v);
     bt->stats.misses++;
     struct tcode *known = bt->interpret ? NULL : tcode_recall(v);
@@ -316,16 +318,49 @@ static void run_block(struct vcpu *v)
     }
 }
 
+/* IRET has loaded RF for the next instruction only. If neither that nor a breakpoint will look at
+ * it, just an event before the instruction does: `enter` sees to that. */
+static bool leave_rf_behind(struct vcpu *v)
+{
+    v->rf_ahead = 0;
+    if (v->shadow != SHADOW_OVER || !(v->rflags & FLAG_RF) || v->pending_db || !bt_mode(v->mode) ||
+        gate_may_show_rf(v, (u32)v->rip))
+        return false;
+    v->rflags &= ~(u64)FLAG_RF;
+    v->shadow = 0;
+    v->rf_ahead = FLAG_RF;
+    return true;
+}
+
 static enum vcpu_exit run_loop(struct vcpu *v)
 {
     enum vcpu_exit why = VCPU_EXIT_STOP;
     while (interp_boundary(v, &why)) {
-        if (UNLIKELY(excp_stepping(v)))
+        if (!leave_rf_behind(v) && UNLIKELY(excp_stepping(v)))
             interp_single(v);
         else
             run_block(v);
     }
     return why;
+}
+
+/* A fault has come back to v->landing. False: the CPU has shut down. */
+static bool land(struct vcpu *v)
+{
+    u32 from = v->mode;
+    unsigned vector = v->fault.vector;
+    interp_faulted(v);
+    bt_of(v)->stats.faults++;
+    if (gate_repeat_fault(v))
+        return true;
+    if (!excp_deliver_fault(v))
+        return false;
+    if (bt_mode(v->mode)) {
+        bt_settle(v);
+        tcode_update_key(v);
+        gate_remember_entry(v, vector, from);
+    }
+    return true;
 }
 
 enum vcpu_exit bt_run(struct vcpu *v)
@@ -341,8 +376,7 @@ enum vcpu_exit bt_run(struct vcpu *v)
     v->interp->granted = v->budget = 0;
     bool faulted = setjmp(landing) != 0;
     bt_left(v);
-    bt_of(v)->stats.faults += faulted;
-    if (faulted && !interp_land(v))
+    if (faulted && !land(v))
         why = VCPU_EXIT_SHUTDOWN;
     else
         why = run_loop(v);

@@ -13,6 +13,9 @@
 #define TLB_INDEX_LOW (32 - TLB_BITS - PAGE_SHIFT)
 _Static_assert(TLB_BITS == 10, "HR_C22 is 32 less this");
 
+#define RF_TO_SHADOW 14
+_Static_assert(FLAG_RF >> RF_TO_SHADOW == SHADOW_RF, "both are set by one register");
+
 static const unsigned pushed[] = {X64_RBX, X64_RBP, X64_R12, X64_R13, X64_R14, X64_R15};
 
 static struct x64_mem gpr_slot(unsigned gpr)
@@ -44,6 +47,15 @@ static void put_call_c(struct asm_buf *a, const void *fn)
     asm_rr(a, XO_GROUP5, XG5_CALL, X64_RAX);
 }
 
+/* An event comes before the instruction that RF was meant for. Destroys RCX. */
+static void put_rf(struct asm_buf *a)
+{
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(rf_ahead));
+    asm_rm(a, XO_OR_STORE, X64_RCX, VCPU(rflags));
+    asm_shr_imm(a, X64_RCX, RF_TO_SHADOW);
+    asm_rm(a, XO_OR_STORE8, X64_RCX, VCPU(shadow));
+}
+
 /* ---- in and out ---- */
 
 static void make_enter(struct asm_buf *a, struct thunks *t)
@@ -59,6 +71,7 @@ static void make_enter(struct asm_buf *a, struct thunks *t)
     asm_rr(a, XO_XOR, X64_RAX, X64_RAX);
     asm_rm(a, XO_AND, X64_RCX, VCPU(event_mask));
     u8 *none = asm_jcc_short(a, XCC_Z);
+    put_rf(a);
     u8 *out = asm_jmp(a, NULL);
     asm_short_here(a, none);
     asm_store64(a, X64_RSP, VCPU(c_rsp));
@@ -199,6 +212,7 @@ static void put_tail(struct asm_buf *a, const struct thunks *t)
     asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(events));
     asm_rm(a, XO_AND, X64_RCX, VCPU(event_mask));
     u8 *on = asm_jcc_short(a, XCC_Z);
+    put_rf(a);
     asm_rr(a, XO_XOR, X64_RAX, X64_RAX);
     asm_short_here(a, off);
     asm_load64(a, X64_RSP, VCPU(c_rsp));
@@ -224,6 +238,7 @@ static const u8 *make_door(struct asm_buf *a, const struct thunks *t, const void
     asm_rm(a, XO_LEA | X64_W, X64_RAX, x64_at(X64_RSP, sizeof(u64)));
     asm_store64(a, X64_RAX, VCPU(returns_rsp));
     asm_mov_mem_imm32(a, VCPU(sp_ahead), 0);
+    asm_mov_mem_imm32(a, VCPU(rf_ahead), 0);
     asm_load64(a, X64_RAX, VCPU(c_rsp));
     asm_rm(a, XO_LEA | X64_W, X64_RSP, x64_at(X64_RAX, -(i32)sizeof(u64))); /* as C wants it */
     put_call_c(a, fn);

@@ -229,7 +229,7 @@ void windows_settle(struct windows *ws)
     else if (!s->w)
         consider(ws, s);
     ws->stale[user] = false;
-    v->window_settled = s->w ? (u8)(1 + user) : 0; /* without one it is considered time and again */
+    v->window_settled = (u8)(1 + user);
     if (s->w) {
         set_gs(ws, s->w);
         if (user)
@@ -241,6 +241,16 @@ void windows_settle(struct windows *ws)
         vcpu_forget_rings(v);
         vcpu_mode_changed(v);
     }
+}
+
+void windows_consider(struct windows *ws)
+{
+    bool user = ws->v->cpl == 3;
+    struct space *s = user ? ws->now : &ws->kernel;
+    if (LIKELY(!s || s->w || ws->v->window_settled != 1 + user))
+        return;
+    consider(ws, s);
+    ws->v->window_settled = s->w ? 0 : ws->v->window_settled;
 }
 
 /* One page: at once. */

@@ -21,6 +21,8 @@ void windows_destroy(struct windows *ws);
 
 /* Brings the current window, and v->mode, up to date with CPL, CR3 and the page tables. */
 void windows_settle(struct windows *ws);
+/* Every now and then, before that: whether code that has none is worth one by now. */
+void windows_consider(struct windows *ws);
 
 /* The instruction that trapped at host address `at` has been executed: makes the page accessible
  * for the next time. Returns what window_fill() does. */

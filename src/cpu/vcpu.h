@@ -403,6 +403,7 @@ struct vcpu {
     u64 c_rsp;         /* the stack of C code, while translated code runs on its own */
     u64 returns_rsp;   /* where its own stack is, while C code runs: bt/returns.h */
     i32 sp_ahead;      /* the guest's ESP less its register, where translated code goes on */
+    u32 rf_ahead;      /* RF if an event comes before it does, else not */
     u32 jump_patience; /* jumps by the table until C looks at one; 0: at this one */
     u32 patience;      /* misses of guards until one's link is made anew */
     u32 event_mask;    /* the events that translated code is left for; see bt/internal.h */

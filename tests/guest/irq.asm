@@ -114,7 +114,7 @@ one_page:
         cld
 .r0:    rep movsd
 .r1:    inc ebx
-        cmp ebx, 2000
+        cmp ebx, 200000      ; of 128 KiB: a thread that is to bring the tick may have to wait for its turn
         ja .done
         cmp dword [irq_count], 0
         je .again
