@@ -3,6 +3,8 @@
  * Translations as a whole: which one a host address belongs to, links between them, the table of
  * jumps, and their end.
  */
+#include <x86intrin.h>
+
 #include "bt/observe.h"
 #include "cpu/code_map.h"
 #include "cpu/fpu.h"
@@ -85,7 +87,7 @@ void tcode_link(struct bt *bt, struct texit *x, struct tcode *to)
     unlink_exit(bt, x);
     if (observe_each_run(bt))
         return;
-    if (!x->guard && to->b->page != x->from->b->page)
+    if (!x->guard && !x->free && to->b->page != x->from->b->page)
         return; /* the guest has moved the page meanwhile */
     if (to->b->mode != x->from->b->mode)
         return;
@@ -94,8 +96,9 @@ void tcode_link(struct bt *bt, struct texit *x, struct tcode *to)
         point_to(x, bt, x->lookup);
         return;
     }
-    if (x->guard)
+    if (x->guard || x->free)
         tcode_remember(bt->v, to); /* the key hangs on its page from now on */
+    bt->v->map_links |= x->free;
     x->to = to;
     x->next = to->in;
     x->prev = &to->in;
@@ -116,6 +119,37 @@ void tcode_unlink_exits(struct bt *bt, struct tcode *t)
 {
     for (unsigned i = 0; i < t->exits; i++)
         unlink_exit(bt, &t->exit[i]);
+}
+
+/* Links that are undone all the time, as by a kernel whose pages are not global after all, cost more
+ * than guards. In TSC cycles, what one costs that is made again; when costs are looked at. */
+#define COST_OF_LINK 2000
+#define COST_MATTERS 1000000000
+#define COST_SHARE   16
+
+static bool too_dear(const struct bt *bt)
+{
+    u64 cost = bt->undone * COST_OF_LINK;
+    return cost > COST_MATTERS && cost > (__rdtsc() - bt->born) / COST_SHARE;
+}
+
+void tcode_undo_links(struct vcpu *v)
+{
+    struct bt *bt = bt_of(v);
+    vcpu_event_clear(v, EVENT_LINKS);
+    v->map_links = false;
+    for (unsigned i = 0; i < bt->count; i++) {
+        struct tcode *t = bt->codes[i];
+        for (struct texit *x = t->exit; x < t->exit + t->exits; x++) {
+            bt->undone += x->free && x->to;
+            if (x->free)
+                unlink_exit(bt, x);
+        }
+    }
+    if (too_dear(bt)) {
+        bt->guards = true;
+        tcode_drop_all(v);
+    }
 }
 
 /* ---- the table of jumps ---- */

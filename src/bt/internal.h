@@ -33,10 +33,15 @@ struct tcode;
  * compares the key under which the link was made with vcpu->code_key, and looks the target up if it
  * differs. The guard of an unconditional exit is in its place: `field` belongs to the jump that is
  * taken if the keys differ, `guard_field` to the other.
+ *
+ * Code outside CPL 3 that is mapped by global pages needs no guards: its keys are the same in all
+ * address spaces until something happens to these pages, and then all such links (`free`) are undone
+ * before translated code runs again (EVENT_LINKS).
  */
 struct texit {
     struct tcode *from, *to; /* to: NULL while unlinked */
     bool is_return;
+    bool free; /* to another page without a guard */
     struct texit *next, **prev;
     u8 *field;    /* the rel32, in the writable view */
     u8 *stub;     /* as executed */
@@ -156,6 +161,8 @@ struct bt {
     struct tkey key[1 << TKEY_BITS];
     u32 last_key;     /* how many there have been */
     bool interpret;   /* the next block is for the interpreter */
+    bool guards;      /* every link to another page needs a guard */
+    u64 born, undone; /* TSC; links without guards that have been undone */
     u64 trap_address; /* what translated code was accessing when the host trapped, or 0 */
     struct block *adapted[ADAPTED_MOST]; /* blocks with checked accesses in spite of a window */
     unsigned adapted_count;
@@ -210,6 +217,8 @@ unsigned tcode_insn_at(const struct tcode *t, const u8 *host);
 /* Where nothing is known of a return address the table of jumps is asked. */
 void tcode_forget_targets(struct bt *bt);
 void tcode_link(struct bt *bt, struct texit *x, struct tcode *to);
+/* EVENT_LINKS: undoes those without guards. Only between blocks. */
+void tcode_undo_links(struct vcpu *v);
 /* @asyncsignalsafe while translated code runs */
 void tcode_unlink_exits(struct bt *bt, struct tcode *t);
 void tcode_killed(struct vcpu *v, struct block *b);

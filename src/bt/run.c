@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <x86intrin.h>
 
 #include "base/hosttrap.h"
 #include "bt/observe.h"
@@ -136,6 +137,7 @@ bool bt_attach(struct vcpu *v)
     bt->v = v;
     bt->mem.fd = -1;
     bt->hot = HOT;
+    bt->born = __rdtsc();
     bt->verify = VERIFY_AT_FIRST;
     v->jumps = codemem_reserve(sizeof(struct tjump) * JUMPS, PROT_READ | PROT_WRITE);
     bt->codes = codemem_reserve(sizeof *bt->codes * CODES, PROT_READ | PROT_WRITE);
@@ -336,6 +338,8 @@ static enum vcpu_exit run_loop(struct vcpu *v)
 {
     enum vcpu_exit why = VCPU_EXIT_STOP;
     while (interp_boundary(v, &why)) {
+        if (UNLIKELY(vcpu_events(v) & EVENT_LINKS))
+            tcode_undo_links(v);
         if (!leave_rf_behind(v) && UNLIKELY(excp_stepping(v)))
             interp_single(v);
         else

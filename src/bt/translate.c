@@ -101,6 +101,12 @@ static void put_insns(struct xl *x)
         xl_exit_jmp(x, (u32)(b->rip + b->bytes));
 }
 
+static bool needs_no_guards(const struct vcpu *v, const struct block *b)
+{
+    return (b->mode & MODE_CPL) != 3 && !bt_of(v)->guards &&
+           tlb_is_global(v, b->la, mem_fetch_view(v));
+}
+
 struct tcode *translate(struct vcpu *v, struct block *b)
 {
     struct bt *bt = bt_of(v);
@@ -108,7 +114,7 @@ struct tcode *translate(struct vcpu *v, struct block *b)
     if (!has_room(bt))
         return NULL;
     u8 *at = bt->mem.write + bt->used, *cold = bt->mem.write + bt->cold_used;
-    struct xl x = {.bt = bt, .v = v, .b = b};
+    struct xl x = {.bt = bt, .v = v, .b = b, .free = needs_no_guards(v, b)};
     xl_set_mode(&x, b->mode);
     asm_init(&x.a, at, MOST_CODE, bt->mem.exec - bt->mem.write);
     asm_init(&x.cold, cold, MOST_COLD, bt->mem.exec - bt->mem.write);

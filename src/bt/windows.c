@@ -245,12 +245,14 @@ void windows_settle(struct windows *ws)
 
 void windows_consider(struct windows *ws)
 {
-    bool user = ws->v->cpl == 3;
-    struct space *s = user ? ws->now : &ws->kernel;
-    if (LIKELY(!s || s->w || ws->v->window_settled != 1 + user))
-        return;
-    consider(ws, s);
-    ws->v->window_settled = s->w ? 0 : ws->v->window_settled;
+    struct space *user = ws->stale[1] ? NULL : ws->now;
+    u64 promotions = ws->stats.promotions;
+    if (user && !user->w)
+        consider(ws, user);
+    if (UNLIKELY(!ws->kernel.w))
+        consider(ws, &ws->kernel);
+    if (promotions != ws->stats.promotions)
+        ws->v->window_settled = 0;
 }
 
 /* One page: at once. */

@@ -19,6 +19,7 @@ struct xl {
     u32 mode;      /* of the instruction in hand: STAC and CLAC change it within a block */
     unsigned view; /* enum tlb_view of its accesses */
     unsigned n;    /* the instruction in hand */
+    bool free;     /* its links need no guards: see struct texit */
     bool direct;   /* this instruction's accesses go through the window */
     i32 sp;        /* the guest's ESP is that of the host plus this */
     bool fpu_checked;

@@ -11,6 +11,11 @@ static bool same_page(const struct xl *x, u32 target)
     return !((target ^ (u32)x->b->la) & ~(u32)PAGE_OFFSET_MASK);
 }
 
+static bool needs_guard(const struct xl *x, u32 target)
+{
+    return !same_page(x, target) && !x->free;
+}
+
 /* Links lead to where the mode is that of this block. */
 static bool can_link(const struct xl *x)
 {
@@ -53,7 +58,7 @@ void xl_exit_jmp(struct xl *x, u32 target)
 {
     if (!can_link(x)) {
         put_lookup(x, &x->a, target);
-    } else if (same_page(x, target)) {
+    } else if (!needs_guard(x, target)) {
         note_exit(x, asm_jmp(&x->a, NULL), target);
     } else {
         struct xl_exit *e = note_exit(x, NULL, target);
@@ -64,7 +69,7 @@ void xl_exit_jmp(struct xl *x, u32 target)
 /* Likewise with a call, which comes back right behind it. */
 static void exit_call(struct xl *x, u32 target)
 {
-    if (can_link(x) && !same_page(x, target)) {
+    if (can_link(x) && needs_guard(x, target)) {
         struct xl_exit *e = note_exit(x, NULL, target);
         e->field = put_key_check(&x->a, &e->guard_key, &e->guard_field, true);
     } else {
@@ -125,7 +130,8 @@ static void finish_exit(struct xl *x, const struct xl_exit *exit)
     asm_call(a, x->bt->thunk.link);
     e->lookup = asm_here(a);
     put_lookup(x, a, exit->target);
-    if (same_page(x, exit->target))
+    e->free = x->free && !same_page(x, exit->target);
+    if (!needs_guard(x, exit->target))
         return;
     e->guard = asm_here(a);
     if (exit->guard_field) {

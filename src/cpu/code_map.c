@@ -70,6 +70,8 @@ static void forget_other(struct vcpu *v)
     m->count = 0;
     m->local = false;
     v->map_epoch[1] = new_epoch(v);
+    if (v->map_links)
+        vcpu_event_set(v, EVENT_LINKS);
 }
 
 static void note_other(struct vcpu *v, u64 la)

@@ -238,6 +238,7 @@ enum vcpu_event {
     EVENT_STOP = 1 << 4,  /* leave the run loop at the next boundary */
     EVENT_FLUSH = 1 << 5, /* physical map or page marks changed: flush the TLB */
     EVENT_CODE = 1 << 6,  /* another thread wrote to pages with code: see interp/bt */
+    EVENT_LINKS = 1 << 7, /* map_epoch[1] is another one, and links hang on it: see bt */
 };
 
 /* Why a run ended. */
@@ -430,6 +431,7 @@ struct vcpu {
     void (*map_changed)(struct vcpu *v, enum map_change what, u64 where);
     u32 map_epoch[2]; /* of code at CPL 3, and of all other: differs when a linear address that code
                          was run from may lead elsewhere */
+    bool map_links; /* the translator has links that hang on map_epoch[1] */
     struct code_map *code_map; /* what they hang on: cpu/code_map.c */
 
     struct tlb_entry tlb[TLB_VIEWS][TLB_ENTRIES] __attribute__((aligned(64)));
