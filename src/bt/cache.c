@@ -11,12 +11,42 @@
 
 /* ---- finding ---- */
 
+static u32 page_at(const struct bt *bt, const u8 *host)
+{
+    return (u32)((u64)(host - bt->mem.exec) >> PAGE_SHIFT);
+}
+
+/* codes[count] begins at `start`. */
+static void note_place(const struct bt *bt, struct place_index *index, const u8 *start)
+{
+    while (bt->mem.exec + ((u64)index->next << PAGE_SHIFT) < start)
+        index->before[index->next++] = bt->count;
+}
+
+static void forget_places(struct bt *bt)
+{
+    bt->hot_index.next = 0;
+    bt->cold_index.next = COLD_AT >> PAGE_SHIFT;
+}
+
+void tcode_add(struct bt *bt, struct tcode *t)
+{
+    if (!bt->count)
+        forget_places(bt);
+    note_place(bt, &bt->hot_index, t->start);
+    note_place(bt, &bt->cold_index, t->cold);
+    bt->codes[bt->count++] = t;
+}
+
 struct tcode *tcode_at(const struct bt *bt, const u8 *host)
 {
-    unsigned low = 0, high = bt->count;
     if (!codemem_has(&bt->mem, host))
         return NULL;
     bool cold = host >= bt->mem.exec + COLD_AT;
+    const struct place_index *index = cold ? &bt->cold_index : &bt->hot_index;
+    u32 page = page_at(bt, host);
+    unsigned low = page < index->next ? index->before[page] : bt->count;
+    unsigned high = page + 1 < index->next ? index->before[page + 1] : bt->count;
     while (low < high) {
         unsigned middle = (low + high) / 2;
         const struct tcode *t = bt->codes[middle];
@@ -121,8 +151,8 @@ void tcode_unlink_exits(struct bt *bt, struct tcode *t)
         unlink_exit(bt, &t->exit[i]);
 }
 
-/* Links that are undone all the time, as by a kernel whose pages are not global after all, cost more
- * than guards. In TSC cycles, what one costs that is made again; when costs are looked at. */
+/* Links that are undone all the time, as by a kernel whose pages are not global after all, cost
+ * more than guards. In TSC cycles, what one costs that is made again; when costs are looked at. */
 #define COST_OF_LINK 2000
 #define COST_MATTERS 1000000000
 #define COST_SHARE   16
@@ -186,10 +216,16 @@ static u64 key_of(struct vcpu *v, u32 mode)
 
 void tcode_update_key(struct vcpu *v)
 {
-    if (UNLIKELY(bt_of(v)->last_key >= UINT32_MAX - 2))
-        start_keys_again(v);
-    v->code_key = key_of(v, v->mode);
+    struct bt *bt = bt_of(v);
+    u32 epoch = v->map_epoch[v->cpl != 3];
     v->target_key = v->code_key;
+    if (bt->key_mode == v->mode && bt->key_epoch == epoch && bt->key_made == v->code_key)
+        return;
+    if (UNLIKELY(bt->last_key >= UINT32_MAX - 2))
+        start_keys_again(v);
+    bt->key_mode = v->mode;
+    bt->key_epoch = epoch;
+    bt->key_made = v->code_key = v->target_key = key_of(v, v->mode);
     if (v->cpl != 3 && (v->cr4 & CR4_SMAP))
         v->code_key_smap = key_of(v, v->mode ^ MODE_SMAP);
 }

@@ -5,7 +5,7 @@
  * and says where translated code goes on. A guest fault leaves by longjmp, over the frames of
  * translated code, to the run loop (run.c).
  */
-#include "bt/internal.h"
+#include "bt/observe.h"
 #include "cpu/fpu.h"
 #include "cpu/interp.h"
 #include "cpu/optable.h"
@@ -107,6 +107,22 @@ const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place)
         return to;
     u32 mode = execute(v, ci);
     return go_on(v, t, ci, mode);
+}
+
+/* A jump to `target`, which the table of jumps does not know: some other program has been there. */
+const u8 *callout_lookup(struct vcpu *v, const u8 *back, u64 target)
+{
+    (void)back;
+    struct bt *bt = bt_of(v);
+    x87_settle(v);
+    v->at = NULL;
+    v->rip = target;
+    struct tcode *t = bt_events(v) || bt->check || observe_each_run(bt) ? NULL : tcode_recall(v);
+    if (!t)
+        return NULL;
+    bt->stats.misses++;
+    tcode_remember(v, t);
+    return t->way_in;
 }
 
 static const u8 *execute_at(struct vcpu *v, const u8 *host)

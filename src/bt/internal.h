@@ -35,8 +35,8 @@ struct tcode;
  * taken if the keys differ, `guard_field` to the other.
  *
  * Code outside CPL 3 that is mapped by global pages needs no guards: its keys are the same in all
- * address spaces until something happens to these pages, and then all such links (`free`) are undone
- * before translated code runs again (EVENT_LINKS).
+ * address spaces until something happens to these pages, and then all such links (`free`) are
+ * undone before translated code runs again (EVENT_LINKS).
  */
 struct texit {
     struct tcode *from, *to; /* to: NULL while unlinked */
@@ -115,6 +115,7 @@ struct thunks {
     const u8 *jump;                /* R8 is the guest address: through the table of jumps */
     const u8 *find;                /* the same, called: R10 is its entry; see xl_flow.c */
     const u8 *callout, *fpu, *seg; /* called with R8 = an instruction's place in the arena */
+    const u8 *lookup;              /* R8 is the guest address, which the table does not know */
     const u8 *trap;                /* R9 = where the host trapped */
     const u8 *slow;                /* called: the instruction, by the interpreter's function */
     /* Called, and go to `slow` where there is more to be done than usual: thunk_sys.c. */
@@ -156,10 +157,16 @@ struct bt {
     struct thunks thunk;
     struct tcode **codes; /* in the order of their entries */
     unsigned count;
+    struct place_index {
+        u32 next;                             /* the first page of mem without an entry */
+        u32 before[CODE_BYTES >> PAGE_SHIFT]; /* how many codes begin at or before it */
+    } hot_index, cold_index;
     u8 *arena; /* of tcodes */
     size_t arena_used;
     struct tkey key[1 << TKEY_BITS];
-    u32 last_key;     /* how many there have been */
+    u32 last_key;            /* how many there have been */
+    u32 key_mode, key_epoch; /* what `key_made` was made for, which v->code_key was then */
+    u64 key_made;
     bool interpret;   /* the next block is for the interpreter */
     bool guards;      /* every link to another page needs a guard */
     u64 born, undone; /* TSC; links without guards that have been undone */
@@ -212,6 +219,8 @@ unsigned thunk_size_index(unsigned size);
 
 /* The translation that a host address (as executed) belongs to, or NULL. @asyncsignalsafe */
 struct tcode *tcode_at(const struct bt *bt, const u8 *host);
+/* Adds the translation that follows all others. */
+void tcode_add(struct bt *bt, struct tcode *t);
 /* The guest instruction of it that is there. */
 unsigned tcode_insn_at(const struct tcode *t, const u8 *host);
 /* Where nothing is known of a return address the table of jumps is asked. */
@@ -289,8 +298,8 @@ enum gate_done gate_repeat(struct vcpu *v, const struct cached_insn *ci, const u
 /* It has been executed by the interpreter's function, in mode `from`, and all that follows from it
  * been brought up to date. */
 void gate_remember(struct vcpu *v, const struct cached_insn *ci, u32 from);
-/* Delivers v->fault, of the instruction at v->rip, as the last one of its vector; false: nothing has
- * changed. */
+/* Delivers v->fault, of the instruction at v->rip, as the last one of its vector; false: nothing
+ * has changed. */
 bool gate_repeat_fault(struct vcpu *v);
 /* Whether the instruction at ip might save RF as it is, or cannot be looked at. */
 bool gate_may_show_rf(struct vcpu *v, u32 ip);
@@ -303,7 +312,7 @@ void gate_remember_entry(struct vcpu *v, unsigned vector, u32 from);
 static inline void bt_settle(struct vcpu *v)
 {
     struct windows *ws = bt_of(v)->windows;
-    if (ws)
+    if (ws && v->window_settled != 1 + (v->cpl == 3))
         windows_settle(ws);
 }
 
@@ -323,6 +332,7 @@ void check_block(struct vcpu *v, struct block *b);
 
 const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place);
 const u8 *callout_slow(struct vcpu *v, const u8 *back);
+const u8 *callout_lookup(struct vcpu *v, const u8 *back, u64 target);
 const u8 *callout_trap(struct vcpu *v, const u8 *where);
 const u8 *callout_fpu(struct vcpu *v, const u8 *back, u64 place);
 const u8 *callout_seg(struct vcpu *v, const u8 *back, u64 place);

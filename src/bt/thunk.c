@@ -137,14 +137,16 @@ static void put_find(struct asm_buf *a, u8 *out[2])
     asm_copy64(a, X64_RCX, HR_T3);
 }
 
-static void put_out(struct asm_buf *a, const struct thunks *t, u8 *out[2], bool called)
+/* Where the two jumps of put_find() lead: an event is due; the entry is another one's. */
+static void put_out(struct asm_buf *a, const struct thunks *t, u8 *out[2])
 {
     asm_rel32_here(a, out[0]);
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_jmp(a, t->exit);
     asm_rel32_here(a, out[1]);
     asm_copy64(a, X64_RCX, HR_T3);
-    if (called)
-        asm_pop(a, HR_T1); /* the return address */
-    asm_jmp(a, t->exit);
+    asm_push(a, HR_T0); /* the door takes it for its return address */
+    asm_jmp(a, t->lookup);
 }
 
 /* Every so often a jump that the table has served goes to C (run.c), which gives its target a guard
@@ -168,8 +170,12 @@ static void make_jump(struct asm_buf *a, struct thunks *t)
     asm_copy64(a, X64_RCX, HR_T3);
     asm_mov_mem_imm32(a, VCPU(jump_patience), 0);
     asm_jmp(a, t->exit);
-    put_out(a, t, find_out, true);
-    put_out(a, t, jump_out, false);
+    put_out(a, t, jump_out);
+    for (unsigned i = 0; i < ARRAY_LEN(find_out); i++)
+        asm_rel32_here(a, find_out[i]);
+    asm_copy64(a, X64_RCX, HR_T3);
+    asm_pop(a, HR_T1); /* the return address */
+    asm_jmp(a, t->exit);
 }
 
 /* A guard has not found its key. Mostly its link serves another program that runs the same code:
@@ -251,6 +257,7 @@ static void make_doors(struct asm_buf *a, struct thunks *t)
     t->callout = make_door(a, t, (const void *)callout_insn);
     t->fpu = make_door(a, t, (const void *)callout_fpu);
     t->seg = make_door(a, t, (const void *)callout_seg);
+    t->lookup = make_door(a, t, (const void *)callout_lookup);
     /* A trap has no return address yet: it takes where it happened for one. */
     t->trap = asm_here(a);
     asm_push(a, HR_T1);
@@ -368,10 +375,10 @@ void thunks_make(struct bt *bt)
     asm_init(&a, bt->mem.write, bt->mem.size, bt->mem.exec - bt->mem.write);
     make_enter(&a, t);
     make_exits(&a, t);
+    make_doors(&a, t);
     make_jump(&a, t);
     make_miss(&a, t);
     make_underflow(&a, t);
-    make_doors(&a, t);
     t->slow = make_door(&a, t, (const void *)callout_slow);
     thunks_make_sys(&a, t);
     thunks_make_string(&a, t);

@@ -131,7 +131,7 @@ struct tcode *translate(struct vcpu *v, struct block *b)
     x.t->size = (u32)(x.a.at - at);
     x.t->cold_size = (u32)(x.cold.at - cold);
     bt->cold_used += x.t->cold_size;
-    bt->codes[bt->count++] = x.t;
+    tcode_add(bt, x.t);
     /* A killed one's entry takes so many bytes: see cache.c. */
     u32 least = (u32)(x.t->entry - x.t->start) + TCODE_LEAST;
     bt->used += align_up(x.t->size > least ? x.t->size : least, TCODE_LEAST);
