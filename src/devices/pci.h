@@ -231,8 +231,8 @@ static inline u16 pci_command(const struct pci_device *d)
  * True when all bytes were transferred. */
 bool pci_dma_read(struct pci_device *d, u64 pa, void *to, u64 size);
 bool pci_dma_write(struct pci_device *d, u64 pa, const void *from, u64 size);
-/* The host's address of memory to read, of which *run bytes (at most `size`) follow; NULL where
- * there is none. */
-const u8 *pci_dma_map(struct pci_device *d, u64 pa, u64 size, u64 *run);
+/* The host's address of memory to read or write, of which *run bytes (at most `size`) follow; NULL
+ * where there is none. Mapped once more when it has been written, it is known to have changed. */
+u8 *pci_dma_map(struct pci_device *d, u64 pa, u64 size, u64 *run, bool for_write);
 
 #endif

@@ -361,11 +361,11 @@ bool pci_dma_write(struct pci_device *d, u64 pa, const void *from, u64 size)
     return (pci_command(d) & PCI_COMMAND_MASTER) && physmem_write(d->bus->physmem, pa, from, size);
 }
 
-const u8 *pci_dma_map(struct pci_device *d, u64 pa, u64 size, u64 *run)
+u8 *pci_dma_map(struct pci_device *d, u64 pa, u64 size, u64 *run, bool for_write)
 {
     if (!(pci_command(d) & PCI_COMMAND_MASTER))
         return NULL;
-    return physmem_dma_map(d->bus->physmem, pa, size, run, false);
+    return physmem_dma_map(d->bus->physmem, pa, size, run, for_write);
 }
 
 /* ---- life ---- */

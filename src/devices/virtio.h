@@ -152,9 +152,9 @@ size_t virtq_read(struct virtio *v, const struct virtq_chain *chain, u64 offset,
                   size_t n);
 size_t virtq_write(struct virtio *v, const struct virtq_chain *chain, u64 offset, const void *from,
                    size_t n);
-/* Where the driver's bytes from `offset` on lie on the host, in at most `room` buffers: how many,
- * or 0 when they do not lie in memory, or in more. */
-unsigned virtq_locate(struct virtio *v, const struct virtq_chain *chain, u64 offset,
+/* Where the bytes from `offset` on, of the driver or for it, lie on the host, in at most `room`
+ * buffers: how many, or 0 when they do not lie in memory, or in more. */
+unsigned virtq_locate(struct virtio *v, const struct virtq_chain *chain, bool to_guest, u64 offset,
                       struct iovec *buffers, unsigned room);
 
 #endif

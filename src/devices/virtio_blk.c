@@ -130,7 +130,9 @@ static unsigned locate_data(struct block_request *block, struct iovec *buffers, 
     struct request *r = block->opaque;
     if (has_lost_memory(r)) /* move_data() says so */
         return 0;
-    return virtq_locate(&r->device->virtio, &r->chain, HEADER_BYTES, buffers, room);
+    bool to_guest = block->op == BLOCK_READ;
+    return virtq_locate(&r->device->virtio, &r->chain, to_guest, to_guest ? 0 : HEADER_BYTES,
+                        buffers, room);
 }
 
 static int move_zeroes(struct block_request *block, u64 at, void *piece, u64 n)

@@ -218,19 +218,19 @@ size_t virtq_write(struct virtio *v, const struct virtq_chain *c, u64 offset, co
                 (void *)(uintptr_t)from, n, true);
 }
 
-unsigned virtq_locate(struct virtio *v, const struct virtq_chain *c, u64 offset,
+unsigned virtq_locate(struct virtio *v, const struct virtq_chain *c, bool to_guest, u64 offset,
                       struct iovec *buffers, unsigned room)
 {
-    unsigned n = 0;
-    for (unsigned i = 0; i < c->out_count; i++) {
+    unsigned n = 0, end = to_guest ? c->count : c->out_count;
+    for (unsigned i = to_guest ? c->out_count : 0; i < end; i++) {
         const struct virtq_segment *s = &c->segment[i];
         u64 skipped = offset < s->bytes ? offset : s->bytes;
         offset -= skipped;
         for (u64 at = skipped, run; at < s->bytes; at += run) {
-            const u8 *host = pci_dma_map(&v->pci, s->pa + at, s->bytes - at, &run);
+            u8 *host = pci_dma_map(&v->pci, s->pa + at, s->bytes - at, &run, to_guest);
             if (!host || n == room)
                 return 0;
-            buffers[n++] = (struct iovec){(void *)(uintptr_t)host, run};
+            buffers[n++] = (struct iovec){host, run};
         }
     }
     return n;

@@ -143,7 +143,18 @@ static int move_pieces(struct image *image, struct block_request *r)
 
 static int read_data(struct image *image, struct block_request *r)
 {
-    return r->move ? move_pieces(image, r) : image_read(image, r->offset, r->data, r->bytes);
+    struct iovec buffers[IO_VECTOR_MAX];
+    unsigned count = 0;
+    if (!r->move)
+        return image_read(image, r->offset, r->data, r->bytes);
+    if (r->locate && image->format->read_vector)
+        count = r->locate(r, buffers, IO_VECTOR_MAX);
+    if (!count)
+        return move_pieces(image, r);
+    struct io_vector v = {buffers, count, 0};
+    int error = image_read_vector(image, r->offset, v, r->bytes);
+    r->locate(r, buffers, IO_VECTOR_MAX);
+    return error;
 }
 
 static int write_data(struct image *image, struct block_request *r)

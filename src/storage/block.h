@@ -27,9 +27,10 @@ struct block_request {
      * of the request, in order. READ takes them from `piece`, WRITE puts them there. A worker
      * calls it, without the board lock. An error (-errno) ends the request. */
     int (*move)(struct block_request *request, u64 at, void *piece, u64 n);
-    /* Beside `move`, for WRITE: where the bytes lie on the host, in at most `room` buffers, so that
-     * they need not be copied; the guest may change them while they are written. How many buffers;
-     * 0: `move` has to do it. A worker calls it. */
+    /* Beside `move`: where the bytes lie on the host, in at most `room` buffers, so that they need
+     * not be copied; the guest may change them meanwhile. How many buffers; 0: `move` has to do it.
+     * A worker calls it; for READ, it calls it once more when the buffers have been written, so
+     * that whoever has to hear of that does. */
     unsigned (*locate)(struct block_request *request, struct iovec *buffers, unsigned room);
     int error; /* at completion: 0 or -errno */
     void (*done)(struct block_request *request);

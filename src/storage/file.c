@@ -161,7 +161,56 @@ static int host_write(struct file *f, u64 offset, const void *data, u64 bytes)
     return error;
 }
 
-/* By a buffer: for files that take no vectors, and for direct ones, which want aligned memory. */
+/* By a buffer: for files that know no vectors, and for direct ones, which want aligned memory. */
+static int read_scattered(struct file *f, u64 offset, struct io_vector v, u64 bytes)
+{
+    u64 piece = bytes < GATHER_BYTES ? align_up(bytes, DIRECT_ALIGN) : GATHER_BYTES;
+    u8 *buffer = aligned_alloc(DIRECT_ALIGN, piece);
+    int error = buffer ? 0 : -ENOMEM;
+    for (u64 n; bytes && !error; offset += n, bytes -= n, v = io_vector_after(v, n)) {
+        n = bytes < piece ? bytes : piece;
+        error = file_read(f, offset, buffer, n);
+        if (!error)
+            io_vector_scatter(v, buffer, n);
+    }
+    free(buffer);
+    return error;
+}
+
+static int host_read_vector(struct file *f, u64 offset, struct io_vector v, u64 bytes)
+{
+    const struct host_file *h = host(f);
+    if (h->direct_fd != NO_DESCRIPTOR)
+        return read_scattered(f, offset, v, bytes);
+    while (bytes) {
+        struct iovec piece[IO_VECTOR_MAX];
+        u64 wanted;
+        unsigned count = io_vector_head(v, bytes, piece, ARRAY_LEN(piece), &wanted);
+        ssize_t got = preadv(h->fd, piece, (int)count, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -errno;
+        if (got == 0) /* beyond the end */
+            return read_scattered(f, offset, v, bytes);
+        offset += (u64)got, bytes -= (u64)got;
+        v = io_vector_after(v, (u64)got);
+    }
+    return 0;
+}
+
+int file_read_vector(struct file *f, u64 offset, struct io_vector v, u64 bytes)
+{
+    struct iovec first;
+    u64 got;
+    io_vector_head(v, bytes, &first, 1, &got);
+    if (got == bytes)
+        return file_read(f, offset, first.iov_base, bytes);
+    return f->ops->read_vector ? f->ops->read_vector(f, offset, v, bytes)
+                               : read_scattered(f, offset, v, bytes);
+}
+
+/* By a buffer, as read_scattered(). */
 static int write_gathered(struct file *f, u64 offset, struct io_vector v, u64 bytes)
 {
     u64 piece = bytes < GATHER_BYTES ? align_up(bytes, DIRECT_ALIGN) : GATHER_BYTES;
@@ -326,6 +375,7 @@ static void host_close(struct file *f)
 
 static const struct file_ops host_ops = {
     .read = host_read,
+    .read_vector = host_read_vector,
     .write = host_write,
     .write_vector = host_write_vector,
     .flush = host_flush,

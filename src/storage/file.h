@@ -17,6 +17,8 @@ struct file;
 struct file_ops {
     /* What lies beyond the end reads as zeros. */
     int (*read)(struct file *f, u64 offset, void *data, u64 bytes);
+    /* The same, into a vector's first bytes; NULL: they are read and copied. */
+    int (*read_vector)(struct file *f, u64 offset, struct io_vector v, u64 bytes);
     /* Writing beyond the end grows the file. */
     int (*write)(struct file *f, u64 offset, const void *data, u64 bytes);
     /* The same, of a vector's first bytes; NULL: they are copied together and written. */
@@ -55,7 +57,8 @@ static inline int file_write(struct file *f, u64 offset, const void *data, u64 b
     return f->ops->write(f, offset, data, bytes);
 }
 
-/* Writes the first `bytes` bytes of a vector. */
+/* Reads into, writes the first `bytes` bytes of a vector. */
+int file_read_vector(struct file *f, u64 offset, struct io_vector v, u64 bytes);
 int file_write_vector(struct file *f, u64 offset, struct io_vector v, u64 bytes);
 
 static inline int file_flush(struct file *f)

@@ -115,8 +115,9 @@ struct image_format {
     /* Ranges lie within image->size. 0 or -errno. */
     int (*read)(struct image *image, u64 offset, void *data, u64 bytes);
     int (*write)(struct image *image, u64 offset, const void *data, u64 bytes);
-    /* As write, of a vector's first bytes, which the guest may change meanwhile; NULL: not known.
-     */
+    /* As read and write, of a vector's first bytes, which the guest may change meanwhile; NULL: not
+     * known. */
+    int (*read_vector)(struct image *image, u64 offset, struct io_vector v, u64 bytes);
     int (*write_vector)(struct image *image, u64 offset, struct io_vector v, u64 bytes);
     int (*flush)(struct image *image);
     /* The range reads as zeros afterwards; NULL: zeros are written. */
@@ -179,7 +180,8 @@ void image_close(struct image *image);
 
 int image_read(struct image *image, u64 offset, void *data, u64 bytes);
 int image_write(struct image *image, u64 offset, const void *data, u64 bytes);
-/* For images whose format knows it. */
+/* For images whose format knows them. */
+int image_read_vector(struct image *image, u64 offset, struct io_vector v, u64 bytes);
 int image_write_vector(struct image *image, u64 offset, struct io_vector v, u64 bytes);
 int image_flush(struct image *image);
 int image_zero(struct image *image, u64 offset, u64 bytes);

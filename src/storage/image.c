@@ -245,6 +245,13 @@ int image_write(struct image *image, u64 offset, const void *data, u64 bytes)
     return bytes ? image->format->write(image, offset, data, bytes) : 0;
 }
 
+int image_read_vector(struct image *image, u64 offset, struct io_vector v, u64 bytes)
+{
+    if (!in_range(image, offset, bytes))
+        return -EINVAL;
+    return bytes ? image->format->read_vector(image, offset, v, bytes) : 0;
+}
+
 int image_write_vector(struct image *image, u64 offset, struct io_vector v, u64 bytes)
 {
     if (!in_range(image, offset, bytes))

@@ -34,3 +34,12 @@ void io_vector_gather(struct io_vector v, void *to, u64 bytes)
         v = io_vector_after(v, got);
     }
 }
+
+void io_vector_scatter(struct io_vector v, const void *from, u64 bytes)
+{
+    struct iovec piece;
+    for (u64 at = 0, got; at < bytes && io_vector_head(v, bytes - at, &piece, 1, &got); at += got) {
+        memcpy(piece.iov_base, (const u8 *)from + at, got);
+        v = io_vector_after(v, got);
+    }
+}

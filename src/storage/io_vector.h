@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Bytes that lie in several buffers, one behind the other: what a guest writes comes from as many
- * pages as it likes, and goes to the host's file without being copied together first.
+ * Bytes that lie in several buffers, one behind the other: what a guest writes or reads lies in
+ * as many pages as it likes, and goes to the host's file and back without being copied in between.
  */
 #ifndef ANELLO_STORAGE_IO_VECTOR_H
 #define ANELLO_STORAGE_IO_VECTOR_H
@@ -22,6 +22,8 @@ struct io_vector {
 struct io_vector io_vector_after(struct io_vector v, u64 bytes);
 /* Copies its first `bytes` bytes. */
 void io_vector_gather(struct io_vector v, void *to, u64 bytes);
+/* Fills its first `bytes` bytes. */
+void io_vector_scatter(struct io_vector v, const void *from, u64 bytes);
 /* Its first `bytes` bytes as buffers of their own, at most `room`: how many, and their bytes in
  * *got. */
 unsigned io_vector_head(struct io_vector v, u64 bytes, struct iovec *to, unsigned room, u64 *got);

@@ -216,6 +216,7 @@ const struct image_format qcow2_format = {
     .close = close_image,
     .read = qcow2_read,
     .write = qcow2_write,
+    .read_vector = qcow2_read_vector,
     .write_vector = qcow2_write_vector,
     .flush = flush,
     .zero = qcow2_zero,

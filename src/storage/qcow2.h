@@ -268,6 +268,7 @@ enum qcow2_type qcow2_entry_type(const struct qcow2 *q, u64 entry);
 
 int qcow2_read(struct image *image, u64 offset, void *data, u64 bytes);
 int qcow2_write(struct image *image, u64 offset, const void *data, u64 bytes);
+int qcow2_read_vector(struct image *image, u64 offset, struct io_vector v, u64 bytes);
 int qcow2_write_vector(struct image *image, u64 offset, struct io_vector v, u64 bytes);
 int qcow2_zero(struct image *image, u64 offset, u64 bytes);
 int qcow2_discard(struct image *image, u64 offset, u64 bytes);

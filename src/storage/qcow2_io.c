@@ -12,7 +12,8 @@
 
 #include "storage/qcow2.h"
 
-#define WRITE_MAX MIB(16) /* most bytes of one allocation */
+#define WRITE_MAX  MIB(16) /* most bytes of one allocation */
+#define COPY_BYTES KIB(64) /* of a read that is no run of the file */
 
 /* ---- reading ---- */
 
@@ -56,6 +57,48 @@ int qcow2_read(struct image *image, u64 offset, void *data, u64 bytes)
     struct qcow2 *q = qcow2_of(image);
     pthread_rwlock_rdlock(&q->io);
     int error = read_range(q, offset, data, bytes);
+    pthread_rwlock_unlock(&q->io);
+    return error;
+}
+
+/* What lies in the file goes where it belongs, anything else by way of a buffer. */
+static int read_extent_vector(struct qcow2 *q, const struct qcow2_extent *e, u64 offset,
+                              struct io_vector v)
+{
+    if (e->type == MAP_DATA)
+        return file_read_vector(q->file, e->host, v, e->bytes);
+    u8 *buffer = malloc(e->bytes);
+    int error = buffer ? read_extent(q, e, offset, buffer) : -ENOMEM;
+    if (!error)
+        io_vector_scatter(v, buffer, e->bytes);
+    free(buffer);
+    return error;
+}
+
+/* With `io` held. */
+static int read_range_vector(struct qcow2 *q, u64 offset, struct io_vector v, u64 bytes)
+{
+    while (bytes) {
+        struct qcow2_extent e;
+        int error = map_locked(q, offset, bytes, &e);
+        if (error)
+            return error;
+        if (e.type != MAP_DATA && e.bytes > COPY_BYTES)
+            e.bytes = COPY_BYTES;
+        error = read_extent_vector(q, &e, offset, v);
+        if (error)
+            return error;
+        offset += e.bytes, bytes -= e.bytes;
+        v = io_vector_after(v, e.bytes);
+    }
+    return 0;
+}
+
+int qcow2_read_vector(struct image *image, u64 offset, struct io_vector v, u64 bytes)
+{
+    struct qcow2 *q = qcow2_of(image);
+    pthread_rwlock_rdlock(&q->io);
+    int error = read_range_vector(q, offset, v, bytes);
     pthread_rwlock_unlock(&q->io);
     return error;
 }

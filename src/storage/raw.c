@@ -33,6 +33,11 @@ static int raw_read(struct image *image, u64 offset, void *data, u64 bytes)
     return file_read(image->file, offset, data, bytes);
 }
 
+static int raw_read_vector(struct image *image, u64 offset, struct io_vector v, u64 bytes)
+{
+    return file_read_vector(image->file, offset, v, bytes);
+}
+
 /* True when the write would make this image another format's. */
 static bool changes_format(struct image *image, u64 offset, const void *data, u64 bytes)
 {
@@ -136,6 +141,7 @@ const struct image_format raw_format = {
     .open = raw_open,
     .read = raw_read,
     .write = raw_write,
+    .read_vector = raw_read_vector,
     .write_vector = raw_write_vector,
     .flush = raw_flush,
     .zero = raw_zero,

@@ -166,6 +166,34 @@ static inline bool sector_is(const u8 *data, u64 sector, u32 value)
     return !memcmp(data, want, SECTOR);
 }
 
+/* Buffers of odd sizes for the bytes; how many. */
+static inline unsigned cut_up(u8 *data, u64 bytes, u64 *random, struct iovec *buffers)
+{
+    unsigned count = 0;
+    for (u64 at = 0, n; at < bytes; at += n) {
+        n = 1 + next_random(random) % 3000;
+        if (n > bytes - at || count == IO_VECTOR_MAX - 1)
+            n = bytes - at;
+        buffers[count++] = (struct iovec){data + at, n};
+    }
+    return count;
+}
+
+/* Where the format knows it, a read into many buffers finds the same from `at` on. */
+static inline void expect_in_buffers(struct image *image, u64 at, const u8 *data, u64 bytes)
+{
+    struct iovec buffers[IO_VECTOR_MAX];
+    u64 random = bytes + 1;
+    if (!image->format->read_vector)
+        return;
+    u8 *got = malloc(bytes);
+    unsigned count = cut_up(got, bytes, &random, buffers);
+    struct io_vector v = {buffers, count, 0};
+    assert_int_equal(image_read_vector(image, at, v, bytes), 0);
+    assert_memory_equal(got, data, bytes);
+    free(got);
+}
+
 /* Every sector holds its last value, or (after a crash) any that it may hold. */
 static inline void model_verify(const struct model *m, struct image *image, bool crashed)
 {
@@ -183,6 +211,8 @@ static inline void model_verify(const struct model *m, struct image *image, bool
                         s->values[0]);
         assert_true(good);
     }
+    expect_in_buffers(image, 0, data, bytes);
+    expect_in_buffers(image, SECTOR, data + SECTOR, bytes - 2 * SECTOR);
     free(data);
 }
 
@@ -213,15 +243,9 @@ static inline u64 with_room(const struct model *m, u64 sector, u64 count)
 static inline int write_somehow(struct image *image, u64 offset, u8 *data, u64 bytes, u64 *random)
 {
     struct iovec buffers[IO_VECTOR_MAX];
-    unsigned count = 0;
     if (!image->format->write_vector || next_random(random) % 2)
         return image_write(image, offset, data, bytes);
-    for (u64 at = 0, n; at < bytes; at += n) {
-        n = 1 + next_random(random) % 3000;
-        if (n > bytes - at || count == IO_VECTOR_MAX - 1)
-            n = bytes - at;
-        buffers[count++] = (struct iovec){data + at, n};
-    }
+    unsigned count = cut_up(data, bytes, random, buffers);
     return image_write_vector(image, offset, (struct io_vector){buffers, count, 0}, bytes);
 }
 

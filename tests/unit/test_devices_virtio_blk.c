@@ -142,6 +142,34 @@ static void virtio_blk_reads_and_writes(void **state)
     assert_int_equal(driver_used(&k->d, 0), 3);
 }
 
+/* What lay in the page when its code was last said to be changed. */
+struct code_page {
+    struct physmem *pm;
+    u64 found;
+};
+
+static void look_at_page(void *opaque, u64 offset, u32 size)
+{
+    struct code_page *page = opaque;
+    (void)size;
+    if (offset == PAYLOAD)
+        page->found = load64(physmem_host(page->pm, offset));
+}
+
+static void virtio_blk_data_read_over_code_are_told_when_they_are_there(void **state)
+{
+    struct disk *k = *state;
+    struct code_page page = {.pm = k->b->rig.pm};
+    struct phys_listener listener = {.code_written = look_at_page, .opaque = &page};
+    start(k, 0);
+    physmem_listen(page.pm, &listener);
+    physmem_hold_code(page.pm, PAYLOAD);
+    assert_int_equal(request(k, IN, 7, 16 * SECTOR_BYTES), 0);
+    assert_int_equal(page.found, 1007);
+    physmem_release_code(page.pm, PAYLOAD);
+    physmem_unlisten(page.pm, &listener);
+}
+
 static void virtio_blk_bounds_requests_by_the_disk(void **state)
 {
     struct disk *k = *state;
@@ -405,6 +433,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(virtio_blk_shows_itself_and_its_size),
         TEST(virtio_blk_reads_and_writes),
+        TEST(virtio_blk_data_read_over_code_are_told_when_they_are_there),
         TEST(virtio_blk_bounds_requests_by_the_disk),
         TEST(virtio_blk_discards_and_writes_zeroes),
         TEST(virtio_blk_tells_its_serial),

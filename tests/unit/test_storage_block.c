@@ -218,6 +218,7 @@ struct mover {
     u8 *data;
     u64 next; /* pieces come in order */
     u64 fails_at;
+    unsigned located; /* how often */
 };
 
 static int move(struct block_request *r, u64 at, void *piece, u64 n)
@@ -277,7 +278,7 @@ static void block_data_without_a_buffer_move_in_pieces(void **state)
 /* Tells where its bytes lie, in odd buffers, as long as there is room for them. */
 static unsigned locate(struct block_request *r, struct iovec *buffers, unsigned room)
 {
-    const struct mover *m = r->opaque;
+    struct mover *m = r->opaque;
     unsigned count = 0;
     for (u64 at = 0, n; at < r->bytes; at += n) {
         n = 700 + count * 2;
@@ -287,7 +288,23 @@ static unsigned locate(struct block_request *r, struct iovec *buffers, unsigned 
             return 0;
         buffers[count++] = (struct iovec){m->data + at, n};
     }
+    m->located++;
     return count;
+}
+
+static void do_located(struct bench *t, struct block *b, struct mover *m, enum block_op op,
+                       u64 offset, u64 bytes)
+{
+    m->job = (struct job){.request = {.op = op,
+                                      .offset = offset,
+                                      .bytes = bytes,
+                                      .move = move,
+                                      .locate = locate,
+                                      .done = job_done,
+                                      .opaque = m}};
+    block_submit(b, &m->job.request);
+    wait_for(t, &m->job);
+    assert_int_equal(m->job.request.error, 0);
 }
 
 static void check_located(struct bench *t, struct block *b, u64 offset, u64 bytes, bool moved)
@@ -295,18 +312,16 @@ static void check_located(struct bench *t, struct block *b, u64 offset, u64 byte
     u8 *data = malloc(bytes), *back = malloc(bytes);
     struct mover m = {.data = data, .fails_at = UINT64_MAX};
     fill(data, bytes, (u32)bytes);
-    m.job = (struct job){.request = {.op = BLOCK_WRITE,
-                                     .offset = offset,
-                                     .bytes = bytes,
-                                     .move = move,
-                                     .locate = locate,
-                                     .done = job_done,
-                                     .opaque = &m}};
-    block_submit(b, &m.job.request);
-    wait_for(t, &m.job);
-    assert_int_equal(m.job.request.error, 0);
+    do_located(t, b, &m, BLOCK_WRITE, offset, bytes);
     assert_int_equal(m.next, moved ? bytes : 0);
+    assert_int_equal(m.located, !moved);
     assert_int_equal(block_read(b, offset, back, bytes), 0);
+    assert_memory_equal(data, back, bytes);
+    memset(back, 0, bytes);
+    m = (struct mover){.data = back, .fails_at = UINT64_MAX};
+    do_located(t, b, &m, BLOCK_READ, offset, bytes);
+    assert_int_equal(m.next, moved ? bytes : 0);
+    assert_int_equal(m.located, moved ? 0 : 2); /* once more when they have been filled */
     assert_memory_equal(data, back, bytes);
     free(data);
     free(back);
@@ -322,7 +337,7 @@ static void check_located_in(struct bench *t, struct block_options options, bool
     block_close(b);
 }
 
-static void block_located_data_are_written_from_where_they_lie(void **state)
+static void block_located_data_are_written_and_read_where_they_lie(void **state)
 {
     struct bench *t = *state;
     struct image_create create = {.bytes = DISK_BYTES};
@@ -640,7 +655,7 @@ int main(void)
         T(block_requests_complete_on_the_loop),
         T(block_keeps_many_requests_in_flight),
         T(block_data_without_a_buffer_move_in_pieces),
-        T(block_located_data_are_written_from_where_they_lie),
+        T(block_located_data_are_written_and_read_where_they_lie),
         T(block_requests_beyond_the_end_fail),
         T(block_discard_reads_as_zeros),
         T(block_cache_modes_all_keep_data),

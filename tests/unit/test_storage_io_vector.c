@@ -49,12 +49,23 @@ static void io_vector_gather_copies_what_lies_apart(void **state)
     assert_string_equal(to, "cdefg--");
 }
 
+static void io_vector_scatter_fills_what_lies_apart(void **state)
+{
+    (void)state;
+    char first[] = "ab", second[] = "cde";
+    struct iovec apart[] = {{first, 2}, {NULL, 0}, {second, 3}};
+    io_vector_scatter(io_vector_after((struct io_vector){apart, 3, 0}, 1), "123", 3);
+    assert_string_equal(first, "a1");
+    assert_string_equal(second, "23e");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(io_vector_after_skips_whole_and_empty_buffers),
         cmocka_unit_test(io_vector_head_ends_with_bytes_room_or_buffers),
         cmocka_unit_test(io_vector_gather_copies_what_lies_apart),
+        cmocka_unit_test(io_vector_scatter_fills_what_lies_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

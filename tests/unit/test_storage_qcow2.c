@@ -412,6 +412,7 @@ static void compressed_round_trip(const char *compression)
     }
     image_read(image, 0, got, MIB(1));
     assert_memory_equal(got, model, MIB(1));
+    expect_in_buffers(image, 0, model, MIB(1));
     for (int i = 0; i < 40; i++) { /* the guest writes over them */
         u64 at = next_random(&seed) % (MIB(1) - 5000);
         memset(model + at, i, 5000);
@@ -420,6 +421,7 @@ static void compressed_round_trip(const char *compression)
     assert_int_equal(image_flush(image), 0);
     image_read(image, 0, got, MIB(1));
     assert_memory_equal(got, model, MIB(1));
+    expect_in_buffers(image, 0, model, MIB(1));
     image_flush(image);
     u64 leaks;
     assert_int_equal(errors_of(image, &leaks) | leaks, 0);
