@@ -49,6 +49,7 @@ def make_image(options, folder):
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", options.format, raw, image],
                        check=True)
         os.remove(raw)
+    os.sync()  # or the host writes the image while the first patterns are measured
     return image
 
 
@@ -113,8 +114,9 @@ def print_table(rows, first, other):
     for row in rows:
         line = f"{row['disk']:8}{row['pattern']:24}{row[first][RATE]:14.1f}"
         if other:
-            line += (f"{row[other][RATE]:22.1f}{row[first][RATE] / row[other][RATE]:8.2f}"
-                     f"{row[other][COST] / row[first][COST]:9.2f}")
+            line += f"{row[other][RATE]:22.1f}{row[first][RATE] / row[other][RATE]:8.2f}"
+            if row[first][COST]:  # less than a tick of the host's clock is nothing
+                line += f"{row[other][COST] / row[first][COST]:9.2f}"
         print(line)
 
 
