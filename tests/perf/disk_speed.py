@@ -86,8 +86,8 @@ def measure(options, folder, binary, kind, image):
     if "SPEED DONE" not in text:
         sys.exit(f"{binary}: the guest did not come to its end:\n{text[-2000:]}")
     figures = {}
-    for number, line in enumerate(text.splitlines()):
-        if found := LINE.match(line):
+    for number, line in enumerate(text.split("\n")):  # as run_guest() counts them
+        if found := LINE.match(line.rstrip("\r")):
             name, ns = found[1], int(found[3])
             mib = max(int(found[2]), 1) / (1 << 20)  # nothing, on a host that is too busy
             figures[name] = mib / (ns / 1e9), (used[number] - used[number - 1]) / mib
