@@ -250,6 +250,54 @@ static uop_fn shift_select(const struct insn *in, enum shift op, struct uop *u)
     return fast_is_imm(in, 1) ? shift_ri[op][in->operand[0].size] : NULL;
 }
 
+/* ---- MUL, and IMUL to rDX:rAX ---- */
+
+enum wide { MUL, IMUL, WIDE_OPS };
+#define FOR_WIDE(M)                                                                                \
+    FOR_SIZES(M, MUL)                                                                              \
+    FOR_SIZES(M, IMUL)
+
+UOP_BODY wide(struct vcpu *v, const struct uop *u, enum wide op, unsigned size, u64 b)
+{
+    if (op == MUL)
+        alu_mul(size, &v->gpr[REG_AX], &v->gpr[REG_DX], b, &v->oszapc);
+    else
+        alu_imul_wide(size, &v->gpr[REG_AX], &v->gpr[REG_DX], b, &v->oszapc);
+    UOP_NEXT(v, u);
+}
+
+#define WIDE_REG(op, size)                                                                         \
+    UOP_HANDLER op##_wide_r_##size(struct vcpu *v, const struct uop *u)                            \
+    {                                                                                              \
+        return wide(v, u, op, size, v->gpr[u->src]);                                               \
+    }
+#define WIDE_MEM(op, size, form)                                                                   \
+    UOP_HANDLER op##_wide_m_##size##form(struct vcpu *v, const struct uop *u)                      \
+    {                                                                                              \
+        void *hp = uop_read(v, u, form, size);                                                     \
+        return LIKELY(hp != NULL) ? wide(v, u, op, size, load_sized(hp, size))                     \
+                                  : uop_general(v, u);                                             \
+    }
+#define WIDE_MEM_ALL(op, size) FOR_EA(WIDE_MEM, op, size)
+FOR_WIDE(WIDE_REG)
+FOR_WIDE(WIDE_MEM_ALL)
+#define WIDE_R_ENTRY(op, size)       [op][size] = op##_wide_r_##size,
+#define WIDE_M_ENTRY(op, size, form) [op][size][form] = op##_wide_m_##size##form,
+#define WIDE_M_ENTRIES(op, size)     FOR_EA(WIDE_M_ENTRY, op, size)
+static const uop_fn wide_r[WIDE_OPS][9] = {FOR_WIDE(WIDE_R_ENTRY)};
+static const uop_fn wide_m[WIDE_OPS][9][EA_FORMS] = {FOR_WIDE(WIDE_M_ENTRIES)};
+
+static uop_fn wide_select(const struct vcpu *v, const struct insn *in, enum wide op, struct uop *u)
+{
+    unsigned size = in->operand[0].size;
+    if (fast_is_reg(in, 0)) {
+        u->src = in->operand[0].reg;
+        return wide_r[op][size];
+    }
+    enum ea_form form = fast_is_mem(in, 0) ? fast_ea(v, in, u) : EA_FORMS;
+    return form == EA_FORMS ? NULL : wide_m[op][size][form];
+}
+
 /* ---- IMUL with a register destination ---- */
 
 ALWAYS_INLINE void imul(struct vcpu *v, const struct uop *u, unsigned size, u64 a, u64 b)
@@ -290,7 +338,7 @@ static uop_fn imul_select(const struct vcpu *v, const struct insn *in, struct uo
 {
     unsigned size = in->operand[0].size;
     if (in->operands < 2 || in->operand[1].hidden)
-        return NULL; /* to rDX:rAX */
+        return wide_select(v, in, IMUL, u);
     bool three = in->operands > 2 && !in->operand[2].hidden;
     u->dst = in->operand[0].reg;
     if (fast_is_mem(in, 1)) {
@@ -325,6 +373,7 @@ uop_fn fast_alu_select(const struct vcpu *v, const struct insn *in, struct uop *
     case OP_SHL: return shift_select(in, SHL, u);
     case OP_SHR: return shift_select(in, SHR, u);
     case OP_SAR: return shift_select(in, SAR, u);
+    case OP_MUL: return wide_select(v, in, MUL, u);
     case OP_IMUL: return imul_select(v, in, u);
     default: return NULL;
     }

@@ -21,8 +21,8 @@
 #define TABLES_AT  0x80000u
 #define ENTRY_STEP 16
 
-static const char *const names[] = {"sieve", "crc",  "sort",    "matrix",
-                                    "calls", "hash", "machine", "strings"};
+static const char *const names[] = {"sieve", "crc",     "sort",    "matrix", "calls",
+                                    "hash",  "machine", "strings", "bignum"};
 
 static u32 read_port(void *opaque, u16 port, unsigned size)
 {
