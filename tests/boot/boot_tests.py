@@ -626,6 +626,23 @@ def installer_on_a_text_screen(context, name, memory):
         guest.wait_screen(r"English +- +English", 20)
 
 
+SELECTED = "\x1b\\[41m"  # on red ground, as the installer's dialogs say it to a terminal
+UP = "\x1b[A"
+
+
+@boot_test("installer-amd64")
+def installer_amd64_asks_for_a_language_on_the_serial_line_and_heeds_keys(context):
+    """64-bit code all the way. With 512 MiB, which is enough for i386, it does not ask."""
+    name = "installer-amd64"
+    with context.boot("-m", "1G", "-kernel", context.file(name, "linux"),
+                      "-initrd", context.file(name, "initrd.gz"),
+                      "-append", "console=ttyS0") as guest:
+        at = guest.wait_serial(r"Select a language", 600)
+        at = guest.wait_serial(SELECTED + "English", 60, at)
+        guest.type_serial(UP)
+        guest.wait_serial(SELECTED + "C", 60, at)
+
+
 @boot_test("installer-i386")
 def installer_cd_reaches_its_language_menu_and_heeds_keys(context):
     cd = context.file("installer-i386", "mini.iso")
