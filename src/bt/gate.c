@@ -8,6 +8,7 @@
  * As in ring.c, what a change of rings leads to is forgotten by vcpu_forget_rings().
  */
 #include "bt/internal.h"
+#include "cpu/deliver.h"
 #include "cpu/flags.h"
 #include "cpu/optable.h"
 #include "cpu/seg.h"
@@ -105,13 +106,6 @@ static enum gate_done go_to(struct vcpu *v, u32 ip, const u8 **to)
 
 /* ---- INT n and faults ---- */
 
-struct entry {
-    unsigned vector;
-    u32 ip, flags; /* what is pushed */
-    bool has_error;
-    u32 error;
-};
-
 static struct gate_change *slot_of(struct bt *bt, unsigned vector, bool user)
 {
     return &bt->gate[user][vector < EXCEPTIONS ? vector : EXCEPTIONS + vector % GATES_OF_INT];
@@ -138,19 +132,19 @@ static u8 *frame_below(struct vcpu *v, u32 *sp, unsigned slots, unsigned view)
 }
 
 /* The lowest slots of a frame. Returns what is above them. */
-static u8 *put_frame(const struct vcpu *v, u8 *frame, const struct entry *e)
+static u8 *put_frame(const struct vcpu *v, u8 *frame, const struct event *e)
 {
     if (e->has_error) {
         store32(frame, e->error);
         frame += SLOT;
     }
-    store32(frame + FRAME_IP * SLOT, e->ip);
+    store32(frame + FRAME_IP * SLOT, (u32)e->return_ip);
     store32(frame + FRAME_CS * SLOT, v->seg[SEG_CS].sel);
-    store32(frame + FRAME_FLAGS * SLOT, e->flags);
+    store32(frame + FRAME_FLAGS * SLOT, (u32)flags_get(v) | (e->rf ? FLAG_RF : 0));
     return frame + FRAME_SP * SLOT;
 }
 
-static bool enter_inner(struct vcpu *v, const struct gate_change *c, const struct entry *e)
+static bool enter_inner(struct vcpu *v, const struct gate_change *c, const struct event *e)
 {
     if (c->age != v->ring_age || known_descriptor(v, (u16)(c->ring.ss >> 16)) != c->ss)
         return false;
@@ -170,7 +164,7 @@ static bool enter_inner(struct vcpu *v, const struct gate_change *c, const struc
 }
 
 /* To the code segment that CS is. */
-static bool enter_same(struct vcpu *v, const struct gate_change *c, const struct entry *e)
+static bool enter_same(struct vcpu *v, const struct gate_change *c, const struct event *e)
 {
     u32 sp = (u32)v->gpr[REG_SP];
     if (c->ring.cs != attr_sel(&v->seg[SEG_CS]) || !v->window_settled)
@@ -183,12 +177,13 @@ static bool enter_same(struct vcpu *v, const struct gate_change *c, const struct
     return true;
 }
 
-static bool enter(struct vcpu *v, const struct entry *e)
+static bool enter(struct vcpu *v, const struct event *e)
 {
     bool user = (v->mode & MODE_CPL) == 3;
     const struct gate_change *c = slot_of(bt_of(v), e->vector, user);
     if (!gate_holds(v, c, e->vector) || !(user ? enter_inner(v, c, e) : enter_same(v, c, e)))
         return false;
+    deliver_note(v, e);
     if (desc_type(c->gate) == TYPE_INT32)
         v->rflags &= ~(u64)FLAG_IF;
     v->rip = gate_offset(c->gate);
@@ -197,8 +192,9 @@ static bool enter(struct vcpu *v, const struct entry *e)
 
 static enum gate_done repeat_int(struct vcpu *v, const struct cached_insn *ci, const u8 **to)
 {
-    const struct entry e = {
-        .vector = ci->in.imm & 0xff, .ip = (u32)(ci->rip + ci->in.len), .flags = (u32)flags_get(v)};
+    const struct event e = {.vector = ci->in.imm & 0xff,
+                            .source = INT_SOFTWARE,
+                            .return_ip = (u32)(ci->rip + ci->in.len)};
     if ((v->mode & MODE_CPL) != 3 || !enter(v, &e))
         return GATE_NOT;
     return go_to(v, (u32)v->rip, to);
@@ -216,18 +212,21 @@ static bool is_plain_fault(const struct vcpu *v)
 
 bool gate_repeat_fault(struct vcpu *v)
 {
-    if (!is_plain_fault(v))
-        return false;
-    const struct entry e = {.vector = v->fault.vector,
-                            .ip = (u32)v->rip,
-                            .flags = (u32)flags_get(v) | FLAG_RF,
+    const struct event e = {.vector = v->fault.vector,
+                            .source = INT_EXCEPTION,
                             .has_error = v->fault.has_error,
-                            .error = v->fault.error};
-    if (!enter(v, &e))
+                            .error = v->fault.error,
+                            .return_ip = v->rip,
+                            .rf = true};
+    u64 cr2 = v->cr2;
+    if (!is_plain_fault(v))
         return false;
     if (e.vector == VEC_PF)
         v->cr2 = v->fault.cr2;
-    return true;
+    if (enter(v, &e))
+        return true;
+    v->cr2 = cr2;
+    return false;
 }
 
 /* The frame may have been pushed over the gate or the descriptors that led to it. */
@@ -243,7 +242,7 @@ static bool leads_here(const struct vcpu *v, u64 gate)
            (((u32)(gate >> 16) ^ v->seg[SEG_CS].sel) & 0xfffcu) == 0;
 }
 
-void gate_remember_entry(struct vcpu *v, unsigned vector, u32 from)
+static void remember_entry(struct vcpu *v, unsigned vector, u32 from)
 {
     bool user = (from & MODE_CPL) == 3;
     struct gate_change c = {
@@ -254,8 +253,14 @@ void gate_remember_entry(struct vcpu *v, unsigned vector, u32 from)
     c.cs = known_descriptor(v, v->seg[SEG_CS].sel);
     c.ss = known_descriptor(v, v->seg[SEG_SS].sel);
     if (leads_here(v, c.gate) && describes(c.cs, &v->seg[SEG_CS]) &&
-        (!user || describes(c.ss, &v->seg[SEG_SS])))
+        (user ? describes(c.ss, &v->seg[SEG_SS]) : from == v->mode))
         *slot_of(bt_of(v), vector, user) = c;
+}
+
+void gate_remember_fault(struct vcpu *v, unsigned vector, u32 from)
+{
+    if (vector < EXCEPTIONS)
+        remember_entry(v, vector, from);
 }
 
 static void remember_int(struct vcpu *v, const struct cached_insn *ci, u32 from)
@@ -263,7 +268,7 @@ static void remember_int(struct vcpu *v, const struct cached_insn *ci, u32 from)
     unsigned vector = ci->in.imm & 0xff;
     u64 gate = known_gate(v, vector);
     if ((from & MODE_CPL) == 3 && desc_dpl(gate) == 3)
-        gate_remember_entry(v, vector, from);
+        remember_entry(v, vector, from);
 }
 
 /* ---- IRET ---- */

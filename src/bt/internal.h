@@ -303,8 +303,8 @@ void gate_remember(struct vcpu *v, const struct cached_insn *ci, u32 from);
 bool gate_repeat_fault(struct vcpu *v);
 /* Whether the instruction at ip might save RF as it is, or cannot be looked at. */
 bool gate_may_show_rf(struct vcpu *v, u32 ip);
-/* An event has been delivered through the gate of this vector, in mode `from`; as above. */
-void gate_remember_entry(struct vcpu *v, unsigned vector, u32 from);
+/* A fault of this vector has been delivered, in mode `from`; as above. */
+void gate_remember_fault(struct vcpu *v, unsigned vector, u32 from);
 
 /* ---- run.c ---- */
 

@@ -362,7 +362,7 @@ static bool land(struct vcpu *v)
     if (bt_mode(v->mode)) {
         bt_settle(v);
         tcode_update_key(v);
-        gate_remember_entry(v, vector, from);
+        gate_remember_fault(v, vector, from);
     }
     return true;
 }

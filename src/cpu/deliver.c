@@ -34,7 +34,7 @@ static void log_event(struct vcpu *v, const struct event *e)
                (unsigned long long)v->gpr[REG_SP], (unsigned long long)v->cr2);
 }
 
-static void remember(struct vcpu *v, const struct event *e)
+void deliver_note(struct vcpu *v, const struct event *e)
 {
     v->recent[v->recent_count++ % RECENT_EVENTS] =
         (struct recent_event){.rip = e->return_ip,
@@ -267,7 +267,7 @@ void deliver(struct vcpu *v, const struct event *e)
 {
     if (log_on(v->log, LOG_INT))
         log_event(v, e);
-    remember(v, e);
+    deliver_note(v, e);
     if (!(v->mode & MODE_PE)) {
         deliver_real(v, e);
         return;

@@ -20,4 +20,7 @@ struct event {
 /* Transfers control to the handler. Raises faults with no register changed. */
 void deliver(struct vcpu *v, const struct event *e);
 
+/* For dumps (dump_recent()): who delivers an event otherwise tells it here. */
+void deliver_note(struct vcpu *v, const struct event *e);
+
 #endif
