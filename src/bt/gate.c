@@ -383,6 +383,9 @@ static void remember_iret(struct vcpu *v, u32 from)
         return;
     }
     c.ss = known_descriptor(v, v->seg[SEG_SS].sel);
+    /* Returns without DF only are repeated, and must not lead to a mode with it: the mode is what
+     * the registers say. (Code for MODE_DF leaves strings to C, so a guest would only see it
+     * slower.) */
     if (v->cpl == 3 && c.ss && !(v->rflags & FLAG_DF) && ring_now(v, from, &c.ring))
         bt_of(v)->iret = c;
 }

@@ -6,10 +6,12 @@
  * cpuid_known). The thunks here do it again as long as nothing has changed that it hangs on, and go
  * on in the door `slow` before any effect if something has.
  *
- * Who remembers what is to be forgotten: a ring change hangs on the state of windows and code keys,
- * on control registers and SYSENTER_CS, whose writers call vcpu_forget_rings(); on RFLAGS and the
- * mode, which are compared. A descriptor is compared byte by byte; GDTR and the place of its page
- * are watched by seg.h. CPUID's leaves hang on control registers and MSRs.
+ * Who remembers what is to be forgotten: a ring change hangs on the state of windows and code keys
+ * and on SYSENTER_CS, whose writers call vcpu_forget_rings(); on RFLAGS and the mode, which are
+ * compared. What counts of control registers is in the mode at both ends, but for CR4.SMAP, which
+ * ring 3 does not have in its mode: a change of it flushes the TLB, so that code keys change. A
+ * descriptor is compared byte by byte; GDTR and the place of its page are watched by seg.h. CPUID's
+ * leaves hang on control registers and MSRs.
  */
 #include "bt/thunk.h"
 #include "cpu/flags.h"

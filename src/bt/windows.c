@@ -283,8 +283,7 @@ static void map_changed(struct vcpu *v, enum map_change what, u64 where)
             ws->window[i].doubted |= what == MAP_ALL;
         ws->kernel_window.doubted |= what == MAP_ALL;
         ws->stale[0] = ws->stale[1] = true;
-        v->window_settled = 0;
-        vcpu_forget_rings(v);
+        v->window_settled = 0; /* the code map was told first and has forgotten ring changes */
     }
 }
 

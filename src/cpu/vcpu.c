@@ -298,7 +298,6 @@ static u32 mode_of_control(struct vcpu *v)
     if (UNLIKELY(v->control.cr0 != v->cr0 || v->control.cr4 != v->cr4 ||
                  v->control.efer != v->efer || v->control.xcr0 != v->xcr0 ||
                  v->control.dr7 != v->dr[7])) {
-        vcpu_forget_rings(v);
         cpuid_forget(v);
         v->control.mode = compute_mode_of_control(v);
         v->control.cr0 = v->cr0;

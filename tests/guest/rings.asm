@@ -48,6 +48,7 @@ CR4_SMAP   equ 1 << 21
 P       equ 1
 W       equ 2
 U       equ 4
+G       equ 0x100
 
 SERVICE equ 0x81                        ; INT n, apart from LEAVE_VECTOR in tables of few vectors
 GATE81  equ idt + SERVICE * 8
@@ -142,6 +143,19 @@ make_pages:
         mov eax, cr0
         or eax, 0x80000000
         mov cr0, eax
+        ret
+
+; The image is alike in both spaces and global, so that its code stays known when CR3 changes.
+make_code_global:
+        mov edi, BASE >> 12
+.next:  or dword [PT0 + edi * 4], G
+        or dword [PT2 + edi * 4], G
+        inc edi
+        cmp edi, (BASE >> 12) + 16
+        jb .next
+        mov eax, cr4
+        or eax, CR4_PGE
+        mov cr4, eax
         ret
 
 ; ---- SYSENTER and SYSEXIT ----
@@ -240,9 +254,18 @@ ring_spaces:
         mov dword [expected], 1
         mov dword [service], serve_switch
         ASK ASKED * 2
-        mov dword [service], serve
         EQUAL "ring 3 sees the cell of its space", [wrongs], 0
         mov dword [wrongs], 0
+        mov dword PTE2(ENTRY_PAGE), entry + 7
+        call make_code_global
+        ASK ASKED * 2
+        EQUAL "  and with a global kernel", [wrongs], 0
+        mov dword [wrongs], 0
+        mov eax, cr4
+        and eax, ~CR4_PGE
+        mov cr4, eax
+        mov dword PTE2(ENTRY_PAGE), ENTRY_COPY + 7
+        mov dword [service], serve
         mov dword [expected], 1
         mov dword [served], 0
         mov eax, PD
@@ -672,6 +695,21 @@ segment_pages:
         mov eax, cr4
         or eax, CR4_PGE                 ; without it CR3 flushes everything
         mov cr4, eax
+        call switch_and_load
+        ONCE "fs in the first space", load_fs, 0x11
+        call make_code_global           ; the next load is by the same translation
+        and dword PTE(GDT_PAGE), ~G
+        and dword PTE2(GDT_PAGE), ~G
+        mov eax, PD
+        mov cr3, eax
+        call switch_and_load
+        mov eax, cr4
+        and eax, ~CR4_PGE
+        mov cr4, eax
+        mov dword PTE2(GDT_PAGE), GDT_PAGE + 7
+        ret
+
+switch_and_load:
         ONCE "fs", load_fs, 0x11
         mov eax, PD2
         mov cr3, eax
@@ -679,8 +717,6 @@ segment_pages:
         mov ebx, PD
         mov cr3, ebx
         EQUAL "fs in another space", eax, 0x22
-        ONCE "fs in the first space", load_fs, 0x11
-        mov dword PTE2(GDT_PAGE), GDT_PAGE + 7
         ret
 
 ; ---- CPUID ----
