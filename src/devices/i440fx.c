@@ -1,51 +1,32 @@
 /* SPDX-License-Identifier: MIT
  *
  * Intel 82441FX (order number 290549), as far as a guest can see it without memory sticks to
- * configure: the PAM registers 59h-5Fh and SMRAM at 72h act (devices/host_memory.h); DRAM timing,
+ * configure: the PAM registers 59h-5Fh and SMRAM at 72h act (devices/host_bridge.h); DRAM timing,
  * row boundaries and error registers are plain storage.
  */
 #include "devices/i440fx.h"
 
 #include <stdlib.h>
 
+#include "devices/host_bridge.h"
+
 #define PAM   0x59
 #define SMRAM 0x72
 
 struct i440fx {
-    struct pci_device pci;
-    struct host_memory memory;
+    struct host_bridge bridge;
 };
 
 /* ---- registers ---- */
 
-static void update_map(struct i440fx *host)
-{
-    host_memory_update(&host->memory, host->pci.config + PAM, host->pci.config[SMRAM]);
-}
-
 static void config_written(void *opaque, u8 reg, unsigned size)
 {
     struct i440fx *host = opaque;
-    if (reg >= SMRAM + 1 || reg + size <= PAM)
-        return;
-    host_memory_lock_smram(&host->pci.config[SMRAM], &host->pci.writable[SMRAM]);
-    update_map(host);
+    if (reg <= SMRAM && reg + size > PAM)
+        host_bridge_update(&host->bridge);
 }
 
-static const struct pci_info info = {
-    .name = "i440fx",
-    .vendor = 0x8086,
-    .device = 0x1237,
-    .revision = 0x02,
-    .class_code = 0x060000,
-    .config_written = config_written,
-};
-
-/* Value after reset and writable bits of each register of the device's own range; what is not
- * listed reads as zero. */
-static const struct {
-    u8 reg, value, writable;
-} own_registers[] = {
+static const struct host_register own_registers[] = {
     {0x50, 0x00, 0xff}, /* PMCCFG */
     {0x51, 0x01, 0xef},
     {0x52, 0x00, 0xff}, /* DETURBO.. */
@@ -76,25 +57,32 @@ static const struct {
     {0x93, 0x00, 0xff}, /* TRC: the reset control register itself is the south bridge's */
 };
 
+static const struct host_bridge_chip chip = {
+    .pci =
+        {
+            .name = "i440fx",
+            .vendor = 0x8086,
+            .device = 0x1237,
+            .revision = 0x02,
+            .class_code = HOST_BRIDGE_CLASS,
+            .config_written = config_written,
+        },
+    .pam = PAM,
+    .smram = SMRAM,
+    .registers = own_registers,
+    .register_count = ARRAY_LEN(own_registers),
+};
+
 static void i440fx_reset(void *dev)
 {
     struct i440fx *host = dev;
-    pci_device_reset(&host->pci);
-    /* The host bridge is always a master, and always decodes memory. */
-    store16(host->pci.config + PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-    for (size_t i = 0; i < ARRAY_LEN(own_registers); i++) {
-        host->pci.config[own_registers[i].reg] = own_registers[i].value;
-        host->pci.writable[own_registers[i].reg] = own_registers[i].writable;
-    }
-    update_map(host);
+    host_bridge_reset(&host->bridge);
 }
 
 static void i440fx_loaded(void *dev)
 {
     struct i440fx *host = dev;
-    pci_device_loaded(&host->pci);
-    host_memory_lock_smram(&host->pci.config[SMRAM], &host->pci.writable[SMRAM]);
-    update_map(host);
+    host_bridge_loaded(&host->bridge);
 }
 
 /* ---- life ---- */
@@ -102,16 +90,14 @@ static void i440fx_loaded(void *dev)
 static void i440fx_destroy(void *dev)
 {
     struct i440fx *host = dev;
-    host_memory_fini(&host->memory);
-    pci_device_fini(&host->pci);
+    host_bridge_fini(&host->bridge);
     free(host);
 }
 
 struct i440fx *i440fx_create(struct pci_bus *bus, const struct host_memory_config *config)
 {
     struct i440fx *host = calloc(1, sizeof *host);
-    if (!host || !host_memory_init(&host->memory, config) ||
-        !pci_device_init(&host->pci, bus, PCI_DEVFN(0, 0), &info, host)) {
+    if (!host || !host_bridge_init(&host->bridge, &chip, bus, config, host)) {
         free(host);
         return NULL;
     }
@@ -121,11 +107,11 @@ struct i440fx *i440fx_create(struct pci_bus *bus, const struct host_memory_confi
 
 const struct host_memory *i440fx_memory(const struct i440fx *host)
 {
-    return &host->memory;
+    return &host->bridge.memory;
 }
 
 static const struct state_field i440fx_state[] = {
-    PCI_STATE_ROWS(i440fx, pci),
+    PCI_STATE_ROWS(i440fx, bridge.pci),
     STATE_END,
 };
 

@@ -11,6 +11,8 @@
 
 #include <stdlib.h>
 
+#include "devices/host_bridge.h"
+
 #define PCIEXBAR 0x60
 #define PAM      0x90
 #define SMRAM    0x9d
@@ -23,8 +25,7 @@
 #define PCIEXBAR_LENGTH_MAX 2
 
 struct mch {
-    struct pci_device pci;
-    struct host_memory memory;
+    struct host_bridge bridge;
     struct phys_region *ecam;
     u64 ecam_base, ecam_bytes; /* as mapped now; 0 bytes: not at all */
 };
@@ -41,7 +42,8 @@ static u64 ecam_read(void *opaque, u64 offset, unsigned size)
     u32 reg = ECAM_REGISTER(offset);
     if (reg >= PCI_CONFIG_BYTES)
         return mask64(8 * size);
-    return pci_config_read(mch->pci.bus, ECAM_BUS(offset), ECAM_DEVFN(offset), (u8)reg, size);
+    return pci_config_read(mch->bridge.pci.bus, ECAM_BUS(offset), ECAM_DEVFN(offset), (u8)reg,
+                           size);
 }
 
 static void ecam_write(void *opaque, u64 offset, u64 value, unsigned size)
@@ -49,15 +51,15 @@ static void ecam_write(void *opaque, u64 offset, u64 value, unsigned size)
     struct mch *mch = opaque;
     u32 reg = ECAM_REGISTER(offset);
     if (reg < PCI_CONFIG_BYTES)
-        pci_config_write(mch->pci.bus, ECAM_BUS(offset), ECAM_DEVFN(offset), (u8)reg, (u32)value,
-                         size);
+        pci_config_write(mch->bridge.pci.bus, ECAM_BUS(offset), ECAM_DEVFN(offset), (u8)reg,
+                         (u32)value, size);
 }
 
 static const struct mmio_ops ecam_ops = {.name = "ecam", .read = ecam_read, .write = ecam_write};
 
 static void map_ecam(struct mch *mch)
 {
-    u64 bar = load64(mch->pci.config + PCIEXBAR);
+    u64 bar = load64(mch->bridge.pci.config + PCIEXBAR);
     unsigned length = PCIEXBAR_LENGTH(bar);
     u64 bytes = 0, base = 0;
     if ((bar & PCIEXBAR_ENABLE) && length <= PCIEXBAR_LENGTH_MAX) {
@@ -66,43 +68,26 @@ static void map_ecam(struct mch *mch)
     }
     if (base == mch->ecam_base && bytes == mch->ecam_bytes)
         return;
-    physmem_unmap(mch->memory.physmem, mch->ecam);
-    mch->ecam =
-        bytes ? physmem_map_mmio(mch->memory.physmem, base, bytes, &ecam_ops, mch, PCI_MAP_PRIORITY)
-              : NULL;
+    physmem_unmap(mch->bridge.memory.physmem, mch->ecam);
+    mch->ecam = bytes ? physmem_map_mmio(mch->bridge.memory.physmem, base, bytes, &ecam_ops, mch,
+                                         PCI_MAP_PRIORITY)
+                      : NULL;
     mch->ecam_base = base;
     mch->ecam_bytes = bytes;
 }
 
 /* ---- registers ---- */
 
-static void update_map(struct mch *mch)
+static void config_written(void *opaque, u8 reg, unsigned size)
 {
-    u8 *c = mch->pci.config;
-    host_memory_lock_smram(&c[SMRAM], &mch->pci.writable[SMRAM]);
-    host_memory_update(&mch->memory, c + PAM, c[SMRAM]);
+    struct mch *mch = opaque;
+    if (reg > SMRAM || reg + size <= PCIEXBAR)
+        return;
+    host_bridge_update(&mch->bridge);
     map_ecam(mch);
 }
 
-static void config_written(void *opaque, u8 reg, unsigned size)
-{
-    if (reg <= SMRAM && reg + size > PCIEXBAR)
-        update_map(opaque);
-}
-
-static const struct pci_info info = {
-    .name = "mch",
-    .vendor = 0x8086,
-    .device = 0x29c0,
-    .revision = 0x02,
-    .class_code = 0x060000,
-    .config_written = config_written,
-};
-
-/* Value after reset and writable bits; what is not listed reads as zero. */
-static const struct {
-    u8 reg, value, writable;
-} own_registers[] = {
+static const struct host_register own_registers[] = {
     {PCIEXBAR + 0, 0x00, PCIEXBAR_ENABLE | 3u << 1},
     {PCIEXBAR + 3, 0xe0, 0xfc},
     {PCIEXBAR + 4, 0x00, 0x0f},
@@ -122,24 +107,34 @@ static const struct {
     {0xdf, 0x00, 0xff},
 };
 
+static const struct host_bridge_chip chip = {
+    .pci =
+        {
+            .name = "mch",
+            .vendor = 0x8086,
+            .device = 0x29c0,
+            .revision = 0x02,
+            .class_code = HOST_BRIDGE_CLASS,
+            .config_written = config_written,
+        },
+    .pam = PAM,
+    .smram = SMRAM,
+    .registers = own_registers,
+    .register_count = ARRAY_LEN(own_registers),
+};
+
 static void mch_reset(void *dev)
 {
     struct mch *mch = dev;
-    pci_device_reset(&mch->pci);
-    /* The host bridge is always a master, and always decodes memory. */
-    store16(mch->pci.config + PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-    for (size_t i = 0; i < ARRAY_LEN(own_registers); i++) {
-        mch->pci.config[own_registers[i].reg] = own_registers[i].value;
-        mch->pci.writable[own_registers[i].reg] = own_registers[i].writable;
-    }
-    update_map(mch);
+    host_bridge_reset(&mch->bridge);
+    map_ecam(mch);
 }
 
 static void mch_loaded(void *dev)
 {
     struct mch *mch = dev;
-    pci_device_loaded(&mch->pci);
-    update_map(mch);
+    host_bridge_loaded(&mch->bridge);
+    map_ecam(mch);
 }
 
 /* ---- life ---- */
@@ -147,17 +142,15 @@ static void mch_loaded(void *dev)
 static void mch_destroy(void *dev)
 {
     struct mch *mch = dev;
-    physmem_unmap(mch->memory.physmem, mch->ecam);
-    host_memory_fini(&mch->memory);
-    pci_device_fini(&mch->pci);
+    physmem_unmap(mch->bridge.memory.physmem, mch->ecam);
+    host_bridge_fini(&mch->bridge);
     free(mch);
 }
 
 struct mch *mch_create(struct pci_bus *bus, const struct host_memory_config *config)
 {
     struct mch *mch = calloc(1, sizeof *mch);
-    if (!mch || !host_memory_init(&mch->memory, config) ||
-        !pci_device_init(&mch->pci, bus, PCI_DEVFN(0, 0), &info, mch)) {
+    if (!mch || !host_bridge_init(&mch->bridge, &chip, bus, config, mch)) {
         free(mch);
         return NULL;
     }
@@ -167,11 +160,11 @@ struct mch *mch_create(struct pci_bus *bus, const struct host_memory_config *con
 
 const struct host_memory *mch_memory(const struct mch *mch)
 {
-    return &mch->memory;
+    return &mch->bridge.memory;
 }
 
 static const struct state_field mch_state[] = {
-    PCI_STATE_ROWS(mch, pci),
+    PCI_STATE_ROWS(mch, bridge.pci),
     STATE_END,
 };
 
