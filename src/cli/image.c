@@ -9,14 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
+
 int image_fail(const char *fmt, ...)
 {
+    char text[IMAGE_MESSAGE_BYTES];
     va_list ap;
     va_start(ap, fmt);
-    fputs("anello: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    log_warn("%s", text);
     return 1;
 }
 

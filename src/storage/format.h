@@ -195,6 +195,10 @@ char *image_relative_path(const char *image_path, const char *name);
 /* Opens image->backing_path for reading, for a format's `open`. 0, or -errno with a message. */
 int image_open_backing(struct image *image, const struct image_options *options, char *error,
                        size_t n);
+/* "PATH: WHY" in error[n], and -EINVAL. */
+int image_refuse(const char *path, const char *why, char *error, size_t n);
+/* Gives `failed` (0 or -errno), and says why in error[n] when it is an error. */
+int image_result(const char *path, int failed, char *error, size_t n);
 /* NULL, or what is said of an option that is not in the groups `known`. */
 const char *image_create_extra(const struct image_create *options, unsigned known);
 void image_info_part(struct image_info *info, const struct image_part *part);

@@ -58,6 +58,19 @@ static const char *foreign_format(const u8 *head)
     return NULL;
 }
 
+int image_refuse(const char *path, const char *why, char *error, size_t n)
+{
+    snprintf(error, n, "%s: %s", path, why);
+    return -EINVAL;
+}
+
+int image_result(const char *path, int failed, char *error, size_t n)
+{
+    if (failed)
+        snprintf(error, n, "%s: %s", path, strerror(-failed));
+    return failed;
+}
+
 /* The format to use, or NULL with a message. */
 static const struct image_format *choose(struct file *file, const char *path, const char *wanted,
                                          char *error, size_t n)
@@ -69,11 +82,8 @@ static const struct image_format *choose(struct file *file, const char *path, co
         return format;
     }
     u8 head[PROBE_BYTES];
-    int failed = file_read(file, 0, head, sizeof head);
-    if (failed) {
-        snprintf(error, n, "%s: %s", path, strerror(-failed));
+    if (image_result(path, file_read(file, 0, head, sizeof head), error, n))
         return NULL;
-    }
     const struct image_format *format = image_format_probe(head);
     if (format)
         return format;

@@ -21,9 +21,7 @@ static int read_header(struct qcow2 *q, const char *path, char *error, size_t n)
     u64 bytes = (u64)1 << QCOW2_MAX_CLUSTER_BITS, size = file_size(q->file);
     u8 *head = malloc(bytes);
     int failed = head ? file_read(q->file, 0, head, bytes) : -ENOMEM;
-    if (failed)
-        snprintf(error, n, "%s: %s", path, strerror(-failed));
-    else
+    if (!image_result(path, failed, error, n))
         failed = qcow2_header_parse(&q->header, head, size, path, error, n);
     free(head);
     return failed;
@@ -143,10 +141,7 @@ static int prepare_writing(struct image *image, const struct image_options *opti
                  image->path, marked ? "marked corrupt" : "damaged");
         return -EIO;
     }
-    int failed = clear_autoclear(q);
-    if (failed)
-        snprintf(error, n, "%s: %s", image->path, strerror(-failed));
-    return failed;
+    return image_result(image->path, clear_autoclear(q), error, n);
 }
 
 static int open_image(struct image *image, const struct image_options *options, char *error,

@@ -16,12 +16,6 @@
 
 /* ---- options ---- */
 
-static int refuse(char *error, size_t n, const char *path, const char *why)
-{
-    snprintf(error, n, "%s: %s", path, why);
-    return -EINVAL;
-}
-
 static bool is_power_of_two(u64 v)
 {
     return v && !(v & (v - 1));
@@ -165,30 +159,27 @@ int qcow2_create(const char *path, const struct image_create *o, char *error, si
     if (!why)
         why = check_preallocation(o);
     if (why)
-        return refuse(error, n, path, why);
+        return image_refuse(path, why, error, n);
     struct file *file = file_open(path, FILE_WRITABLE | FILE_CREATE, error, n);
     if (!file)
         return -EIO;
     int failed = write_empty(file, &h);
     if (failed == -E2BIG) {
         file_close(file);
-        return refuse(error, n, path, "the name of the backing file does not fit in a cluster");
+        return image_refuse(path, "the name of the backing file does not fit in a cluster", error,
+                            n);
     }
     if (failed) {
         file_close(file);
-        snprintf(error, n, "%s: %s", path, strerror(-failed));
-        return failed;
+        return image_result(path, failed, error, n);
     }
     struct image_options io = {.format = "qcow2", .no_backing = true};
     struct image *image = image_open_file(file, path, &io, error, n);
     if (!image)
         return -EIO;
     failed = qcow2_resize(image, o->bytes, error, n);
-    if (!failed && o->preallocation && strcmp(o->preallocation, "off")) {
-        failed = qcow2_preallocate(image, 0, o->preallocation);
-        if (failed)
-            snprintf(error, n, "%s: %s", path, strerror(-failed));
-    }
+    if (!failed && o->preallocation && strcmp(o->preallocation, "off"))
+        failed = image_result(path, qcow2_preallocate(image, 0, o->preallocation), error, n);
     image_close(image);
     return failed;
 }
@@ -287,10 +278,10 @@ int qcow2_rebase(struct image *image, const char *backing, const char *format, c
     struct qcow2 *q = qcow2_of(image);
     struct qcow2_header h = q->header;
     if (h.other_lost)
-        return refuse(error, n, image->path, "has header extensions that would be lost");
+        return image_refuse(image->path, "has header extensions that would be lost", error, n);
     if ((backing && strlen(backing) > QCOW2_MAX_BACKING_NAME) ||
         (format && strlen(format) >= sizeof h.backing_format))
-        return refuse(error, n, image->path, "the name of the backing file is too long");
+        return image_refuse(image->path, "the name of the backing file is too long", error, n);
     snprintf(h.backing_path, sizeof h.backing_path, "%s", backing ? backing : "");
     snprintf(h.backing_format, sizeof h.backing_format, "%s", backing && format ? format : "");
     int failed = qcow2_commit(q);

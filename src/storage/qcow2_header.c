@@ -17,12 +17,6 @@
 
 /* ---- reading ---- */
 
-static int refuse(char *error, size_t n, const char *path, const char *why)
-{
-    snprintf(error, n, "%s: %s", path, why);
-    return -EINVAL;
-}
-
 static void read_fields(struct qcow2_header *h, const u8 *head)
 {
     *h = (struct qcow2_header){
@@ -154,19 +148,19 @@ int qcow2_header_parse(struct qcow2_header *h, const u8 *head, u64 file_bytes, c
 {
     u64 most = (u64)1 << QCOW2_MAX_CLUSTER_BITS, bytes = file_bytes < most ? file_bytes : most;
     if (bytes < QCOW2_V3_HEADER_BYTES + 8 || get_be32(head) != QCOW2_MAGIC)
-        return refuse(error, n, path, "is not a qcow2 image");
+        return image_refuse(path, "is not a qcow2 image", error, n);
     read_fields(h, head);
     if (h->version != 2 && h->version != 3)
-        return refuse(error, n, path, "is of an unknown qcow2 version");
+        return image_refuse(path, "is of an unknown qcow2 version", error, n);
     if (h->cluster_bits < QCOW2_MIN_CLUSTER_BITS || h->cluster_bits > QCOW2_MAX_CLUSTER_BITS)
-        return refuse(error, n, path, "has clusters of an impossible size");
+        return image_refuse(path, "has clusters of an impossible size", error, n);
     const char *why = unknown_feature(h, head);
     if (!why)
         why = bad_number(h, file_bytes);
     u64 cluster = (u64)1 << h->cluster_bits;
     if (!why)
         why = read_backing(h, head, bytes < cluster ? bytes : cluster);
-    return why ? refuse(error, n, path, why) : 0;
+    return why ? image_refuse(path, why, error, n) : 0;
 }
 
 /* ---- writing ---- */

@@ -91,10 +91,8 @@ static int raw_create(const char *path, const struct image_create *options, char
     const char *why = image_create_extra(options, IMAGE_PREALLOCATION);
     if (!why && !falloc && !full && strcmp(mode, "off"))
         why = "preallocation is off, falloc or full";
-    if (why) {
-        snprintf(error, n, "%s: %s", path, why);
-        return -EINVAL;
-    }
+    if (why)
+        return image_refuse(path, why, error, n);
     struct file *file = file_open(path, FILE_WRITABLE | FILE_CREATE, error, n);
     if (!file)
         return -EIO;
@@ -103,10 +101,8 @@ static int raw_create(const char *path, const struct image_create *options, char
         failed = file_reserve(file, 0, options->bytes);
     if (!failed)
         failed = file_flush(file);
-    if (failed)
-        snprintf(error, n, "%s: %s", path, strerror(-failed));
     file_close(file);
-    return failed;
+    return image_result(path, failed, error, n);
 }
 
 static int raw_resize(struct image *image, u64 bytes, char *error, size_t n)

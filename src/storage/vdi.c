@@ -324,18 +324,14 @@ static int vdi_create(const char *path, const struct image_create *o, char *erro
     const char *why = image_create_extra(o, IMAGE_STATIC);
     if (!why && div_up(bytes, VDI_BLOCK) > VDI_MAX_BLOCKS)
         why = "a VDI image cannot be that large";
-    if (why) {
-        snprintf(error, n, "%s: %s", path, why);
-        return -EINVAL;
-    }
+    if (why)
+        return image_refuse(path, why, error, n);
     struct file *file = file_open(path, FILE_WRITABLE | FILE_CREATE, error, n);
     if (!file)
         return -EIO;
     int failed = write_new_image(file, bytes, o->is_static);
-    if (failed)
-        snprintf(error, n, "%s: %s", path, strerror(-failed));
     file_close(file);
-    return failed;
+    return image_result(path, failed, error, n);
 }
 
 const struct image_format vdi_format = {

@@ -32,8 +32,7 @@ static bool probe(const u8 *head)
 
 static int fail(const struct image *image, const char *name, const char *why, char *error, size_t n)
 {
-    snprintf(error, n, "%s: %s", name ? name : image->path, why);
-    return -EINVAL;
+    return image_refuse(name ? name : image->path, why, error, n);
 }
 
 /* Reads and parses the descriptor: `bytes` at v->text_at. */

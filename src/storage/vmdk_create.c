@@ -132,11 +132,10 @@ static int make_file(const char *path, const struct subformat *s, const struct i
     if (!file)
         return -EIO;
     int failed = fill_extent(file, s, o, bytes, text);
-    if (failed == -E2BIG)
-        snprintf(error, n, "%s: the name of the backing file is too long", path);
-    else if (failed)
-        snprintf(error, n, "%s: %s", path, strerror(-failed));
     file_close(file);
+    if (failed != -E2BIG)
+        return image_result(path, failed, error, n);
+    snprintf(error, n, "%s: the name of the backing file is too long", path);
     return failed;
 }
 
@@ -148,10 +147,8 @@ static int make_descriptor_file(const char *path, const char *text, char *error,
     int failed = file_write(file, 0, text, strlen(text));
     if (!failed)
         failed = file_flush(file);
-    if (failed)
-        snprintf(error, n, "%s: %s", path, strerror(-failed));
     file_close(file);
-    return failed;
+    return image_result(path, failed, error, n);
 }
 
 static int make_files(const char *path, const struct subformat *s, const struct image_create *o,
@@ -199,10 +196,8 @@ int vmdk_create(const char *path, const struct image_create *options, char *erro
     struct image_create o = *options;
     o.bytes = align_up(o.bytes, VMDK_SECTOR);
     const char *why = objection(&o, s);
-    if (why) {
-        snprintf(error, n, "%s: %s", path, why);
-        return -EINVAL;
-    }
+    if (why)
+        return image_refuse(path, why, error, n);
     struct vmdk_descriptor d = {.cid = vmdk_new_cid(), .parent_cid = VMDK_NO_PARENT};
     snprintf(d.type, sizeof d.type, "%s", s->name);
     int failed = take_parent(&d, path, &o, error, n);
