@@ -2,11 +2,7 @@
  *
  * The keyboard at its serial line, without a controller.
  */
-#include "device_rig.h"
-
-#include "devices/ps2kbd.h"
-
-#define MS INT64_C(1000000)
+#include "ps2_rig.h"
 
 enum {
     KEY_A = 0x04,
@@ -26,63 +22,27 @@ enum {
     KEY_GUI = 0xe3,
 };
 
-struct fixture {
-    struct rig rig;
-    struct ps2kbd *kbd;
-    struct ps2_device port;
-    struct keyboard_sink sink;
-    unsigned ready;
-};
-
-static void note_ready(void *host)
-{
-    ((struct fixture *)host)->ready++;
-}
-
 static int setup(void **state)
 {
-    struct fixture *f = rig_setup(state, sizeof *f);
+    struct ps2_rig *f = rig_setup(state, sizeof *f);
     f->kbd = ps2kbd_create(f->rig.clock);
-    rig_add(&f->rig, ps2kbd_device(f->kbd));
-    f->port = ps2kbd_port(f->kbd);
-    f->sink = ps2kbd_sink(f->kbd);
-    f->port.connect(f->port.dev, note_ready, f);
+    ps2_rig_plug(f, ps2kbd_device(f->kbd), ps2kbd_port(f->kbd));
+    f->keys = ps2kbd_sink(f->kbd);
     return 0;
 }
 
-static void key(struct fixture *f, hid_key k, bool down)
+static void key(struct ps2_rig *f, hid_key k, bool down)
 {
-    f->sink.key(f->sink.opaque, k, down);
+    f->keys.key(f->keys.opaque, k, down);
 }
 
-static void tap(struct fixture *f, hid_key k)
+static void tap(struct ps2_rig *f, hid_key k)
 {
     key(f, k, true);
     key(f, k, false);
 }
 
-static void send(struct fixture *f, u8 byte)
-{
-    f->port.write(f->port.dev, byte);
-}
-
-static int receive(struct fixture *f)
-{
-    return f->port.read(f->port.dev);
-}
-
-static void expect_bytes(struct fixture *f, const u8 *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        assert_int_equal(receive(f), bytes[i]);
-    assert_int_equal(receive(f), -1);
-    assert_false(f->port.pending(f->port.dev));
-}
-
-#define EXPECT(f, ...)                                                                             \
-    expect_bytes((f), (const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
-
-static void use_set(struct fixture *f, u8 set)
+static void use_set(struct ps2_rig *f, u8 set)
 {
     send(f, 0xf0);
     send(f, set);
@@ -91,7 +51,7 @@ static void use_set(struct fixture *f, u8 set)
 
 static void kbd_set2_make_and_break(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     key(f, KEY_A, true);
     assert_int_equal(f->ready, 1);
     EXPECT(f, 0x1c);
@@ -107,7 +67,7 @@ static void kbd_set2_make_and_break(void **state)
 
 static void kbd_set1_make_and_break(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     use_set(f, 1);
     tap(f, KEY_A);
     EXPECT(f, 0x1e, 0x9e);
@@ -121,7 +81,7 @@ static void kbd_set1_make_and_break(void **state)
 
 static void kbd_set3_kinds_of_keys(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     use_set(f, 3);
     tap(f, KEY_A); /* typematic: no break */
     EXPECT(f, 0x1c);
@@ -139,7 +99,7 @@ static void kbd_set3_kinds_of_keys(void **state)
 
 static void kbd_set3_all_keys_make_break(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     use_set(f, 3);
     send(f, 0xf8);
     EXPECT(f, 0xfa);
@@ -153,7 +113,7 @@ static void kbd_set3_all_keys_make_break(void **state)
 
 static void kbd_set3_single_keys_can_be_changed(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     use_set(f, 3);
     send(f, 0xfc);
     EXPECT(f, 0xfa);
@@ -175,7 +135,7 @@ static void kbd_set3_single_keys_can_be_changed(void **state)
 
 static void kbd_scan_set_can_be_asked(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     send(f, 0xf0);
     send(f, 0x00);
     EXPECT(f, 0xfa, 0x02);
@@ -190,7 +150,7 @@ static void kbd_scan_set_can_be_asked(void **state)
 
 static void kbd_print_screen_depends_on_modifiers(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     tap(f, KEY_PRTSC);
     EXPECT(f, 0xe0, 0x12, 0xe0, 0x7c, 0xe0, 0xf0, 0x7c, 0xe0, 0xf0, 0x12);
     key(f, KEY_CTRL, true);
@@ -206,7 +166,7 @@ static void kbd_print_screen_depends_on_modifiers(void **state)
 
 static void kbd_print_screen_in_set1(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     use_set(f, 1);
     tap(f, KEY_PRTSC);
     EXPECT(f, 0xe0, 0x2a, 0xe0, 0x37, 0xe0, 0xb7, 0xe0, 0xaa);
@@ -218,7 +178,7 @@ static void kbd_print_screen_in_set1(void **state)
 
 static void kbd_pause_has_no_break_and_becomes_break_with_ctrl(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     tap(f, KEY_PAUSE);
     EXPECT(f, 0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77);
     key(f, KEY_RCTRL, true);
@@ -234,7 +194,7 @@ static void kbd_pause_has_no_break_and_becomes_break_with_ctrl(void **state)
 
 static void kbd_pause_does_not_repeat(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     key(f, KEY_PAUSE, true);
     while (receive(f) >= 0)
         continue;
@@ -244,14 +204,14 @@ static void kbd_pause_does_not_repeat(void **state)
 
 static void kbd_multimedia_keys(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     tap(f, KEY_VOLUME_UP);
     EXPECT(f, 0xe0, 0x32, 0xe0, 0xf0, 0x32);
 }
 
 static void kbd_repeats_by_default_after_500_ms_at_10_9_a_second(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     key(f, KEY_A, true);
     EXPECT(f, 0x1c);
     clock_step(f->rig.clock, 499 * MS);
@@ -273,7 +233,7 @@ static void kbd_repeats_by_default_after_500_ms_at_10_9_a_second(void **state)
 
 static void kbd_typematic_rate_can_be_set(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     send(f, 0xf3);
     EXPECT(f, 0xfa);
     send(f, 0x00); /* 250 ms, 30 a second */
@@ -291,7 +251,7 @@ static void kbd_typematic_rate_can_be_set(void **state)
 
 static void kbd_last_pressed_key_repeats_and_its_release_ends_it(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     key(f, KEY_A, true);
     key(f, KEY_ESC, true);
     EXPECT(f, 0x1c, 0x76);
@@ -309,7 +269,7 @@ static void kbd_last_pressed_key_repeats_and_its_release_ends_it(void **state)
 
 static void kbd_ignores_repeats_of_the_user_interface(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     key(f, KEY_A, true);
     key(f, KEY_A, true);
     key(f, KEY_A, true);
@@ -320,7 +280,7 @@ static void kbd_ignores_repeats_of_the_user_interface(void **state)
 
 static void kbd_sets_indicators(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     send(f, 0xed);
     EXPECT(f, 0xfa);
     send(f, 0x06);
@@ -330,7 +290,7 @@ static void kbd_sets_indicators(void **state)
 
 static void kbd_command_in_place_of_an_argument_replaces_the_command(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     send(f, 0xed);
     EXPECT(f, 0xfa);
     send(f, 0xee);
@@ -342,14 +302,14 @@ static void kbd_command_in_place_of_an_argument_replaces_the_command(void **stat
 
 static void kbd_identifies_itself(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     send(f, 0xf2);
     EXPECT(f, 0xfa, 0xab, 0x83);
 }
 
 static void kbd_resends_the_last_byte(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     tap(f, KEY_A);
     EXPECT(f, 0x1c, 0xf0, 0x1c);
     send(f, 0xfe);
@@ -358,7 +318,7 @@ static void kbd_resends_the_last_byte(void **state)
 
 static void kbd_reset_passes_its_self_test_and_restores_defaults(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     use_set(f, 1);
     send(f, 0xed);
     send(f, 0x07);
@@ -371,7 +331,7 @@ static void kbd_reset_passes_its_self_test_and_restores_defaults(void **state)
 
 static void kbd_disabled_does_not_scan(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     send(f, 0xf5);
     EXPECT(f, 0xfa);
     tap(f, KEY_A);
@@ -384,7 +344,7 @@ static void kbd_disabled_does_not_scan(void **state)
 
 static void kbd_answers_overtake_scan_codes(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     key(f, KEY_A, true);
     send(f, 0xed);
     assert_int_equal(receive(f), 0xfa);
@@ -395,7 +355,7 @@ static void kbd_answers_overtake_scan_codes(void **state)
 
 static void kbd_overrun_is_reported_once(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     for (int i = 0; i < 200; i++)
         tap(f, KEY_A);
     int bytes = 0, overruns = 0, b;
@@ -411,7 +371,7 @@ static void kbd_overrun_is_reported_once(void **state)
 
 static void kbd_every_key_fits_every_set(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     for (u8 set = 1; set <= 3; set++) {
         use_set(f, set);
         for (unsigned k = 0; k < 256; k++) {
@@ -426,7 +386,7 @@ static void kbd_every_key_fits_every_set(void **state)
 
 static void kbd_reset_line(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     use_set(f, 1);
     tap(f, KEY_A);
     device_reset(ps2kbd_device(f->kbd));

@@ -2,67 +2,35 @@
  *
  * The mouse at its serial line, without a controller.
  */
-#include "device_rig.h"
-
-#include "devices/ps2mouse.h"
-
-#define MS INT64_C(1000000)
-
-struct fixture {
-    struct rig rig;
-    struct ps2mouse *mouse;
-    struct ps2_device port;
-    struct pointer_sink sink;
-};
+#include "ps2_rig.h"
 
 static int setup(void **state)
 {
-    struct fixture *f = rig_setup(state, sizeof *f);
+    struct ps2_rig *f = rig_setup(state, sizeof *f);
     f->mouse = ps2mouse_create(f->rig.clock);
-    rig_add(&f->rig, ps2mouse_device(f->mouse));
-    f->port = ps2mouse_port(f->mouse);
-    f->sink = ps2mouse_sink(f->mouse);
+    ps2_rig_plug(f, ps2mouse_device(f->mouse), ps2mouse_port(f->mouse));
+    f->pointer = ps2mouse_sink(f->mouse);
     return 0;
 }
 
-static void move(struct fixture *f, int dx, int dy, int dz, unsigned buttons)
+static void move(struct ps2_rig *f, int dx, int dy, int dz, unsigned buttons)
 {
-    f->sink.move(f->sink.opaque, dx, dy, dz, buttons);
+    f->pointer.move(f->pointer.opaque, dx, dy, dz, buttons);
 }
 
-static void send(struct fixture *f, u8 byte)
-{
-    f->port.write(f->port.dev, byte);
-}
-
-static int receive(struct fixture *f)
-{
-    return f->port.read(f->port.dev);
-}
-
-static void expect_bytes(struct fixture *f, const u8 *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        assert_int_equal(receive(f), bytes[i]);
-    assert_int_equal(receive(f), -1);
-}
-
-#define EXPECT(f, ...)                                                                             \
-    expect_bytes((f), (const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
-
-static void command(struct fixture *f, u8 byte)
+static void command(struct ps2_rig *f, u8 byte)
 {
     send(f, byte);
     EXPECT(f, 0xfa);
 }
 
-static void set_rate(struct fixture *f, u8 rate)
+static void set_rate(struct ps2_rig *f, u8 rate)
 {
     command(f, 0xf3);
     command(f, rate);
 }
 
-static void enable(struct fixture *f)
+static void enable(struct ps2_rig *f)
 {
     command(f, 0xf4);
     clock_step(f->rig.clock, 100 * MS);
@@ -70,14 +38,14 @@ static void enable(struct fixture *f)
 
 static void mouse_reset_answers_self_test_and_id(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     send(f, 0xff);
     EXPECT(f, 0xfa, 0xaa, 0x00);
 }
 
 static void mouse_is_silent_until_enabled(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     move(f, 5, 5, 0, POINTER_LEFT);
     clock_step(f->rig.clock, 100 * MS);
     assert_int_equal(receive(f), -1);
@@ -85,7 +53,7 @@ static void mouse_is_silent_until_enabled(void **state)
 
 static void mouse_streams_motion_with_y_growing_up(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     enable(f);
     move(f, 10, 20, 0, 0);
     EXPECT(f, 0x28, 10, (u8)-20);
@@ -96,7 +64,7 @@ static void mouse_streams_motion_with_y_growing_up(void **state)
 
 static void mouse_reports_buttons_at_once(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     enable(f);
     move(f, 0, 0, 0, POINTER_LEFT);
     move(f, 0, 0, 0, 0);
@@ -106,7 +74,7 @@ static void mouse_reports_buttons_at_once(void **state)
 
 static void mouse_reports_at_the_sample_rate(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     set_rate(f, 20); /* 50 ms */
     enable(f);
     move(f, 1, 0, 0, 0);
@@ -121,7 +89,7 @@ static void mouse_reports_at_the_sample_rate(void **state)
 
 static void mouse_keeps_what_does_not_fit_for_the_next_packet(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     enable(f);
     move(f, 300, -1000, 0, 0);
     EXPECT(f, 0x08, 255, 255);
@@ -137,7 +105,7 @@ static void mouse_keeps_what_does_not_fit_for_the_next_packet(void **state)
 
 static void mouse_largest_negative_motion(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     enable(f);
     move(f, -256, 256, 0, 0);
     EXPECT(f, 0x38, 0, 0); /* -256 in nine bits */
@@ -145,7 +113,7 @@ static void mouse_largest_negative_motion(void **state)
 
 static void mouse_does_not_pile_up_motion_that_is_not_read(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     enable(f);
     for (int i = 0; i < 100; i++) {
         move(f, 1, 0, 0, 0);
@@ -161,7 +129,7 @@ static void mouse_does_not_pile_up_motion_that_is_not_read(void **state)
 
 static void mouse_knock_turns_the_wheel_on(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     send(f, 0xf2);
     EXPECT(f, 0xfa, 0x00);
     set_rate(f, 200);
@@ -181,7 +149,7 @@ static void mouse_knock_turns_the_wheel_on(void **state)
 
 static void mouse_wrong_knock_leaves_the_wheel_off(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     set_rate(f, 100);
     set_rate(f, 200);
     set_rate(f, 80);
@@ -194,7 +162,7 @@ static void mouse_wrong_knock_leaves_the_wheel_off(void **state)
 
 static void mouse_remote_mode_reports_when_asked(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     enable(f);
     command(f, 0xf0);
     move(f, 7, 0, 0, POINTER_LEFT);
@@ -211,7 +179,7 @@ static void mouse_remote_mode_reports_when_asked(void **state)
 
 static void mouse_wrap_mode_echoes(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     command(f, 0xee);
     send(f, 0x55);
     EXPECT(f, 0x55);
@@ -224,7 +192,7 @@ static void mouse_wrap_mode_echoes(void **state)
 
 static void mouse_status_shows_modes_resolution_and_rate(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     send(f, 0xe9);
     EXPECT(f, 0xfa, 0x00, 0x02, 100);
     command(f, 0xe8);
@@ -247,7 +215,7 @@ static void mouse_status_shows_modes_resolution_and_rate(void **state)
 
 static void mouse_scaling_2_to_1_in_stream_mode(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     static const u8 scaled[][2] = {{1, 1}, {2, 1}, {3, 3}, {4, 6}, {5, 9}, {6, 12}, {50, 100}};
     command(f, 0xe7);
     enable(f);
@@ -266,7 +234,7 @@ static void mouse_scaling_2_to_1_in_stream_mode(void **state)
 
 static void mouse_refuses_bad_commands_and_arguments(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     send(f, 0xe1);
     EXPECT(f, 0xfe);
     command(f, 0xe8);
@@ -277,7 +245,7 @@ static void mouse_refuses_bad_commands_and_arguments(void **state)
 
 static void mouse_resends_the_last_byte(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     send(f, 0xf2);
     EXPECT(f, 0xfa, 0x00);
     send(f, 0xfe);
@@ -286,7 +254,7 @@ static void mouse_resends_the_last_byte(void **state)
 
 static void mouse_command_drops_what_waits(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     enable(f);
     move(f, 1, 1, 0, POINTER_LEFT);
     send(f, 0xf5);
@@ -297,7 +265,7 @@ static void mouse_command_drops_what_waits(void **state)
 
 static void mouse_survives_hostile_input(void **state)
 {
-    struct fixture *f = *state;
+    struct ps2_rig *f = *state;
     srand(7);
     enable(f);
     for (int i = 0; i < 50000; i++) {
