@@ -6,6 +6,7 @@
 #ifndef ANELLO_TESTS_IMAGE_BENCH_H
 #define ANELLO_TESTS_IMAGE_BENCH_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -105,6 +106,37 @@ static inline u64 errors_of(struct image *image, u64 *leaks)
     if (leaks)
         *leaks = result.leaks;
     return result.errors;
+}
+
+static inline void expect_whole(struct image *image)
+{
+    u64 leaks;
+    assert_int_equal(errors_of(image, &leaks), 0);
+    assert_int_equal(leaks, 0);
+}
+
+/* Gives up the image and opens what would be left of its file, were the power to fail now. */
+static inline struct image *reopen(struct image *image, struct file *file,
+                                   const struct image_options *options)
+{
+    struct file *after = fault_file_after_crash(file, 0);
+    image_close(image);
+    return open_file(after, options);
+}
+
+/* An image in which one field says what cannot be is not opened, and the user hears why. */
+static inline void expect_refused(struct file *file, const char *format, u64 at, const u8 *field,
+                                  u32 bytes)
+{
+    char error[512] = "";
+    struct image_options options = {.format = format, .no_backing = true};
+    file_write(file, at, field, bytes);
+    struct image *image = image_open_file(file, "liar", &options, error, sizeof error);
+    if (image)
+        print_error("the field at %llu was believed: %llx\n", (unsigned long long)at,
+                    (unsigned long long)load_sized(field, bytes));
+    assert_null(image);
+    assert_true(strlen(error) > 0);
 }
 
 /* ---- the model ---- */
@@ -279,6 +311,113 @@ static inline void random_step(struct model *m, struct image *image, u64 *random
         free(data);
     }
     model_inspect(m, watched);
+}
+
+/* ---- power failures ---- */
+
+/* Steps, before one in `odds` of which the power is set to fail on the side within so many writes;
+ * what was flushed must be there, and the image whole. */
+static inline void steps_with_power_failures(struct model *m, struct file *file,
+                                             struct image *image, int steps, unsigned odds,
+                                             unsigned writes, u64 seed)
+{
+    for (int i = 0; i < steps; i++) {
+        if (next_random(&seed) % odds == 0)
+            fault_file_crash_at(file, 1 + (unsigned)(next_random(&seed) % writes),
+                                next_random(&seed));
+        random_step(m, image, &seed, file);
+    }
+}
+
+static inline void model_adopt(struct model *m, struct image *image)
+{
+    u8 *data = malloc(image->size);
+    assert_int_equal(image_read(image, 0, data, image->size), 0);
+    for (u64 s = 0; s < m->sectors; s++)
+        m->sector[s] = (struct sector_model){.values = {load32(data + s * SECTOR)}, .count = 1};
+    free(data);
+}
+
+/* Steps and then a power failure, of which the opening repairs what it must; from there on the disk
+ * is what was found. Gives the file that was left, and the leaks in it. */
+static inline struct file *steps_until_power_fails(struct model *m, struct file *file,
+                                                   const struct image_options *options, int steps,
+                                                   u64 *random, u64 *leaks)
+{
+    struct image *image = open_file(file, options);
+    for (int i = 0; i < steps; i++)
+        random_step(m, image, random, NULL);
+    struct file *after = fault_file_after_crash(file, next_random(random));
+    image_close(image);
+    image = open_file(fault_file_after_crash(after, 0), options);
+    assert_int_equal(errors_of(image, leaks), 0);
+    model_verify(m, image, true);
+    model_adopt(m, image);
+    image_close(image);
+    return after;
+}
+
+/* ---- a host that fails ---- */
+
+/* Fills the image up to `end` on a host where its file can grow to `limit` only, and goes on when
+ * there is room again; afterwards all of it must be there. Gives the error that it met. */
+static inline int fill_on_full_host(struct file *file, const struct image_options *options,
+                                    u64 limit, u64 end)
+{
+    enum { PIECE = 64 * 1024 };
+    struct image *image = open_file(file, options);
+    u8 data[PIECE], got[PIECE];
+    u64 at = 0;
+    int full = 0;
+    memset(data, 0x5a, sizeof data);
+    fault_file_plan(file, &(struct fault_plan){.space_limit = limit});
+    for (; at < end && !full; at += full ? 0 : PIECE)
+        full = image_write(image, at, data, PIECE);
+    int error = image_flush(image);
+    assert_true(error == 0 || error == -ENOSPC);
+    fault_file_plan(file, &(struct fault_plan){0});
+    for (; at < end; at += PIECE)
+        assert_int_equal(image_write(image, at, data, PIECE), 0);
+    assert_int_equal(image_flush(image), 0);
+    image = reopen(image, file, options);
+    assert_int_equal(errors_of(image, NULL), 0);
+    for (at = 0; at < end; at += PIECE) {
+        assert_int_equal(image_read(image, at, got, PIECE), 0);
+        assert_memory_equal(got, data, PIECE);
+    }
+    image_close(image);
+    return full;
+}
+
+/* One write and one flush of the host fail while every `step` bytes something is written;
+ * afterwards the image is whole, and what was written without an error is there. */
+static inline void write_on_failing_host(struct file *file, const struct image_options *options,
+                                         unsigned nth, u64 step)
+{
+    enum { PIECES = 64, BYTES = 3000 };
+    struct image *image = open_file(file, options);
+    u8 data[BYTES], got[BYTES];
+    bool written[PIECES];
+    unsigned n = 0;
+    memset(data, (int)nth, sizeof data);
+    fault_file_plan(file, &(struct fault_plan){
+                              .fail_write_at = nth, .fail_flush_at = nth % 5 + 1, .error = -EIO});
+    for (; n < PIECES && n * step + BYTES <= image->size; n++) {
+        int error = image_write(image, n * step, data, sizeof data);
+        assert_true(!error || error == -EIO);
+        written[n] = !error;
+        error = image_flush(image);
+        assert_true(!error || error == -EIO);
+    }
+    fault_file_plan(file, &(struct fault_plan){0});
+    assert_int_equal(image_flush(image), 0);
+    image = reopen(image, file, options);
+    assert_int_equal(errors_of(image, NULL), 0);
+    for (unsigned i = 0; i < n; i++) {
+        assert_int_equal(image_read(image, i * step, got, sizeof got), 0);
+        assert_true(!written[i] || !memcmp(got, data, sizeof got));
+    }
+    image_close(image);
 }
 
 /* ---- many threads ---- */

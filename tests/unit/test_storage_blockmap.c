@@ -4,8 +4,6 @@
  */
 #include "image_bench.h"
 
-#include <errno.h>
-
 #include "storage/vmdk.h"
 
 /* The sanitizers make these some fifty times slower: there a few rounds must do. */
@@ -59,7 +57,6 @@ static struct file *make(const struct kind *k)
 
 static void random_writes(const struct kind *k, u64 seed)
 {
-    u64 leaks;
     struct model m = model_create(k->bytes, 0);
     struct file *file = make(k);
     struct image *image = open_file(file, &writable);
@@ -67,14 +64,10 @@ static void random_writes(const struct kind *k, u64 seed)
         random_step(&m, image, &seed, NULL);
     model_verify(&m, image, false);
     assert_int_equal(image_flush(image), 0);
-    assert_int_equal(errors_of(image, &leaks), 0);
-    assert_int_equal(leaks, 0);
-    struct file *after = fault_file_after_crash(file, 0);
-    image_close(image);
-    image = open_file(after, &writable);
+    expect_whole(image);
+    image = reopen(image, file, &writable);
     assert_string_equal(image->format->name, k->format);
-    assert_int_equal(errors_of(image, &leaks), 0);
-    assert_int_equal(leaks, 0);
+    expect_whole(image);
     model_verify(&m, image, false);
     image_close(image);
     free(m.sector);
@@ -97,11 +90,7 @@ static void crash_often(const struct kind *k, u64 seed)
     struct model m = model_create(k->bytes, 0);
     struct file *file = make(k);
     struct image *image = open_file(file, &writable);
-    for (int i = 0; i < STEPS; i++) {
-        if (next_random(&seed) % 2 == 0)
-            fault_file_crash_at(file, 1 + (unsigned)(next_random(&seed) % 10), next_random(&seed));
-        random_step(&m, image, &seed, file);
-    }
+    steps_with_power_failures(&m, file, image, STEPS, 2, 10, seed);
     image_close(image);
     free(m.sector);
 }
@@ -115,15 +104,6 @@ static void blockmap_power_failure_loses_nothing_flushed(void **state)
     }
 }
 
-static void adopt(struct model *m, struct image *image)
-{
-    u8 *data = malloc(image->size);
-    assert_int_equal(image_read(image, 0, data, image->size), 0);
-    for (u64 s = 0; s < m->sectors; s++)
-        m->sector[s] = (struct sector_model){.values = {load32(data + s * SECTOR)}, .count = 1};
-    free(data);
-}
-
 /* Writing goes on with the image that a crash has left, which the opening repairs. */
 static void go_on(const struct kind *k, u64 seed)
 {
@@ -131,18 +111,8 @@ static void go_on(const struct kind *k, u64 seed)
     struct file *file = make(k);
     for (int crash = 0; crash < CRASHES; crash++) {
         u64 leaks;
-        struct image *image = open_file(file, &writable);
-        for (int i = 0; i < 15; i++)
-            random_step(&m, image, &seed, NULL);
-        struct file *after = fault_file_after_crash(file, next_random(&seed));
-        image_close(image);
-        file = after;
-        image = open_file(fault_file_after_crash(file, 0), &writable);
-        assert_int_equal(errors_of(image, &leaks), 0);
+        file = steps_until_power_fails(&m, file, &writable, 15, &seed, &leaks);
         assert_int_equal(leaks, 0);
-        model_verify(&m, image, true);
-        adopt(&m, image);
-        image_close(image);
     }
     file_close(file);
     free(m.sector);
@@ -159,33 +129,10 @@ static void blockmap_goes_on_after_each_crash(void **state)
 
 static void run_full(const struct kind *k)
 {
-    enum { PIECE = 64 * 1024 };
     struct file *file = make(k);
-    struct image *image = open_file(file, &writable);
-    u8 data[PIECE];
-    u64 at = 0, end = align_down(k->bytes, PIECE);
-    int error = 0;
-    memset(data, 0x5a, sizeof data);
-    fault_file_plan(file, &(struct fault_plan){.space_limit = file_size(file) + MIB(2)});
-    for (; at < end && !error; at += error ? 0 : PIECE)
-        error = image_write(image, at, data, PIECE);
+    u64 limit = file_size(file) + MIB(2);
+    int error = fill_on_full_host(file, &writable, limit, align_down(k->bytes, KIB(64)));
     assert_true(k->is_static || error == -ENOSPC);
-    error = image_flush(image);
-    assert_true(error == 0 || error == -ENOSPC);
-    fault_file_plan(file, &(struct fault_plan){0});
-    for (; at < end; at += PIECE)
-        assert_int_equal(image_write(image, at, data, PIECE), 0);
-    assert_int_equal(image_flush(image), 0);
-    struct file *after = fault_file_after_crash(file, 0);
-    image_close(image);
-    image = open_file(after, &writable);
-    assert_int_equal(errors_of(image, NULL), 0);
-    for (u64 i = 0; i < end; i += PIECE) {
-        u8 got[PIECE];
-        assert_int_equal(image_read(image, i, got, PIECE), 0);
-        assert_memory_equal(got, data, PIECE);
-    }
-    image_close(image);
 }
 
 static void blockmap_full_host_loses_nothing_and_goes_on(void **state)
@@ -195,44 +142,13 @@ static void blockmap_full_host_loses_nothing_and_goes_on(void **state)
         run_full(&kinds[i]);
 }
 
-/* Any write or flush may fail once; afterwards the image is whole, and what was written without an
- * error is there. */
-static void run_failing(const struct kind *k, unsigned nth)
-{
-    struct file *file = make(k);
-    struct image *image = open_file(file, &writable);
-    u8 data[3000], got[3000];
-    bool written[64] = {0};
-    u64 step = align_down(k->bytes / 64, SECTOR);
-    memset(data, (int)nth, sizeof data);
-    fault_file_plan(file, &(struct fault_plan){
-                              .fail_write_at = nth, .fail_flush_at = nth % 5 + 1, .error = -EIO});
-    for (unsigned i = 0; i < 64; i++) {
-        int error = image_write(image, i * step, data, sizeof data);
-        assert_true(!error || error == -EIO);
-        written[i] = !error;
-        error = image_flush(image);
-        assert_true(!error || error == -EIO);
-    }
-    fault_file_plan(file, &(struct fault_plan){0});
-    assert_int_equal(image_flush(image), 0);
-    struct file *after = fault_file_after_crash(file, 0);
-    image_close(image);
-    image = open_file(after, &writable);
-    assert_int_equal(errors_of(image, NULL), 0);
-    for (unsigned i = 0; i < 64; i++) {
-        assert_int_equal(image_read(image, i * step, got, sizeof got), 0);
-        assert_true(!written[i] || !memcmp(got, data, sizeof got));
-    }
-    image_close(image);
-}
-
 static void blockmap_host_errors_leave_the_image_whole(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         for (unsigned nth = 1; nth <= 5 * ROUNDS; nth++)
-            run_failing(&kinds[i], nth);
+            write_on_failing_host(make(&kinds[i]), &writable, nth,
+                                  align_down(kinds[i].bytes / 64, SECTOR));
     }
 }
 
@@ -244,9 +160,8 @@ static void blockmap_threads_do_not_disturb_each_other(void **state)
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
         struct image *image = open_file(make(&kinds[k]), &writable);
         hammer_from_many_threads(image);
-        u64 leaks;
         assert_int_equal(image_flush(image), 0);
-        assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+        expect_whole(image);
         image_close(image);
     }
 }

@@ -4,8 +4,6 @@
  */
 #include "image_bench.h"
 
-#include <errno.h>
-
 #include "storage/qcow2.h"
 
 /* The sanitizers make these some fifty times slower: there a few rounds must do, the release build
@@ -46,12 +44,8 @@ static void random_writes(const struct shape *shape, u64 seed)
     model_verify(&m, image, false);
     assert_int_equal(image_flush(image), 0);
     assert_int_equal(image_flush(image), 0); /* counts what the first one released */
-    struct file *after = fault_file_after_crash(file, 0);
-    image_close(image);
-    u64 leaks;
-    image = open_file(after, &writable);
-    assert_int_equal(errors_of(image, &leaks), 0);
-    assert_int_equal(leaks, 0);
+    image = reopen(image, file, &writable);
+    expect_whole(image);
     model_verify(&m, image, false);
     image_close(image);
     free(m.sector);
@@ -94,11 +88,7 @@ static void crash_often(const struct shape *shape, const char *backing, u64 seed
     struct model m = model_create(shape->bytes, backing ? 1 : 0);
     struct file *file = create_in_memory(&create);
     struct image *image = open_file(file, &writable);
-    for (int i = 0; i < CRASHING_STEPS; i++) {
-        if (next_random(&seed) % 3 == 0)
-            fault_file_crash_at(file, 1 + (unsigned)(next_random(&seed) % 16), next_random(&seed));
-        random_step(&m, image, &seed, file);
-    }
+    steps_with_power_failures(&m, file, image, CRASHING_STEPS, 3, 16, seed);
     image_close(image);
     free(m.sector);
 }
@@ -120,7 +110,6 @@ static void qcow2_power_failure_over_a_backing_file_loses_nothing_flushed(void *
     unlink(path);
 }
 
-/* Writing goes on with the image that a crash has left. */
 /* A new block of counts may be counted by another new one: the table never names the first without
  * the second. Small clusters and wide counts make many of them in one flush. */
 static void
@@ -148,6 +137,7 @@ qcow2_power_failure_while_many_refcount_blocks_are_made_leaves_the_image_whole(v
     free(data);
 }
 
+/* Writing goes on with the image that a crash has left. */
 static void qcow2_goes_on_after_each_crash(void **state)
 {
     (void)state;
@@ -155,25 +145,8 @@ static void qcow2_goes_on_after_each_crash(void **state)
     struct image_create create = {.bytes = MIB(4), .cluster_bytes = KIB(4)};
     struct model m = model_create(create.bytes, 0);
     struct file *file = create_in_memory(&create);
-    for (int crash = 0; crash < CRASHES; crash++) {
-        struct image *image = open_file(file, &writable);
-        for (int i = 0; i < 40; i++)
-            random_step(&m, image, &seed, NULL);
-        struct file *after = fault_file_after_crash(file, next_random(&seed));
-        image_close(image);
-        file = after;
-        struct file *copy = fault_file_after_crash(file, 0);
-        image = open_file(copy, &writable);
-        assert_int_equal(errors_of(image, NULL), 0);
-        model_verify(&m, image, true);
-        /* From here on the disk is what was found. */
-        u8 *data = malloc(create.bytes);
-        assert_int_equal(image_read(image, 0, data, create.bytes), 0);
-        for (u64 s = 0; s < m.sectors; s++)
-            m.sector[s] = (struct sector_model){.values = {load32(data + s * SECTOR)}, .count = 1};
-        free(data);
-        image_close(image);
-    }
+    for (int crash = 0; crash < CRASHES; crash++)
+        file = steps_until_power_fails(&m, file, &writable, 40, &seed, NULL);
     file_close(file);
     free(m.sector);
 }
@@ -185,60 +158,15 @@ static void qcow2_full_host_loses_nothing_and_goes_on(void **state)
     (void)state;
     struct image_create create = {.bytes = MIB(4), .cluster_bytes = KIB(4)};
     struct file *file = create_in_memory(&create);
-    struct image *image = open_file(file, &writable);
-    u8 data[KIB(64)];
-    memset(data, 0x5a, sizeof data);
-    fault_file_plan(file, &(struct fault_plan){.space_limit = KIB(600)});
-    u64 at = 0;
-    int error = 0;
-    for (; at < create.bytes && !error; at += error ? 0 : sizeof data)
-        error = image_write(image, at, data, sizeof data);
-    assert_int_equal(error, -ENOSPC);
-    error = image_flush(image);
-    assert_true(error == 0 || error == -ENOSPC);
-    fault_file_plan(file, &(struct fault_plan){0});
-    for (; at < create.bytes; at += sizeof data)
-        assert_int_equal(image_write(image, at, data, sizeof data), 0);
-    assert_int_equal(image_flush(image), 0);
-    struct file *after = fault_file_after_crash(file, 0);
-    image_close(image);
-    image = open_file(after, &writable);
-    assert_int_equal(errors_of(image, NULL), 0);
-    u8 *all = malloc(create.bytes);
-    assert_int_equal(image_read(image, 0, all, create.bytes), 0);
-    for (u64 i = 0; i < create.bytes; i++)
-        assert_int_equal(all[i], 0x5a);
-    free(all);
-    image_close(image);
+    assert_int_equal(fill_on_full_host(file, &writable, KIB(600), create.bytes), -ENOSPC);
 }
 
-/* Any write or flush may fail once; afterwards the image is whole. */
 static void qcow2_host_errors_leave_the_image_whole(void **state)
 {
     (void)state;
-    for (unsigned nth = 1; nth < 60; nth++) {
-        struct image_create create = {.bytes = MIB(1), .cluster_bytes = 512};
-        struct file *file = create_in_memory(&create);
-        struct image *image = open_file(file, &writable);
-        u8 data[3000];
-        memset(data, (int)nth, sizeof data);
-        fault_file_plan(file, &(struct fault_plan){.fail_write_at = nth,
-                                                   .fail_flush_at = nth % 5 + 1,
-                                                   .error = -EIO});
-        for (u64 at = 0; at < MIB(1); at += 50000) {
-            int error = image_write(image, at, data, sizeof data);
-            assert_true(!error || error == -EIO);
-            error = image_flush(image);
-            assert_true(!error || error == -EIO);
-        }
-        fault_file_plan(file, &(struct fault_plan){0});
-        assert_int_equal(image_flush(image), 0);
-        struct file *after = fault_file_after_crash(file, 0);
-        image_close(image);
-        image = open_file(after, &writable);
-        assert_int_equal(errors_of(image, NULL), 0);
-        image_close(image);
-    }
+    struct image_create create = {.bytes = MIB(1), .cluster_bytes = 512};
+    for (unsigned nth = 1; nth < 60; nth++)
+        write_on_failing_host(create_in_memory(&create), &writable, nth, 50000);
 }
 
 /* ---- many threads ---- */
@@ -252,12 +180,8 @@ static void qcow2_threads_do_not_disturb_each_other(void **state)
     hammer_from_many_threads(image);
     image_flush(image);
     image_flush(image);
-    struct file *after = fault_file_after_crash(file, 0);
-    image_close(image);
-    u64 leaks;
-    image = open_file(after, &writable);
-    assert_int_equal(errors_of(image, &leaks), 0);
-    assert_int_equal(leaks, 0);
+    image = reopen(image, file, &writable);
+    expect_whole(image);
     image_close(image);
 }
 
@@ -314,7 +238,7 @@ static void qcow2_snapshots_keep_their_time(void **state)
 {
     (void)state;
     char error[256];
-    u64 seed = 31337, leaks;
+    u64 seed = 31337;
     struct image_create create = {.bytes = MIB(2), .cluster_bytes = KIB(4)};
     struct model now = model_create(create.bytes, 0), then;
     struct file *file = create_in_memory(&create);
@@ -325,18 +249,18 @@ static void qcow2_snapshots_keep_their_time(void **state)
     then = now;
     then.sector = malloc(now.sectors * sizeof *now.sector);
     memcpy(then.sector, now.sector, now.sectors * sizeof *now.sector);
-    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    expect_whole(image);
     for (int i = 0; i < 100; i++)
         random_step(&now, image, &seed, NULL);
     model_verify(&now, image, false);
     assert_int_equal(image->format->snapshot_create(image, "two", error, sizeof error), 0);
     assert_int_equal(image->format->snapshot_create(image, "two", error, sizeof error), -EEXIST);
     image_flush(image);
-    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    expect_whole(image);
     assert_int_equal(image->format->snapshot_apply(image, "one", error, sizeof error), 0);
     model_verify(&then, image, false);
     image_flush(image);
-    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    expect_whole(image);
     for (int i = 0; i < 50; i++)
         random_step(&then, image, &seed, NULL);
     model_verify(&then, image, false);
@@ -358,7 +282,7 @@ static void qcow2_snapshots_keep_their_time(void **state)
     model_verify(&now, image, false);
     image_flush(image);
     image_flush(image);
-    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    expect_whole(image);
     image_close(image);
     free(now.sector);
     free(then.sector);
@@ -388,10 +312,9 @@ static void qcow2_grows_and_shrinks(void **state)
     assert_int_equal(got[0], 0);
     image_read(image, 0, got, SECTOR);
     assert_memory_equal(got, data, SECTOR);
-    u64 leaks;
     image_flush(image);
     image_flush(image);
-    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    expect_whole(image);
     image_close(image);
 }
 
@@ -423,8 +346,7 @@ static void compressed_round_trip(const char *compression)
     assert_memory_equal(got, model, MIB(1));
     expect_in_buffers(image, 0, model, MIB(1));
     image_flush(image);
-    u64 leaks;
-    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    expect_whole(image);
     image_close(image);
     free(model);
     free(got);
@@ -499,8 +421,7 @@ static void qcow2_check_finds_and_repairs_wrong_counts(void **state)
     assert_int_equal(image->format->check(image, REPAIR_LEAKS | REPAIR_ERRORS, &r), 0);
     assert_int_equal(r.errors, r.errors_fixed);
     assert_int_equal(r.leaks_fixed, 1);
-    u64 leaks;
-    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    expect_whole(image);
     image_close(image);
 }
 
@@ -522,8 +443,7 @@ static void check_rebuilding(u64 lost)
     file_write(copy, KIB(4), entry, 8);
     file_write(copy, 72 + 7, "\1", 1); /* the dirty bit: repaired on opening */
     image = open_file(copy, &writable);
-    u64 leaks;
-    assert_int_equal(errors_of(image, &leaks) | leaks, 0);
+    expect_whole(image);
     model_verify(&m, image, false);
     for (int i = 0; i < 60; i++)
         random_step(&m, image, &seed, NULL);
@@ -581,15 +501,7 @@ static void qcow2_impossible_headers_are_refused(void **state)
         struct file *file = create_in_memory(&create);
         u8 field[8];
         put_be64(field, lies[i].value << (64 - 8 * lies[i].bytes));
-        file_write(file, lies[i].at, field, lies[i].bytes);
-        char error[256] = "";
-        struct image_options options = {.format = "qcow2", .no_backing = true};
-        struct image *image = image_open_file(file, "liar", &options, error, sizeof error);
-        if (image)
-            print_error("field %u = %llx was believed\n", lies[i].at,
-                        (unsigned long long)lies[i].value);
-        assert_null(image);
-        assert_true(strlen(error) > 0);
+        expect_refused(file, "qcow2", lies[i].at, field, lies[i].bytes);
     }
 }
 
