@@ -110,6 +110,19 @@ static inline void card_fill(struct card_rig *r, const u8 *data, size_t size)
         physmem_write(r->pm, pa, block, sizeof block);
 }
 
+/* The input as a program of four-byte steps, each of which also sees what follows it. */
+static inline int card_run(const u8 *data, size_t size, void (*make)(struct card_rig *),
+                           void (*step)(struct card_rig *, const u8 *s, const u8 *next,
+                                        size_t left))
+{
+    struct card_rig r;
+    make(&r);
+    for (size_t at = 0; at + 4 <= size; at += 4)
+        step(&r, data + at, data + at + 4, size - at - 4);
+    card_close(&r);
+    return 0;
+}
+
 static inline void card_step(struct card_rig *r, const u8 *s, u32 register_bytes)
 {
     u16 where = load16(s + 1);

@@ -107,10 +107,5 @@ static void step(struct card_rig *r, const u8 *s, const u8 *next, size_t left)
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-    struct card_rig r;
-    make_rig(&r);
-    for (size_t at = 0; at + 4 <= size; at += 4)
-        step(&r, data + at, data + at + 4, size - at - 4);
-    card_close(&r);
-    return 0;
+    return card_run(data, size, make_rig, step);
 }

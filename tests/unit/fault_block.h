@@ -5,7 +5,13 @@
 #ifndef ANELLO_TESTS_FAULT_BLOCK_H
 #define ANELLO_TESTS_FAULT_BLOCK_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "storage/block_internal.h"
 #include "storage/file_fault.h"
@@ -17,6 +23,15 @@ static inline void fault_pattern(u8 *data, u64 offset, size_t n)
         u64 at = offset + i;
         data[i] = (u8)((at >> 2) * 2654435761u >> (8 * (at & 3)));
     }
+}
+
+/* These bytes are the disk's from `offset` on. */
+static inline void fault_expect(const u8 *data, u64 offset, size_t n)
+{
+    u8 *want = malloc(n);
+    fault_pattern(want, offset, n);
+    assert_memory_equal(data, want, n);
+    free(want);
 }
 
 static inline void fault_fill(struct file *file, u64 bytes)

@@ -202,14 +202,6 @@ static void run_queued(struct board *k, unsigned tag, u8 command, u64 lba, u32 s
     prd(k, tag, 0, at, sectors * SECTOR_BYTES, false);
 }
 
-static void expect_pattern(const u8 *data, u64 offset, size_t n)
-{
-    u8 *want = malloc(n);
-    fault_pattern(want, offset, n);
-    assert_memory_equal(data, want, n);
-    free(want);
-}
-
 static u32 status(struct board *k)
 {
     return port(k, DISK_PORT, TFD) & 0xff;
@@ -308,11 +300,9 @@ static void ahci_dma_reads_across_descriptors(void **state)
     assert_int_equal(port(k, DISK_PORT, CI), 0);
     assert_int_equal(port(k, DISK_PORT, P_IS), DHRS | DPS);
     assert_int_equal(load32(header(k, DISK_PORT, 3) + 4), 4096);
-    expect_pattern(bench_ram(k->b, DATA), 51200, 512);
-    expect_pattern(bench_ram(k->b, DATA + 0x1000), 51712, 1026);
-    u8 want[4096];
-    fault_pattern(want, 51200, sizeof want);
-    assert_memory_equal(bench_ram(k->b, DATA + 0x2000), want + 1538, 2558);
+    fault_expect(bench_ram(k->b, DATA), 51200, 512);
+    fault_expect(bench_ram(k->b, DATA + 0x1000), 51712, 1026);
+    fault_expect(bench_ram(k->b, DATA + 0x2000), 51200 + 1538, 2558);
 }
 
 static void ahci_writes_by_dma_and_by_pio_reach_the_disk(void **state)
@@ -327,7 +317,7 @@ static void ahci_writes_by_dma_and_by_pio_reach_the_disk(void **state)
         assert_int_equal(bytes[50 * 512 + i], 0x5a);
         assert_int_equal(bytes[60 * 512 + i], 0x5a);
     }
-    expect_pattern(bytes + 64 * 512, 64 * 512, 512);
+    fault_expect(bytes + 64 * 512, 64 * 512, 512);
     run(k, FLUSH, 0, 0, 0);
     assert_int_equal(fault_file_unstable(k->disk_file), 0);
 }
@@ -337,7 +327,7 @@ static void ahci_long_pio_reads_arrive_whole(void **state)
     struct board *k = *state;
     run(k, READ_PIO, 1, 600, 600 * 512);
     assert_int_equal(port(k, DISK_PORT, CI), 0);
-    expect_pattern(bench_ram(k->b, DATA), 512, 600 * 512);
+    fault_expect(bench_ram(k->b, DATA), 512, 600 * 512);
 }
 
 static void ahci_failed_command_keeps_its_bit_and_halts_the_port(void **state)
@@ -357,7 +347,7 @@ static void ahci_failed_command_keeps_its_bit_and_halts_the_port(void **state)
     set_port(k, DISK_PORT, P_CMD, FRE | ST);
     run(k, READ_DMA, 5, 1, 512);
     assert_int_equal(port(k, DISK_PORT, CI), 0);
-    expect_pattern(bench_ram(k->b, DATA), 5 * 512, 512);
+    fault_expect(bench_ram(k->b, DATA), 5 * 512, 512);
 }
 
 static void ahci_bad_sector_is_told_by_its_address(void **state)
@@ -383,7 +373,7 @@ static void ahci_short_descriptors_are_an_overflow(void **state)
     set_port(k, DISK_PORT, P_CMD, FRE | ST);
     run(k, WRITE_PIO, 0, 2, 600);
     assert_true(port(k, DISK_PORT, P_IS) & OFS);
-    expect_pattern(fault_file_bytes(k->disk_file) + 512, 512, 512);
+    fault_expect(fault_file_bytes(k->disk_file) + 512, 512, 512);
 }
 
 static void ahci_frames_of_another_type_and_lists_out_of_memory_are_fatal(void **state)
@@ -433,7 +423,7 @@ static void ahci_commands_run_in_turn_from_the_last_one_on(void **state)
     assert_int_equal(port(k, DISK_PORT, CI), 0);
     assert_int_equal(port(k, DISK_PORT, P_CMD) >> 8 & 0x1f, 1); /* 3, 0, 1 */
     for (unsigned slot = 0; slot < 4; slot++)
-        expect_pattern(bench_ram(k->b, DATA + 0x1000 * slot), slot * 4096, 512);
+        fault_expect(bench_ram(k->b, DATA + 0x1000 * slot), slot * 4096, 512);
 }
 
 static void ahci_takes_no_commands_while_stopped(void **state)
@@ -516,7 +506,7 @@ static void ahci_queued_commands_end_by_set_device_bits(void **state)
     assert_int_equal(port(k, DISK_PORT, CI), 0);
     assert_int_equal(port(k, DISK_PORT, SACT), 0);
     assert_int_equal(port(k, DISK_PORT, P_IS), SDBS);
-    expect_pattern(bench_ram(k->b, DATA), 300 * 512, 4096);
+    fault_expect(bench_ram(k->b, DATA), 300 * 512, 4096);
     assert_int_equal(fault_file_bytes(k->disk_file)[401 * 512 + 511], 0x77);
     assert_int_equal(bench_ram(k->b, RECEIVED + 0x100 * DISK_PORT + 0x58)[0], 0xa1);
 }
@@ -534,7 +524,7 @@ static void ahci_several_queued_commands_are_in_flight(void **state)
         loop_turn(k->loop, 5);
     assert_int_equal(port(k, DISK_PORT, SACT), 0);
     for (unsigned tag = 0; tag < 32; tag++)
-        expect_pattern(bench_ram(k->b, DATA + 0x1000 * tag), tag * 100 * 512, 4096);
+        fault_expect(bench_ram(k->b, DATA + 0x1000 * tag), tag * 100 * 512, 4096);
 }
 
 static void ahci_stopped_port_moves_no_data_any_more(void **state)
@@ -605,7 +595,7 @@ static void ahci_queued_transfers_longer_than_a_chunk_are_whole(void **state)
     prd(k, 1, 0, DATA, sectors * 512, false);
     set_port(k, DISK_PORT, CI, 2);
     assert_int_equal(port(k, DISK_PORT, P_IS), SDBS);
-    expect_pattern(bench_ram(k->b, DATA), 8 * 512, sectors * 512);
+    fault_expect(bench_ram(k->b, DATA), 8 * 512, sectors * 512);
 }
 
 /* ---- packets ---- */
@@ -640,7 +630,7 @@ static void ahci_packet_commands_read_the_cd_by_dma_and_by_pio(void **state)
         memset(bench_ram(k->b, DATA), 0, 4096);
         packet(k, read10, dma, 4096);
         assert_int_equal(port(k, CD_PORT, CI), 0);
-        expect_pattern(bench_ram(k->b, DATA), 3 * 2048, 4096);
+        fault_expect(bench_ram(k->b, DATA), 3 * 2048, 4096);
     }
 }
 

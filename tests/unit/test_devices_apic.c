@@ -155,6 +155,13 @@ static void self_ipi(struct cpu *c, u8 vector)
     wr(c, ICR, 1u << 18 | vector);
 }
 
+/* The interrupt that waits, from its acknowledgement to its end. */
+static void serve(struct cpu *c, int vector)
+{
+    assert_int_equal(lapic_ack(c->apic), vector);
+    wr(c, EOI, 0);
+}
+
 static void lapic_dispenses_by_priority_and_nests(void **state)
 {
     struct board *r = *state;
@@ -171,13 +178,10 @@ static void lapic_dispenses_by_priority_and_nests(void **state)
     self_ipi(c, 0x65); /* same class */
     assert_false(c->intr);
     self_ipi(c, 0x71);
-    assert_int_equal(lapic_ack(c->apic), 0x71);
+    serve(c, 0x71);
     wr(c, EOI, 0);
-    wr(c, EOI, 0);
-    assert_int_equal(lapic_ack(c->apic), 0x65);
-    wr(c, EOI, 0);
-    assert_int_equal(lapic_ack(c->apic), 0x41);
-    wr(c, EOI, 0);
+    serve(c, 0x65);
+    serve(c, 0x41);
     assert_false(c->intr);
     assert_int_equal(c->eois, 4);
 }
@@ -250,20 +254,24 @@ static void lapic_ipis_reach_their_destinations(void **state)
     assert_int_equal(rd(a, ESR), 0x20);
 }
 
+static void start_timer(struct cpu *c, u32 lvt, u32 count)
+{
+    wr(c, SVR, ENABLE);
+    wr(c, DIVIDE, DIVIDE_BY_1);
+    wr(c, LVT_TIMER, lvt);
+    wr(c, INITIAL, count);
+}
+
 static void lapic_timer_counts_fires_and_repeats(void **state)
 {
     struct board *r = *state;
     struct cpu *c = &r->cpu[0];
-    wr(c, SVR, ENABLE);
-    wr(c, DIVIDE, DIVIDE_BY_1);
-    wr(c, LVT_TIMER, 0x40);
-    wr(c, INITIAL, 1000000);
+    start_timer(c, 0x40, 1000000);
     clock_step(r->rig.clock, 400000);
     assert_int_equal(rd(c, CURRENT), 600000);
     assert_false(c->intr);
     clock_step(r->rig.clock, 600000);
-    assert_int_equal(lapic_ack(c->apic), 0x40);
-    wr(c, EOI, 0);
+    serve(c, 0x40);
     assert_int_equal(rd(c, CURRENT), 0);
     clock_step(r->rig.clock, 10000000);
     assert_false(c->intr);
@@ -272,8 +280,7 @@ static void lapic_timer_counts_fires_and_repeats(void **state)
     wr(c, INITIAL, 500000);
     for (int i = 0; i < 5; i++) {
         clock_step(r->rig.clock, 1000000);
-        assert_int_equal(lapic_ack(c->apic), 0x41);
-        wr(c, EOI, 0);
+        serve(c, 0x41);
     }
     wr(c, LVT_TIMER, TSC_DEADLINE | 0x42);
     assert_true(lapic_msr_write(c->apic, 0x6e0, (u64)(clock_now(r->rig.clock) + 100) / 2));
@@ -300,8 +307,7 @@ static void lapic_one_shot_fires_however_late_it_is_armed(void **state)
         while (clock_now(clock) < 2)
             ;
         clock_run_expired(clock);
-        assert_int_equal(lapic_ack(c.apic), 0x40);
-        wr(&c, EOI, 0);
+        serve(&c, 0x40);
     }
     device_destroy(lapic_device(c.apic));
     apic_bus_destroy(bus);
@@ -312,20 +318,15 @@ static void lapic_one_shot_goes_on_from_a_periodic_count(void **state)
 {
     struct board *r = *state;
     struct cpu *c = &r->cpu[0];
-    wr(c, SVR, ENABLE);
-    wr(c, DIVIDE, DIVIDE_BY_1);
-    wr(c, LVT_TIMER, PERIODIC | 0x41);
-    wr(c, INITIAL, 1000000);
+    start_timer(c, PERIODIC | 0x41, 1000000);
     clock_step(r->rig.clock, 2500000);
-    assert_int_equal(lapic_ack(c->apic), 0x41);
-    wr(c, EOI, 0);
+    serve(c, 0x41);
     wr(c, LVT_TIMER, 0x42);
     assert_int_equal(rd(c, CURRENT), 500000);
     clock_step(r->rig.clock, 499999);
     assert_false(c->intr);
     clock_step(r->rig.clock, 1);
-    assert_int_equal(lapic_ack(c->apic), 0x42);
-    wr(c, EOI, 0);
+    serve(c, 0x42);
     clock_step(r->rig.clock, 10000000);
     assert_false(c->intr);
 }
@@ -334,10 +335,7 @@ static void lapic_tiny_period_does_not_hang_the_clock(void **state)
 {
     struct board *r = *state;
     struct cpu *c = &r->cpu[0];
-    wr(c, SVR, ENABLE);
-    wr(c, DIVIDE, DIVIDE_BY_1);
-    wr(c, LVT_TIMER, PERIODIC | 0x41);
-    wr(c, INITIAL, 1);
+    start_timer(c, PERIODIC | 0x41, 1);
     clock_step(r->rig.clock, NS_PER_SEC / 10);
     assert_true(c->intr);
 }
@@ -403,8 +401,7 @@ static void ioapic_edge_pins_send_once_and_lose_masked_edges(void **state)
     io_write(r, 0x10 + 8, 0x31);
     assert_false(c->intr);
     irq_set(&line, true);
-    assert_int_equal(lapic_ack(c->apic), 0x31);
-    wr(c, EOI, 0);
+    serve(c, 0x31);
     assert_false(c->intr);
     irq_set(&line, false);
     irq_set(&line, true);

@@ -187,33 +187,36 @@ static unsigned run(struct fdc *t, const char *bytes, unsigned n, u8 *r)
     return result(t, r);
 }
 
+/* READ by DMA: so many sectors from this one on, with that result. */
+static void expect_read(struct fdc *t, const char *bytes, unsigned sectors, u64 lba,
+                        const char *expected)
+{
+    u8 r[16];
+    program_dma(t, 4, sectors * SECTOR_BYTES);
+    assert_int_equal(run(t, bytes, 9, r), 7);
+    assert_memory_equal(r, expected, 7);
+    for (unsigned i = 0; i < sectors; i++)
+        assert_int_equal(word_at(t, i * SECTOR_BYTES), lba + i);
+}
+
 /* ---- what is true ---- */
 
 static void i82077_reads_sectors_by_dma_up_to_terminal_count(void **state)
 {
     struct fdc *t = *state;
-    u8 r[16];
     start(t);
     seek(t, 3);
-    program_dma(t, 4, 3 * SECTOR_BYTES);
-    assert_int_equal(run(t, "\xe6\x04\x03\x01\x05\x02\x12\x1b\xff", 9, r), 7);
-    assert_memory_equal(r, "\x04\0\0\x03\x01\x08\x02", 7);
-    for (unsigned i = 0; i < 3; i++)
-        assert_int_equal(word_at(t, i * SECTOR_BYTES), lba_of(3, 1, 5 + i));
+    expect_read(t, "\xe6\x04\x03\x01\x05\x02\x12\x1b\xff", 3, lba_of(3, 1, 5),
+                "\x04\0\0\x03\x01\x08\x02");
     assert_false(t->irq.level); /* reading the result takes it away */
 }
 
 static void i82077_multi_track_goes_on_to_the_other_side(void **state)
 {
     struct fdc *t = *state;
-    u8 r[16];
     start(t);
     seek(t, 0);
-    program_dma(t, 4, 4 * SECTOR_BYTES);
-    assert_int_equal(run(t, "\xe6\x00\x00\x00\x11\x02\x12\x1b\xff", 9, r), 7);
-    assert_memory_equal(r, "\x04\0\0\0\x01\x03\x02", 7);
-    for (unsigned i = 0; i < 4; i++)
-        assert_int_equal(word_at(t, i * SECTOR_BYTES), 16 + i);
+    expect_read(t, "\xe6\x00\x00\x00\x11\x02\x12\x1b\xff", 4, 16, "\x04\0\0\0\x01\x03\x02");
 }
 
 static void i82077_end_of_track_without_terminal_count_is_an_error(void **state)
