@@ -408,26 +408,42 @@ static void ioapic_edge_pins_send_once_and_lose_masked_edges(void **state)
     assert_true(c->intr);
 }
 
+static void hpet_write(struct board *r, u32 reg, u64 value, unsigned size)
+{
+    physmem_io_write(r->rig.pm, HPET_BASE + reg, value, size);
+}
+
+static u64 hpet_read(struct board *r, u32 reg, unsigned size)
+{
+    return physmem_io_read(r->rig.pm, HPET_BASE + reg, size);
+}
+
+/* A timer's configuration and comparator; then the counter runs. */
+static void hpet_start(struct board *r, unsigned timer, u32 config, u64 match)
+{
+    hpet_write(r, 0x100 + 0x20 * timer, config, 4);
+    hpet_write(r, 0x108 + 0x20 * timer, match, 8);
+    hpet_write(r, 0x10, 1, 4);
+}
+
 static void hpet_counts_and_fires_in_both_modes(void **state)
 {
     struct board *r = *state;
-    u64 caps = physmem_io_read(r->rig.pm, HPET_BASE, 8);
+    u64 caps = hpet_read(r, 0, 8);
     assert_int_equal(caps >> 32, 10000000); /* fs */
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 2 | 20 << 9, 4);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, 1000, 8);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x10, 1, 4);
+    hpet_start(r, 0, 1 << 2 | 20 << 9, 1000);
     clock_step(r->rig.clock, 9990);
-    assert_int_equal(physmem_io_read(r->rig.pm, HPET_BASE + 0xf0, 8), 999);
+    assert_int_equal(hpet_read(r, 0xf0, 8), 999);
     assert_int_equal(r->pulses[20], 0);
     clock_step(r->rig.clock, 10);
     assert_int_equal(r->pulses[20], 1);
     /* legacy replacement, periodic: timer 0 drives IRQ 0 */
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x10, 3, 4);
+    hpet_write(r, 0x10, 3, 4);
     assert_true(r->legacy);
-    u64 now = physmem_io_read(r->rig.pm, HPET_BASE + 0xf0, 8);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3 | 1 << 6, 4);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, now + 100000, 8);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, 100000, 8);
+    u64 now = hpet_read(r, 0xf0, 8);
+    hpet_write(r, 0x100, 1 << 2 | 1 << 3 | 1 << 6, 4);
+    hpet_write(r, 0x108, now + 100000, 8);
+    hpet_write(r, 0x108, 100000, 8);
     clock_step(r->rig.clock, 10 * 1000000);
     assert_int_equal(r->pulses[30], 10);
 }
@@ -435,10 +451,10 @@ static void hpet_counts_and_fires_in_both_modes(void **state)
 /* Legacy replacement: timer 0 drives IRQ 0, every 0.1 ms. */
 static void start_periodic_hpet(struct board *r)
 {
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x10, 3, 4);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3 | 1 << 6, 4);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, 10000, 8);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, 10000, 8);
+    hpet_write(r, 0x10, 3, 4);
+    hpet_write(r, 0x100, 1 << 2 | 1 << 3 | 1 << 6, 4);
+    hpet_write(r, 0x108, 10000, 8);
+    hpet_write(r, 0x108, 10000, 8);
 }
 
 /* The thread is scheduled away for longer than a period whenever the device reads the clock. */
@@ -464,7 +480,7 @@ static void hpet_match_is_not_lost_by_a_write_just_after_it(void **state)
     (void)clock_now(r->rig.clock);
     clock_set_creep(r->rig.clock, 0);
     assert_int_equal(r->pulses[30], 0);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 2 | 1 << 3, 4);
+    hpet_write(r, 0x100, 1 << 2 | 1 << 3, 4);
     assert_int_equal(r->pulses[30], 1);
     clock_step(r->rig.clock, 1000000);
     assert_in_range(r->pulses[30], 10, 12);
@@ -473,36 +489,30 @@ static void hpet_match_is_not_lost_by_a_write_just_after_it(void **state)
 static void hpet_edge_stays_up_for_the_8259_until_the_next_one(void **state)
 {
     struct board *r = *state;
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 2 | 20 << 9, 4);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, 1000, 8);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x10, 1, 4);
+    hpet_start(r, 0, 1 << 2 | 20 << 9, 1000);
     clock_step(r->rig.clock, 20000);
     assert_true(r->lines[20]);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 2 | 21 << 9, 4);
+    hpet_write(r, 0x100, 1 << 2 | 21 << 9, 4);
     assert_false(r->lines[20]); /* left behind by a new route */
 }
 
 static void hpet_drives_only_routes_that_it_offers(void **state)
 {
     struct board *r = *state;
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x100, 1 << 1 | 1 << 2 | 9 << 9, 4);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x108, 1000, 8);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x10, 1, 4);
+    hpet_start(r, 0, 1 << 1 | 1 << 2 | 9 << 9, 1000);
     clock_step(r->rig.clock, 20000);
-    assert_int_equal(physmem_io_read(r->rig.pm, HPET_BASE + 0x20, 4), 1);
+    assert_int_equal(hpet_read(r, 0x20, 4), 1);
     assert_false(r->lines[9]);
 }
 
 static void hpet_level_interrupts_wait_for_their_status_bit(void **state)
 {
     struct board *r = *state;
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x120, 1 << 1 | 1 << 2 | 21 << 9, 4);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x128, 10, 8);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x10, 1, 4);
+    hpet_start(r, 1, 1 << 1 | 1 << 2 | 21 << 9, 10);
     clock_step(r->rig.clock, 1000);
     assert_true(r->lines[21]);
-    assert_int_equal(physmem_io_read(r->rig.pm, HPET_BASE + 0x20, 4), 2);
-    physmem_io_write(r->rig.pm, HPET_BASE + 0x20, 2, 4);
+    assert_int_equal(hpet_read(r, 0x20, 4), 2);
+    hpet_write(r, 0x20, 2, 4);
     assert_false(r->lines[21]);
 }
 

@@ -251,19 +251,25 @@ static void ide_multiple_moves_blocks(void **state)
     assert_int_equal(settle(b, 0) & S_ERR, S_ERR);
 }
 
-static void ide_chs_and_lba_name_the_same_sectors(void **state)
+/* READ SECTORS there gives this sector of the disk. */
+static void expect_at_chs(struct ide_bench *b, u8 cylinder, u8 head, u8 sector, u64 lba)
 {
-    struct ide_bench *b = *state;
     u8 data[512];
-    out(b, 0, DEV, 0xa0 | 3); /* CHS, head 3 */
+    out(b, 0, DEV, 0xa0 | head);
     out(b, 0, COUNT, 1);
-    out(b, 0, LOW, 63);
-    out(b, 0, MID, 2);
+    out(b, 0, LOW, sector);
+    out(b, 0, MID, cylinder);
     out(b, 0, HIGH, 0);
     out(b, 0, STATUS, 0x20);
     assert_int_equal(settle(b, 0) & S_DRQ, S_DRQ);
     pio_in(b, 0, data, 512);
-    expect_pattern(data, (2 * 16 + 3) * 63 + 62, 512);
+    expect_pattern(data, lba, 512);
+}
+
+static void ide_chs_and_lba_name_the_same_sectors(void **state)
+{
+    struct ide_bench *b = *state;
+    expect_at_chs(b, 2, 3, 63, (2 * 16 + 3) * 63 + 62);
     out(b, 0, LOW, 64); /* no such sector */
     out(b, 0, STATUS, 0x20);
     assert_int_equal(settle(b, 0) & S_ERR, S_ERR);
@@ -273,20 +279,11 @@ static void ide_chs_and_lba_name_the_same_sectors(void **state)
 static void ide_initialize_parameters_changes_what_chs_means(void **state)
 {
     struct ide_bench *b = *state;
-    u8 data[512];
     out(b, 0, DEV, 0xa0 | 7); /* 8 heads */
     out(b, 0, COUNT, 32);
     out(b, 0, STATUS, 0x91);
     assert_int_equal(settle(b, 0), S_DRDY | S_DSC);
-    out(b, 0, DEV, 0xa0 | 1);
-    out(b, 0, COUNT, 1);
-    out(b, 0, LOW, 2);
-    out(b, 0, MID, 4);
-    out(b, 0, HIGH, 0);
-    out(b, 0, STATUS, 0x20);
-    assert_int_equal(settle(b, 0) & S_DRQ, S_DRQ);
-    pio_in(b, 0, data, 512);
-    expect_pattern(data, (4 * 8 + 1) * 32 + 1, 512);
+    expect_at_chs(b, 4, 1, 2, (4 * 8 + 1) * 32 + 1);
 }
 
 static void ide_addresses_beyond_the_end_are_not_found(void **state)
