@@ -49,37 +49,36 @@ def compare(a, b):
     qemu("compare", a, b)
 
 
+def qcow2_disks(options):
+    """Makes disk.raw anew for each option, plain and compressed: it, and arguments of convert."""
+    for i, option in enumerate(options):
+        for compressed in ([], ["-c"]):
+            if compressed and "preallocation" in option:
+                continue
+            write_disk("disk.raw", 8 * MIB + 512 * i, i)
+            yield option, (["-o", option] if option else []) + compressed
+
+
 def qemu_writes_anello_reads():
     options = ["", "cluster_size=512", "cluster_size=2M", "compat=0.10", "refcount_bits=1",
                "refcount_bits=64,cluster_size=4k", "compression_type=zstd", "lazy_refcounts=on",
                "preallocation=metadata"]
-    for i, option in enumerate(options):
-        for compressed in ([], ["-c"]):
-            write_disk("disk.raw", 8 * MIB + 512 * i, i)
-            extra = ["-o", option] if option else []
-            if compressed and "preallocation" in option:
-                continue
-            qemu("convert", "-f", "raw", "-O", "qcow2", *extra, *compressed, "disk.raw", "q.qcow2")
-            anello("check", "q.qcow2")
-            anello("convert", "q.qcow2", "back.raw")
-            with open("disk.raw", "rb") as f, open("back.raw", "rb") as g:
-                assert f.read() == g.read(), option
+    for option, extra in qcow2_disks(options):
+        qemu("convert", "-f", "raw", "-O", "qcow2", *extra, "disk.raw", "q.qcow2")
+        anello("check", "q.qcow2")
+        anello("convert", "q.qcow2", "back.raw")
+        with open("disk.raw", "rb") as f, open("back.raw", "rb") as g:
+            assert f.read() == g.read(), option
 
 
 def anello_writes_qemu_reads():
     options = ["", "cluster_size=512", "cluster_size=1M", "compat=0.10", "refcount_bits=1",
                "refcount_bits=64,cluster_size=1k", "compression_type=zstd",
                "preallocation=metadata", "preallocation=full"]
-    for i, option in enumerate(options):
-        for compressed in ([], ["-c"]):
-            write_disk("disk.raw", 8 * MIB + 512 * i, i)
-            extra = ["-o", option] if option else []
-            if compressed and "preallocation" in option:
-                continue
-            anello("convert", "-f", "raw", "-O", "qcow2", *extra, *compressed, "disk.raw",
-                   "a.qcow2")
-            qemu("check", "-f", "qcow2", "a.qcow2")
-            compare("disk.raw", "a.qcow2")
+    for _, extra in qcow2_disks(options):
+        anello("convert", "-f", "raw", "-O", "qcow2", *extra, "disk.raw", "a.qcow2")
+        qemu("check", "-f", "qcow2", "a.qcow2")
+        compare("disk.raw", "a.qcow2")
 
 
 OTHER_FORMATS = [("vdi", "static=off"), ("vdi", "static=on")] + [
