@@ -218,9 +218,7 @@ main:
 
         ; ---- ports ----
         START
-        mov eax, cr4
-        or eax, 8                       ; DE
-        mov cr4, eax
+        CR_SET cr4, CR4_DE
         mov eax, 0x80
         mov dr2, eax
         mov eax, DR7_IO2
@@ -234,9 +232,7 @@ main:
         TRY
         mov eax, dr4
         CAUGHT "dr4 with DE", 6, 0
-        mov eax, cr4
-        and eax, ~8
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_DE
         TRY
         mov eax, dr4
         CAUGHT "dr4 without DE", NO_FAULT, 0

@@ -40,9 +40,7 @@ main:
         db 0x8e, 0xc8                   ; mov cs, ax
         CAUGHT "mov cs, ax", 6, 0
         TRY
-        mov eax, cr0
-        or eax, 8                       ; TS
-        mov cr0, eax
+        CR_SET cr0, CR0_TS
         fnop
         CAUGHT "x87 with TS", 7, 0
         TRY
@@ -55,9 +53,7 @@ main:
         TRY
         wait
         CAUGHT "wait with EM", NO_FAULT, 0
-        mov eax, cr0
-        and eax, ~4
-        mov cr0, eax
+        CR_CLEAR cr0, CR0_EM
 
         ; ---- traps report the next instruction ----
         TRY
@@ -217,9 +213,7 @@ main:
         CAUGHT "far return to ring 0 code", 13, CODE0
 
         ; ---- alignment ----
-        mov eax, cr0
-        or eax, 1 << 18
-        mov cr0, eax
+        CR_SET cr0, CR0_AM
         TRY
         RING3
         pushfd

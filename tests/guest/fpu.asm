@@ -247,9 +247,7 @@ errors:
         fninit
         TRY
         MAKE_ERROR
-        mov eax, cr0
-        or eax, TS
-        mov cr0, eax
+        CR_SET cr0, CR0_TS
         fld1
         CAUGHT "TS comes first", 7, 0
         clts

@@ -3,15 +3,14 @@
 ; INT n from ring 3 and IRET when they do not do as they did the last time. Every check makes one
 ; trip as always (IRET to ring 3, INT to a handler in ring 0, IRET back), changes one thing, a byte of
 ; a table in memory if possible, and looks what the next trip does. The translator, which repeats
-; trips, must have noticed. QEMU differs where
-; code has a limit, cannot be read, or ring 3's stack ends, and in the vector for a stack that is not
-; present.
+; trips, must have noticed.
 ;
 ; All of it is with paging on, because only then user code and kernel have windows; main has its own
 ; laps for the same reason: each return to start_round would take them away.
 
 %define ROUNDS 1
 %include "guest.inc"
+%include "pages.inc"
 
 LAPS    equ 30
 WARM    equ 10000                       ; trips until an address space surely has its window
@@ -64,7 +63,6 @@ NEAR_FRAME equ 0x38a000
 FAR_FRAME equ 0x38e000
 
 %define AT(label) ((label) - $$ + BASE) ; as a number
-%define PTE(address) [PT0 + ((address) >> 12) * 4]
 
 NT      equ 0x4000
 IF      equ 0x200
@@ -104,10 +102,7 @@ main:
         mov byte [quiet], 1
         cmp dword [round], LAPS
         jb .lap
-        mov eax, cr0
-        and eax, 0x7fffffff
-        mov cr0, eax
-        ret
+        jmp paging_off
 
 ; ---- what is as always ----
 
@@ -140,18 +135,12 @@ prepare:
 
 make_spaces:
         mov edi, PD
-        xor eax, eax
-        mov ecx, 0x6000 / 4
-        cld
-        rep stosd
-        mov eax, 7
-        xor ecx, ecx
-.next:  mov [PT0 + ecx * 4], eax
-        mov [PT2 + ecx * 4], eax
-        add eax, 0x1000
-        inc ecx
-        cmp ecx, 1024
-        jb .next
+        mov ecx, 6
+        call clear_pages
+        mov edi, PT0
+        call map_4_mib
+        mov edi, PT2
+        call map_4_mib
         mov dword [PD], PT0 + 7
         mov dword [PD2], PT2 + 7
         mov dword [PD + 0xffc], PT_TOP + 7
@@ -162,11 +151,7 @@ make_spaces:
         mov dword [HIGH_PAGE], 0x50 | 0xcd << 8 | VECTOR << 16 | 0xcd << 24 ; push eax, int, int
         mov byte [HIGH_PAGE + 4], LEAVE_VECTOR
         mov eax, PD
-        mov cr3, eax
-        mov eax, cr0
-        or eax, 0x80000000
-        mov cr0, eax
-        ret
+        jmp paging_on
 
 warm_up:
         mov dword [warm], WARM

@@ -65,9 +65,7 @@ DPL3    equ 0x60
 %endmacro
 
 main:
-        mov al, 0xff                    ; no interrupts from outside
-        out 0x21, al
-        out 0xa1, al
+        call no_interrupts
         mov dword [wrongs], 0
         DESC CODE16U, BASE, 0xffff, 0xfb, 0x0
         DESC CONF, 0, 0xfffff, 0x9f, 0xc

@@ -287,9 +287,7 @@ paged:
         mov cr4, eax
         mov eax, PAGES
         mov cr3, eax
-        mov eax, cr0
-        or eax, 0x80000000
-        mov cr0, eax
+        CR_SET cr0, CR0_PG
         jmp .paging
 .paging:
         call page_ends
@@ -297,9 +295,7 @@ paged:
         RING3
         call page_ends_quiet
         CAUGHT "the same in ring 3", NO_FAULT, 0
-        mov eax, cr0
-        and eax, 0x7fffffff
-        mov cr0, eax
+        CR_CLEAR cr0, CR0_PG
         jmp .off
 .off:   mov eax, cr4
         and ax, ~0x210

@@ -26,13 +26,9 @@ main:
         rdmsr
         or eax, 1 << 8                  ; LME
         wrmsr
-        mov eax, cr0
-        or eax, 0x80000000
-        mov cr0, eax
+        CR_SET cr0, CR0_PG
         CAUGHT "paging with LME and no PAE", 13, 0
-        mov eax, cr4
-        or eax, 1 << 5
-        mov cr4, eax
+        CR_SET cr4, CR4_PAE
         mov eax, PML4
         mov cr3, eax
         mov ecx, MSR_EFER
@@ -310,9 +306,7 @@ in64:   LONG_SEGMENTS
 
         ; ---- the way out ----
         TO_COMPATIBILITY
-        mov eax, cr0
-        and eax, 0x7fffffff
-        mov cr0, eax
+        CR_CLEAR cr0, CR0_PG
         mov ecx, MSR_EFER
         rdmsr
         EQUAL "LMA goes with paging", eax, 0x900

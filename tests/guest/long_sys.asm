@@ -12,16 +12,6 @@ MSR_SYSENTER_ESP equ 0x175
 MSR_SYSENTER_EIP equ 0x176
 MSR_TSC_AUX      equ 0xc0000103
 
-CR4_TSD      equ 1 << 2
-CR4_PAE      equ 1 << 5
-CR4_PGE      equ 1 << 7
-CR4_OSFXSR   equ 1 << 9
-CR4_UMIP     equ 1 << 11
-CR4_FSGSBASE equ 1 << 16
-CR4_PCIDE    equ 1 << 17
-CR4_OSXSAVE  equ 1 << 18
-CR4_SMEP     equ 1 << 20
-CR4_SMAP     equ 1 << 21
 
 USERPAGE equ 0x30000                    ; where ring 0 has no business
 OTHER    equ 0x31000
@@ -63,9 +53,7 @@ main:
         rdmsr
         or eax, 1 << 11 | 1 << 8 | 1    ; NXE, LME, SCE
         wrmsr
-        mov eax, cr0
-        or eax, 0x80000000
-        mov cr0, eax
+        CR_SET cr0, CR0_PG
         lidt [idt64_pointer]
         jmp dword CODE64:.in64
         bits 64
@@ -105,9 +93,7 @@ main:
         call xsave_family
         END_HAVE
         TO_COMPATIBILITY
-        mov eax, cr0
-        and eax, 0x7fffffff
-        mov cr0, eax
+        CR_CLEAR cr0, CR0_PG
         mov ecx, MSR_EFER
         rdmsr
         and eax, ~(1 << 8 | 1 << 11)

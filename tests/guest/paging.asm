@@ -7,6 +7,7 @@
 
 %define ROUNDS 60
 %include "guest.inc"
+%include "pages.inc"
 
 PD      equ 0x100000
 PT0     equ 0x101000                    ; 0 .. 4 MiB, identity
@@ -23,15 +24,9 @@ PAGE_A  equ 0x200000                    ; two pages for accesses
 PAGE_B  equ 0x201000
 GDT_PAGE equ (gdt - $$ + BASE) & ~0xfff
 
-%define PTE(address)  [PT0 + ((address) >> 12) * 4]
 %define PTE1(address) [PT1 + (((address) - WINDOW) >> 12) * 4]
 
-A       equ 0x20
-D       equ 0x40
 NP      equ 0                           ; error code bits
-P       equ 1
-W       equ 2
-U       equ 4
 RSVD    equ 8
 I       equ 0x10
 
@@ -55,7 +50,7 @@ I       equ 0x10
 main:
         mov dword [wrongs], 0
         DESC CONF, 0, 0xfffff, 0x9f, 0xc
-        call paging_on
+        call make_spaces
         call access_bits
         call permissions
         call faults
@@ -68,36 +63,22 @@ main:
         call pae
         ret
 
-paging_on:
+make_spaces:
         mov edi, PD
-        xor eax, eax
-        mov ecx, 0x5000 / 4
-        cld
-        rep stosd
-        mov eax, 7
-        xor ecx, ecx
-.next:  mov [PT0 + ecx * 4], eax
-        mov [PT1 + ecx * 4], eax
-        mov [PT2 + ecx * 4], eax
-        add eax, 0x1000
-        inc ecx
-        cmp ecx, 1024
-        jb .next
+        mov ecx, 5
+        call clear_pages
+        mov edi, PT0
+        call map_4_mib
+        mov edi, PT1
+        call map_4_mib
+        mov edi, PT2
+        call map_4_mib
         mov dword [PD], PT0 + 7
         mov dword [PD + 4], PT1 + 7
         mov dword [PD2], PT0 + 7
         mov dword [PD2 + 4], PT2 + 7
         mov eax, PD
-        mov cr3, eax
-        mov eax, cr0
-        or eax, 0x80000000
-        mov cr0, eax
-        ret
-paging_off:
-        mov eax, cr0
-        and eax, 0x7fffffff
-        mov cr0, eax
-        ret
+        jmp paging_on
 
 ; ---- accessed and dirty ----
 access_bits:
@@ -326,13 +307,9 @@ judge_every_other:
         sub eax, ebx
         or [wrongs], eax
         ret
-wp_on:  mov eax, cr0
-        or eax, 0x10000
-        mov cr0, eax
+wp_on:  CR_SET cr0, CR0_WP
         ret
-wp_off: mov eax, cr0
-        and eax, ~0x10000
-        mov cr0, eax
+wp_off: CR_CLEAR cr0, CR0_WP
         ret
 
 ; ---- a fault changes nothing ----
@@ -734,9 +711,7 @@ crossing:
         cpuid
         test edx, 1 << 26               ; SSE2
         jz .end
-        mov eax, cr4
-        or eax, 1 << 9
-        mov cr4, eax
+        CR_SET cr4, CR4_OSFXSR
         CROSS "crossing: movups", 16, {movups [ebx], xmm0}, {movups xmm1, [ebx]}
         CROSS "crossing: movq", 8, {movq [ebx], xmm0}, {movq xmm1, [ebx]}
         CROSS "crossing: movss", 4, {movss [ebx], xmm0}, {addss xmm1, [ebx]}
@@ -977,9 +952,7 @@ spaces:
         or [wrongs], ebx
         COOL
         EQUAL "two address spaces in turn", [wrongs], 0
-        mov eax, cr4
-        or eax, 0x80                    ; PGE
-        mov cr4, eax
+        CR_SET cr4, CR4_PGE
         or dword PTE1(WINDOW + PAGE_A), 0x100
         HOT 60
         mov dword PTE1(WINDOW + PAGE_A), PAGE_A + 0x107
@@ -1003,18 +976,14 @@ spaces:
         or [wrongs], ebx
         COOL
         EQUAL "global pages: invlpg and PGE drop them", [wrongs], 0
-        mov eax, cr4
-        and eax, ~0x80
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_PGE
         ret
 
 ; ---- 4 MiB pages ----
 large:
         mov dword [PAGE_A], 0xaaaaaaaa
         mov dword [PD + 12], 0          ; paging is on: C0 0000h is not mapped yet
-        mov eax, cr4
-        or eax, 0x10
-        mov cr4, eax
+        CR_SET cr4, CR4_PSE
         HOT 20
         mov dword [PD + 12], 0x87       ; C0 0000h shows 0
         invlpg [0xc00000]
@@ -1043,9 +1012,7 @@ large:
         mov eax, [0xc00000 + PAGE_A]
         CAUGHT "a supervisor's large page", 14, U | P
         mov dword [PD + 12], PT0 + 0x87 ; without PSE the bit means nothing
-        mov eax, cr4
-        and eax, ~0x10
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_PSE
         mov eax, [0xc00000 + PAGE_A]
         EQUAL "without PSE it is a table", eax, 0xaaaaaaaa
         mov dword [PD + 12], 0
@@ -1075,14 +1042,10 @@ pae:
         add edi, 8
         add eax, 0x1000
         loop .next
-        mov eax, cr4
-        or eax, 0x20
-        mov cr4, eax
+        CR_SET cr4, CR4_PAE
         mov eax, PDPT
         mov cr3, eax
-        mov eax, cr0
-        or eax, 0x80000000
-        mov cr0, eax
+        CR_SET cr0, CR0_PG
         mov dword [0x30000], 0x90c3c3c3
         mov eax, [0x430000]
         EQUAL "a 2 MiB page", eax, 0x90c3c3c3
@@ -1200,9 +1163,7 @@ pae:
         and eax, ~(1 << 11)
         wrmsr
 .no_nx: call paging_off
-        mov eax, cr4
-        and eax, ~0x20
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_PAE
         ret
 
         align 4096

@@ -53,9 +53,7 @@ main:
         fninit
         cli
         ; with NE it is #MF
-        mov eax, cr0
-        or eax, 0x20
-        mov cr0, eax
+        CR_SET cr0, CR0_NE
         TRY
         fldcw [unmasked]
         fld1
@@ -64,9 +62,7 @@ main:
         wait
         CAUGHT "with NE", 16, 0
         fninit
-        mov al, 0xff
-        out 0x21, al
-        out 0xa1, al
+        call no_interrupts
         ret
 
 irq_handler:

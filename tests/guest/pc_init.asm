@@ -77,9 +77,7 @@ main:
         fistp dword [number]
         cmp dword [number], 77
         WRONG_UNLESS e, 12
-        mov eax, cr4
-        or eax, 0x200
-        mov cr4, eax
+        CR_SET cr4, CR4_OSFXSR
         movd eax, xmm5
         cmp eax, 0x5a5a1234
         WRONG_UNLESS e, 13
@@ -104,9 +102,7 @@ next:   mov dword [IOAPIC], TIMER_PIN
         mov dword [LAPIC_LINT0], 0x700
         mov dword [IOAPIC], TIMER_PIN + 2
         mov dword [IOAPIC + 0x10], OTHER_PIN
-        mov eax, cr4
-        or eax, 0x200
-        mov cr4, eax
+        CR_SET cr4, CR4_OSFXSR
         fninit
         mov dword [number], 77
         fild dword [number]

@@ -26,46 +26,39 @@ PATIENCE      equ 1000000
 %%done:
 %endmacro
 
+; NMIS more, returns, count: one NMI, whose handler sends so many more, and executes another handler's
+; IRET behind that if `returns` is 1, until there have been so many as count.
+%macro NMIS 3
+        xor eax, eax
+        mov [taken], eax
+        mov [depth], eax
+        mov [deepest], eax
+        mov dword [again], %1
+        mov byte [with_int], %2
+        SEND_NMI
+        AWAIT %3
+%endmacro
+
 main:
         HOOK 2, nmi_handler
         HOOK 0x45, int_handler
         mov dword [APIC_SVR], SVR_ON
-        call forget
         cli
-        SEND_NMI
-        AWAIT 1
+        NMIS 0, 0, 1
         EQUAL "taken with IF clear", [taken], 1
         EQUAL "  and pushed so", [flags], 2
 
-        call forget
-        mov dword [again], 1
-        SEND_NMI
-        AWAIT 2
+        NMIS 1, 0, 2
         EQUAL "one sent while one is handled", [taken], 2
         EQUAL "  waits for IRET", [deepest], 1
 
-        call forget
-        mov dword [again], 1
-        mov byte [with_int], 1
-        SEND_NMI
-        AWAIT 2
+        NMIS 1, 1, 2
         EQUAL "IRET of another handler", [taken], 2
         EQUAL "  lets it in already", [deepest], 2
 
-        call forget
-        mov dword [again], 2
-        SEND_NMI
-        AWAIT 2
+        NMIS 2, 0, 2
         EQUAL "two sent while one is handled are one", [taken], 2
         EQUAL "  and not within it", [deepest], 1
-        ret
-
-forget: xor eax, eax
-        mov [taken], eax
-        mov [again], eax
-        mov [depth], eax
-        mov [deepest], eax
-        mov [with_int], al
         ret
 
 ; Sends itself as many more as [again] says, waits a while, perhaps behind another handler's IRET.

@@ -96,9 +96,7 @@ CODE16_0  equ FREE + 8                  ; CODE16 at base 0
 %endmacro
 
 main:
-        mov al, 0xff
-        out 0x21, al
-        out 0xa1, al
+        call no_interrupts
         DESC DATA16_4G, BASE, 0xfffff, 0x93, 8
         DESC CODE16_0, 0, 0xffff, 0x9b, 0
         call make_vectors

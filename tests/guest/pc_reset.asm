@@ -34,9 +34,7 @@ main:
         mov dword [0], 0x55555555
         NEXT_WAY .done
         ; leave as little as possible as it was
-        mov eax, cr4
-        or eax, 0x10
-        mov cr4, eax
+        CR_SET cr4, CR4_PSE
         mov eax, 0x100000
         mov cr3, eax
         mov eax, 0x40f

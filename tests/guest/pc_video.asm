@@ -62,9 +62,7 @@ main:
         cpuid
         bt edx, 26                      ; SSE2
         jnc .end
-        mov eax, cr4
-        or eax, 0x200
-        mov cr4, eax
+        CR_SET cr4, CR4_OSFXSR
         movups xmm0, [pattern]
         movups xmm1, [pattern + 16]
         BOTH "movups to", movups [ebx], xmm0

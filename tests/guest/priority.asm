@@ -17,8 +17,6 @@ GONE0   equ FREE + 8                    ; data of DPL 0, not present
 GONE3   equ (FREE + 16) | 3             ; of DPL 3, not present
 GONEGATE equ FREE + 24                  ; call gate of DPL 0, not present
 
-CR4_DE     equ 1 << 3
-CR4_OSFXSR equ 1 << 9
 
 main:
         DESC LIMITED, 0, 0xfff, 0xf3, 0x4
@@ -195,9 +193,7 @@ main:
         mov edx, ABSENT
         mov [eax], edx
         CAUGHT "a page that may only be read", 14, 7
-        mov eax, cr0
-        or eax, 1 << 18                 ; AM
-        mov cr0, eax
+        CR_SET cr0, CR0_AM
         TRY
         RING3
         mov ax, LIMITED | 3
@@ -238,9 +234,7 @@ make_paging:
         mov dword [PT0 + (READONLY >> 12) * 4], READONLY + 5
         mov eax, PD
         mov cr3, eax
-        mov eax, cr0
-        or eax, 1 << 31 | 1 << 16       ; WP
-        mov cr0, eax
+        CR_SET cr0, CR0_PG | CR0_WP
         ret
 
         GUEST_END

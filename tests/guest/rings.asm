@@ -8,6 +8,7 @@
 
 %define ROUNDS 100
 %include "guest.inc"
+%include "pages.inc"
 
 PD      equ 0x100000
 PT0     equ 0x101000                    ; 0 .. 4 MiB, identity
@@ -40,15 +41,6 @@ MSR_MISC_ENABLE  equ 0x1a0
 LIMIT_CPUID      equ 1 << 22
 MSR_EFER         equ 0xc0000080
 
-CR0_TS     equ 1 << 3
-CR4_PGE    equ 1 << 7
-CR4_UMIP   equ 1 << 11
-CR4_OSXSAVE equ 1 << 18
-CR4_SMAP   equ 1 << 21
-P       equ 1
-W       equ 2
-U       equ 4
-G       equ 0x100
 
 SERVICE equ 0x81                        ; INT n, apart from LEAVE_VECTOR in tables of few vectors
 GATE81  equ idt + SERVICE * 8
@@ -58,7 +50,6 @@ SP0     equ STACK0 - 0x800              ; ESP in the TSS
 ASKED   equ 40                          ; times until it is hot
 
 %define ENTRY_PAGE    (entry - $$ + BASE)
-%define PTE(address)  [PT0 + ((address) >> 12) * 4]
 %define PTE2(address) [PT2 + ((address) >> 12) * 4]
 
 ; WRITE_MSR number, lower half
@@ -104,21 +95,14 @@ main:
         call segment_tables
         call segment_pages
         call cpuid_changes
-        mov eax, cr0
-        and eax, 0x7fffffff
-        mov cr0, eax
-        ret
+        jmp paging_off
 
 ; Paging on. The other space has another GDT, another kernel entry and another cell.
 make_pages:
-        mov eax, P | W | U
-        xor ecx, ecx
-.next:  mov [PT0 + ecx * 4], eax
-        mov [PT2 + ecx * 4], eax
-        add eax, 0x1000
-        inc ecx
-        cmp ecx, 1024
-        jb .next
+        mov edi, PT0
+        call map_4_mib
+        mov edi, PT2
+        call map_4_mib
         mov dword [PD], PT0 + 7
         mov dword [PD2], PT2 + 7
         mov esi, GDT_PAGE
@@ -139,11 +123,7 @@ make_pages:
         mov dword PTE2(CELL), CELL_COPY + 7
         mov dword PTE2(ENTRY_PAGE), ENTRY_COPY + 7
         mov eax, PD
-        mov cr3, eax
-        mov eax, cr0
-        or eax, 0x80000000
-        mov cr0, eax
-        ret
+        jmp paging_on
 
 ; The image is alike in both spaces and global, so that its code stays known when CR3 changes.
 make_code_global:
@@ -153,9 +133,7 @@ make_code_global:
         inc edi
         cmp edi, (BASE >> 12) + 16
         jb .next
-        mov eax, cr4
-        or eax, CR4_PGE
-        mov cr4, eax
+        CR_SET cr4, CR4_PGE
         ret
 
 ; ---- SYSENTER and SYSEXIT ----
@@ -175,9 +153,6 @@ ask:    TRY
         jnz .again
         mov [user_cs], cs
         CAUGHT_QUIETLY
-        mov ax, DATA0
-        mov ds, ax
-        mov es, ax
         ret
 
 ring_msrs:
@@ -261,9 +236,7 @@ ring_spaces:
         ASK ASKED * 2
         EQUAL "  and with a global kernel", [wrongs], 0
         mov dword [wrongs], 0
-        mov eax, cr4
-        and eax, ~CR4_PGE
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_PGE
         mov dword PTE2(ENTRY_PAGE), ENTRY_COPY + 7
         mov dword [service], serve
         mov dword [expected], 1
@@ -282,9 +255,6 @@ ring_control:
         sysenter
 .back:  fnop
         CAUGHT_QUIETLY
-        mov ax, DATA0
-        mov ds, ax
-        mov es, ax
         clts
         mov dword [service], serve
         EQUAL "CR0.TS set before sysexit", [exc_vector], 7
@@ -297,13 +267,8 @@ ring_control:
         sysenter
 .back1: sgdt [got]
         CAUGHT_QUIETLY
-        mov ax, DATA0
-        mov ds, ax
-        mov es, ax
         mov dword [service], serve
-        mov eax, cr4
-        and eax, ~CR4_UMIP
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_UMIP
         EQUAL "CR4.UMIP set before sysexit", [exc_vector], 13
         mov ecx, MSR_EFER
         rdmsr
@@ -326,17 +291,13 @@ ring_control:
         invlpg [STACK0 - 0x1000]
         ASK ASKED
         TRY
-        mov eax, cr4
-        or eax, CR4_SMAP
-        mov cr4, eax
+        CR_SET cr4, CR4_SMAP
         RING3
         mov ecx, esp
         mov edx, .back2
         sysenter
 .back2: CAUGHT_QUIETLY
-        mov eax, cr4
-        and eax, ~CR4_SMAP
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_SMAP
         mov ax, DATA0
         mov ds, ax
         mov es, ax
@@ -378,9 +339,6 @@ ask_int:
         mov [user_cs], cs
         mov [user_ds], ds
         CAUGHT_QUIETLY
-        mov ax, DATA0
-        mov ds, ax
-        mov es, ax
         ret
 
 %macro FAULTED 3
@@ -493,12 +451,7 @@ gate_tables:
         int SERVICE
         sgdt [got]
         CAUGHT_QUIETLY
-        mov ax, DATA0
-        mov ds, ax
-        mov es, ax
-        mov eax, cr4
-        and eax, ~CR4_UMIP
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_UMIP
         EQUAL "CR4.UMIP set before iret", [exc_vector], 13
         SERVICE_AT int_serve
         mov dword [served], 0
@@ -518,9 +471,6 @@ returns:
         mov ds, bx
         mov [user_ds], ax
         CAUGHT_QUIETLY
-        mov ax, DATA0
-        mov ds, ax
-        mov es, ax
         movzx eax, word [user_ds]
         EQUAL "ds of ring 0 lost", eax, 0
         SERVICE_AT int_serve
@@ -549,9 +499,6 @@ returns:
         pushfd
         pop dword [got]
         CAUGHT_QUIETLY
-        mov ax, DATA0
-        mov ds, ax
-        mov es, ax
         push dword 2
         popfd
         EQUAL "flags", [got], 0x478d7
@@ -692,9 +639,7 @@ segment_pages:
         ONCE "  and mapped back", load_fs, 0x11
         LOADS "fs", load_fs, 0x11
         mov dword PTE2(GDT_PAGE), GDT_COPY + 7
-        mov eax, cr4
-        or eax, CR4_PGE                 ; without it CR3 flushes everything
-        mov cr4, eax
+        CR_SET cr4, CR4_PGE             ; without it CR3 flushes everything
         call switch_and_load
         ONCE "fs in the first space", load_fs, 0x11
         call make_code_global           ; the next load is by the same translation
@@ -703,9 +648,7 @@ segment_pages:
         mov eax, PD
         mov cr3, eax
         call switch_and_load
-        mov eax, cr4
-        and eax, ~CR4_PGE
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_PGE
         mov dword PTE2(GDT_PAGE), GDT_PAGE + 7
         ret
 
@@ -744,9 +687,7 @@ cpuid_changes:
         dec dword [turns]
         jnz .hot
         EQUAL "OSXSAVE", [got], 0
-        mov eax, cr4
-        or eax, CR4_OSXSAVE
-        mov cr4, eax
+        CR_SET cr4, CR4_OSXSAVE
         LEAF 1, 0
         shr ecx, 27
         and ecx, 1
@@ -772,9 +713,7 @@ cpuid_changes:
         xsetbv
         LEAF 0xd, 0
         EQUAL "  without", ebx, 576
-        mov eax, cr4
-        and eax, ~CR4_OSXSAVE
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_OSXSAVE
         LEAF 1, 0
         shr ecx, 27
         and ecx, 1
@@ -831,9 +770,7 @@ int_switch:
         mov cr3, eax
         iretd
 int_umip:
-        mov eax, cr4
-        or eax, CR4_UMIP
-        mov cr4, eax
+        CR_SET cr4, CR4_UMIP
         iretd
 int_ds0:
         mov ax, DATA0
@@ -862,14 +799,10 @@ serve_elsewhere:
         pop ecx
         sysexit
 serve_ts:
-        mov eax, cr0
-        or eax, CR0_TS
-        mov cr0, eax
+        CR_SET cr0, CR0_TS
         sysexit
 serve_umip:
-        mov eax, cr4
-        or eax, CR4_UMIP
-        mov cr4, eax
+        CR_SET cr4, CR4_UMIP
         sysexit
 ; To the other space, which ring 3 then has.
 serve_switch:

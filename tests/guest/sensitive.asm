@@ -130,9 +130,7 @@ LAR_DEFINED equ 0x00f0ff00              ; the manual leaves bits 19..16 undefine
 %endmacro
 
 main:
-        mov al, 0xff                    ; no interrupts from outside
-        out 0x21, al
-        out 0xa1, al
+        call no_interrupts
         call make_segments
         call make_gates
         READ_AT 0, 0x01010101

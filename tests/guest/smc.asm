@@ -340,9 +340,7 @@ writers:
         cpuid
         test edx, 1 << 25               ; SSE
         jz .no_sse
-        mov eax, cr4
-        or eax, 1 << 9                  ; OSFXSR
-        mov cr4, eax
+        CR_SET cr4, CR4_OSFXSR
         CHANGES "by movss", -1, call .movss
         CHANGES "by movups", -1, call .movups
         CHANGES "by movntps", -1, call .movntps
@@ -950,9 +948,7 @@ paging_on:
         loop .next
         mov eax, 0x100000
         mov cr3, eax
-        mov eax, cr0
-        or eax, 0x80000000
-        mov cr0, eax
+        CR_SET cr0, CR0_PG
         ret
 
 ret_code: ret

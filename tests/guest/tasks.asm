@@ -50,9 +50,7 @@ TTRAP   equ 100
 %endmacro
 
 main:
-        mov al, 0xff
-        out 0x21, al
-        out 0xa1, al
+        call no_interrupts
         mov dword [wrongs], 0
         DESC LDT, 0x22000, 0xff, 0x82, 0x0
         call make_tasks
@@ -508,9 +506,7 @@ spaces:
         mov dword [PD + 4], 0
         mov eax, PD
         mov cr3, eax
-        mov eax, cr0
-        or eax, 0x80000000
-        mov cr0, eax
+        CR_SET cr0, CR0_PG
         mov [tss + TCR3], dword PD
         mov dword [TASKA + TCR3], PD2
         mov dword [TASKA + TEIP], .task2
@@ -529,9 +525,7 @@ spaces:
         TRY
         mov eax, [0x423010]
         CAUGHT "its pages are not here", 14, 0
-        mov eax, cr0
-        and eax, 0x7fffffff
-        mov cr0, eax
+        CR_CLEAR cr0, CR0_PG
         ret
 .task:  mov eax, [0x10]
         int LEAVE_VECTOR

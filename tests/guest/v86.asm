@@ -66,9 +66,7 @@ IOMAP   equ REDIRECT + 32
 %endmacro
 
 main:
-        mov al, 0xff
-        out 0x21, al
-        out 0xa1, al
+        call no_interrupts
         mov dword [wrongs], 0
         mov edi, tss + REDIRECT
         mov ecx, 8
@@ -361,9 +359,7 @@ segments:
 
 ; ---- VME: INT by the vector table of the program ----
 redirected:
-        mov eax, cr4
-        or eax, 1
-        mov cr4, eax
+        CR_SET cr4, CR4_VME
         mov word [0x60 * 4], R(.handler)
         mov word [0x60 * 4 + 2], IMAGE
         mov byte [tss + REDIRECT + 0x60 / 8], 0xfe
@@ -412,9 +408,7 @@ redirected:
         or [wrongs], eax
         COOL
         EQUAL "  its flags: VIF for IF, IOPL 3", [wrongs], 0
-        mov eax, cr4
-        and eax, ~1
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_VME
         TRY
         V86 IOPL3
         int 0x60
@@ -432,9 +426,7 @@ redirected:
 
 ; ---- VME: the virtual interrupt flag ----
 virtual_if:
-        mov eax, cr4
-        or eax, 1
-        mov cr4, eax
+        CR_SET cr4, CR4_VME
         HOT 40
         TRY
         V86 IF                          ; the real one stays
@@ -552,9 +544,7 @@ virtual_if:
         V86 0
         o32 iret
         V86_CAUGHT "iretd", 13, 0
-        mov eax, cr4
-        and eax, ~1
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_VME
         TRY
         V86 VIF | VIP
         V86_CAUGHT "without VME entered with VIF and VIP", NO_FAULT, 0
@@ -574,9 +564,7 @@ virtual_if:
 %%here:
 %endmacro
 pvi:
-        mov eax, cr4
-        or eax, 2
-        mov cr4, eax
+        CR_SET cr4, CR4_PVI
         HOT 40
         TRY
         RING3_FLAGS 2
@@ -620,9 +608,7 @@ pvi:
         pop eax
         CAUGHT "at IOPL 3 the real flag", NO_FAULT, 0
         EQUAL "  flags", [exc_eax], 0x3002
-        mov eax, cr4
-        and eax, ~2
-        mov cr4, eax
+        CR_CLEAR cr4, CR4_PVI
         TRY
         RING3_FLAGS 2
         sti
