@@ -24,20 +24,12 @@ main:
         TRY
         mov ecx, MSR_EFER
         rdmsr
-        or eax, 1 << 8                  ; LME
+        or eax, EFER_LME
         wrmsr
         CR_SET cr0, CR0_PG
         CAUGHT "paging with LME and no PAE", 13, 0
-        CR_SET cr4, CR4_PAE
-        mov eax, PML4
-        mov cr3, eax
-        mov ecx, MSR_EFER
-        rdmsr
-        or eax, 1 << 11 | 1 << 8 | 1    ; NXE, LME, SCE
-        wrmsr
-        mov eax, cr0
-        or eax, 0x80000000
-        mov cr0, eax                    ; compatibility mode from here
+        mov eax, CR4_PAE
+        call long_paging
         mov ecx, MSR_EFER
         rdmsr
         EQUAL "efer", eax, 0xd01
@@ -310,11 +302,7 @@ in64:   LONG_SEGMENTS
         mov ecx, MSR_EFER
         rdmsr
         EQUAL "LMA goes with paging", eax, 0x900
-        mov ecx, MSR_EFER
-        rdmsr
-        and eax, ~(1 << 8 | 1 << 11)
-        wrmsr
-        lidt [idt_pointer]
+        call legacy_again
         TRY
         ud2
         CAUGHT "exceptions in legacy mode again", 6, 0

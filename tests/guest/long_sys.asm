@@ -30,6 +30,13 @@ HIGH     equ 0xffff800000000000         ; the same memory once more
         %pop
 %endmacro
 
+; CALL_IF word, bit, routine
+%macro CALL_IF 3
+        IF_HAVE %1, %2
+        call %3
+        END_HAVE
+%endmacro
+
 ; In 64-bit code
 %macro SET_CR4 1
         mov rax, %1
@@ -39,21 +46,12 @@ HIGH     equ 0xffff800000000000         ; the same memory once more
 
 main:
         call ask_cpuid
-        IF_HAVE have_1_edx, 11
-        call legacy_sysenter
-        END_HAVE
+        CALL_IF have_1_edx, 11, legacy_sysenter
         call prepare_long
         jz .has
         ret                             ; a CPU without long mode
 .has:   mov eax, CR4_PAE | CR4_OSFXSR
-        mov cr4, eax
-        mov eax, PML4
-        mov cr3, eax
-        mov ecx, MSR_EFER
-        rdmsr
-        or eax, 1 << 11 | 1 << 8 | 1    ; NXE, LME, SCE
-        wrmsr
-        CR_SET cr0, CR0_PG
+        call long_paging
         lidt [idt64_pointer]
         jmp dword CODE64:.in64
         bits 64
@@ -62,44 +60,20 @@ main:
         mov ds, ax
         mov es, ax
         mov ss, ax
-        IF_HAVE have_1_edx, 11
-        call long_sysenter
-        END_HAVE
-        IF_HAVE have_1_edx, 9
-        call task_priority
-        END_HAVE
+        CALL_IF have_1_edx, 11, long_sysenter
+        CALL_IF have_1_edx, 9, task_priority
         call time_stamps
-        IF_HAVE have_7_ebx, 0
-        call bases
-        END_HAVE
-        IF_HAVE have_7_ecx, 2
-        call user_tables
-        END_HAVE
+        CALL_IF have_7_ebx, 0, bases
+        CALL_IF have_7_ecx, 2, user_tables
         call make_ours
-        IF_HAVE have_7_ebx, 7
-        call smep
-        END_HAVE
-        IF_HAVE have_7_ebx, 20
-        call smap
-        END_HAVE
+        CALL_IF have_7_ebx, 7, smep
+        CALL_IF have_7_ebx, 20, smap
         call make_everybodys
-        IF_HAVE have_1_ecx, 17
-        call pcid
-        END_HAVE
-        IF_HAVE have_7_ebx, 10
-        call invpcid_types
-        END_HAVE
-        IF_HAVE have_1_ecx, 26
-        call xsave_family
-        END_HAVE
+        CALL_IF have_1_ecx, 17, pcid
+        CALL_IF have_7_ebx, 10, invpcid_types
+        CALL_IF have_1_ecx, 26, xsave_family
         TO_COMPATIBILITY
-        CR_CLEAR cr0, CR0_PG
-        mov ecx, MSR_EFER
-        rdmsr
-        and eax, ~(1 << 8 | 1 << 11)
-        wrmsr
-        lidt [idt_pointer]
-        ret
+        jmp legacy_again
 
 ask_cpuid:
         mov eax, 1

@@ -25,6 +25,7 @@ LAPIC_ICR_HIGH equ LAPIC + 0x310
 LAPIC_LINT0   equ LAPIC + 0x350
 LAPIC_ID      equ LAPIC + 0x20
 SEND_INIT equ 0x4500                    ; INIT, assert, to the physical ID in icr_high
+SEND_NMI  equ 0x4400
 IOAPIC  equ 0xfec00000
 TIMER_PIN equ 0x10 + 2 * 2              ; its redirection entry: pin 2
 PIN_INIT  equ 0x500
@@ -32,35 +33,50 @@ PIN_MASKED equ 0x10000
 OTHER_PIN equ 0x1a854                   ; a pin that is not used: masked, level, low, logical
 MSR_SYSENTER_CS equ 0x174
 
-; WRONG_UNLESS condition, note
-%macro WRONG_UNLESS 2
-        j%1 %%good
-        mov dword [NOTES_WHY], %2
-        jmp bad
-%%good:
-%endmacro
-
 main:
         STORY_BEGINS MAGIC, start
-        mov eax, [NOTES_CR0]
-        and eax, ~0x60000000            ; CD and NW stay
-        cmp eax, 0x10
-        WRONG_UNLESS e, 1
-        cmp dword [NOTES_CR4], 0
-        WRONG_UNLESS e, 2
-        cmp dword [NOTES_DR7], 0x400
-        WRONG_UNLESS e, 3
-        mov eax, [NOTES_EFLAGS]
-        and eax, ~0x8d5                 ; by the instructions since
-        cmp eax, 2
-        WRONG_UNLESS e, 4
+        call look_at_notes
+        test eax, eax
+        jnz bad
+        call look_further
+        test eax, eax
+        jz next
+bad:    mov [NOTES_WHY], eax
+        inc dword [STORY_WRONG]
+        jmp next
+start:  mov dword [NOTES_WHY], 0
+
+; Leaves as little as possible as it was, then goes the next way.
+next:   mov dword [IOAPIC], TIMER_PIN
+        mov dword [IOAPIC + 0x10], PIN_MASKED
+        NEXT_WAY .done
+        mov ebx, edx
+        mov ecx, MSR_SYSENTER_CS
+        mov eax, 0x1234
+        xor edx, edx
+        wrmsr
+        mov dword [LAPIC_SVR], 0x1ff
+        mov dword [LAPIC_LINT0], 0x700
+        mov dword [IOAPIC], TIMER_PIN + 2
+        mov dword [IOAPIC + 0x10], OTHER_PIN
+        call disturb
+        xor eax, eax
+        mov dr7, eax
+        fninit
+        mov dword [number], 77
+        fild dword [number]
+        mov eax, 0x5a5a1234
+        movd xmm5, eax
+        jmp [ways + ebx * 4]
+.done:  STORY_ENDS "INITs"
+        EQUAL "  the last by note", [NOTES_WHY], 0
+        ret
+
+; What is INIT's: 0, or the note of what is wrong.
+look_further:
         mov eax, 1
         cpuid
         cmp [NOTES_EDX], eax            ; the signature
-        WRONG_UNLESS e, 5
-        cmp dword [NOTES_IDT], 0
-        WRONG_UNLESS e, 6
-        cmp word [NOTES_IDT - 2], 0xffff
         WRONG_UNLESS e, 7
         mov ecx, MSR_SYSENTER_CS
         rdmsr
@@ -84,41 +100,7 @@ main:
         mov dword [IOAPIC], TIMER_PIN + 2
         cmp dword [IOAPIC + 0x10], OTHER_PIN
         WRONG_UNLESS e, 14
-        jmp next
-bad:    inc dword [STORY_WRONG]
-        jmp next
-start:  mov dword [NOTES_WHY], 0
-
-; Leaves as little as possible as it was, then goes the next way.
-next:   mov dword [IOAPIC], TIMER_PIN
-        mov dword [IOAPIC + 0x10], PIN_MASKED
-        NEXT_WAY .done
-        mov ebx, edx
-        mov ecx, MSR_SYSENTER_CS
-        mov eax, 0x1234
-        xor edx, edx
-        wrmsr
-        mov dword [LAPIC_SVR], 0x1ff
-        mov dword [LAPIC_LINT0], 0x700
-        mov dword [IOAPIC], TIMER_PIN + 2
-        mov dword [IOAPIC + 0x10], OTHER_PIN
-        CR_SET cr4, CR4_OSFXSR
-        fninit
-        mov dword [number], 77
-        fild dword [number]
-        mov eax, 0x5a5a1234
-        movd xmm5, eax
-        mov eax, 0x100000
-        mov cr3, eax
-        mov eax, 0x40f
-        mov dr7, eax
         xor eax, eax
-        mov dr7, eax
-        std
-        stc
-        jmp [ways + ebx * 4]
-.done:  STORY_ENDS "INITs"
-        EQUAL "  the last by note", [NOTES_WHY], 0
         ret
 
         align 4
@@ -128,25 +110,21 @@ WAYS    equ ($ - ways) / 4
 
 ; ---- by the CPU itself ----
 
-send:   mov eax, [LAPIC_ID]
-        and eax, 0xff000000
-        mov [LAPIC_ICR_HIGH], eax
-        mov dword [LAPIC_ICR], SEND_INIT
-        ret
-
-by_ipi: call send
-        jmp wait_for_it
-by_ipi_of_ring3:
-        RING3
-        call send
-        jmp wait_for_it
-; Within the handler of an NMI, which holds back further ones, but not an INIT.
-in_nmi: HOOK 2, by_ipi
+; SEND_SELF command
+%macro SEND_SELF 1
         mov eax, [LAPIC_ID]
         and eax, 0xff000000
         mov [LAPIC_ICR_HIGH], eax
-        mov dword [LAPIC_ICR], 0x4400
+        mov dword [LAPIC_ICR], %1
         jmp wait_for_it
+%endmacro
+
+by_ipi_of_ring3:
+        RING3
+by_ipi: SEND_SELF SEND_INIT
+; Within the handler of an NMI, which holds back further ones, but not an INIT.
+in_nmi: HOOK 2, by_ipi
+        SEND_SELF SEND_NMI
 
 ; ---- by the timer: a pin that sends INIT ----
 

@@ -15,31 +15,16 @@ TIMES_EACH equ 3
 
 main:
         STORY_BEGINS MAGIC, .next
-        mov eax, [NOTES_CR0]
-        and eax, ~0x60000000            ; CD and NW, which not every emulator sets
-        cmp eax, 0x10
-        jne .bad
-        cmp dword [NOTES_CR4], 0
-        jne .bad
-        cmp dword [NOTES_DR7], 0x400
-        jne .bad
-        test dword [NOTES_EFLAGS], 0x24600        ; VM, NT, DF, IF
+        call look_at_notes
+        test eax, eax
         jnz .bad
-        cmp dword [NOTES_IDT], 0
-        jne .bad
         cmp dword [0x100000], 0x12345678        ; and A20 is open: not 0's
         je .next
 .bad:   inc dword [STORY_WRONG]
 .next:  mov dword [0x100000], 0x12345678
         mov dword [0], 0x55555555
         NEXT_WAY .done
-        ; leave as little as possible as it was
-        CR_SET cr4, CR4_PSE
-        mov eax, 0x100000
-        mov cr3, eax
-        mov eax, 0x40f
-        mov dr7, eax
-        std
+        call disturb
         jmp [.ways + edx * 4]
 .done:  STORY_ENDS "resets"
         ret
