@@ -12,11 +12,13 @@
 
 #define FOUND 70
 
-/* Host code to look for, and what it becomes. */
+/* Guest code, and a piece of its translation with what it becomes. */
 struct spoil {
-    u8 from[8], to[8];
-    unsigned len;
-    const char *differs; /* a line of the report that must be marked, NULL: memory */
+    const char *name;
+    u8 code[16];
+    u8 from[5], to[5];
+    unsigned len;        /* of that piece */
+    const char *differs; /* a line of the report that must be marked */
 };
 
 /* What the child has said. */
@@ -100,11 +102,6 @@ static void expect_found(struct rig *r, void (*spoil)(struct rig *, const void *
     bt_bench_close(r, true);
 }
 
-static void expect_spoil_found(struct rig *r, const struct spoil *s)
-{
-    expect_found(r, spoil_block, s, s->differs ? s->differs : "ram ");
-}
-
 /* ---- */
 
 static void right_translations_pass(void **state)
@@ -119,57 +116,40 @@ static void right_translations_pass(void **state)
     bt_bench_close(r, true);
 }
 
-static void a_wrong_register_is_found(void **state)
-{
-    (void)state;
-    /* inc ecx; add eax, ecx; jmp; hlt. The addition becomes a subtraction. */
-    const struct spoil s = {{0x01, 0xc8}, {0x29, 0xc8}, 2, "eax"};
-    expect_spoil_found(OPEN_WITH(0x41, 0x01, 0xc8, 0xeb, 0x00, 0xf4), &s);
-}
+// clang-format off
+static const struct spoil spoils[] = {
+    /* inc ecx; add eax, ecx; jmp; hlt: subtracts */
+    {"a_wrong_register_is_found", {0x41, 0x01, 0xc8, 0xeb, 0x00, 0xf4},
+     {0x01, 0xc8}, {0x29, 0xc8}, 2, "eax"},
+    /* stc; mov edx, 5; jmp; hlt: CLC */
+    {"a_wrong_flag_is_found", {0xf9, 0xba, 5, 0, 0, 0, 0xeb, 0x00, 0xf4},
+     {0xf9}, {0xf8}, 1, "eflags"},
+    /* test ecx, ecx; jz +1; nop; hlt: JNZ */
+    {"a_wrong_branch_is_found", {0x85, 0xc9, 0x74, 0x01, 0x90, 0xf4},
+     {0x0f, 0x84}, {0x0f, 0x85}, 2, "eip"},
+    /* mov dword [ebx], 12345678h; not dword [ebx]; jmp; hlt: NOT of a byte */
+    {"a_store_of_the_wrong_width_is_found",
+     {0xc7, 0x03, 0x78, 0x56, 0x34, 0x12, 0xf7, 0x13, 0xeb, 0x00, 0xf4},
+     {0x41, 0xf7, 0x10}, {0x41, 0xf6, 0x10}, 3, "ram "},
+    /* inc ecx; mov [ebx + 40h], ecx; jmp; hlt: to [ebx + 50h] */
+    {"a_store_to_the_wrong_place_is_found", {0x41, 0x89, 0x4b, 0x40, 0xeb, 0x00, 0xf4},
+     {0x43, 0x40}, {0x43, 0x50}, 2, "ram "},
+    /* inc ecx; mov [ebx + 1000h], ecx; mov [ebx + 2004h], ecx; jmp; hlt: the first to [ebx + 2000h].
+     * The first run has written to both pages: to others translations have no direct way. */
+    {"a_store_to_another_page_is_found",
+     {0x41, 0x89, 0x8b, 0, 0x10, 0, 0, 0x89, 0x8b, 4, 0x20, 0, 0, 0xeb, 0x00, 0xf4},
+     {0x83, 0, 0x10, 0, 0}, {0x83, 0, 0x20, 0, 0}, 5, "ram "},
+    /* fninit; fld1; fadd st0, st0; jmp; hlt: multiplies */
+    {"wrong_x87_results_are_found",
+     {0xdb, 0xe3, 0xd9, 0xe8, 0xd8, 0xc0, 0xeb, 0x00, 0xf4},
+     {0xd8, 0xc0}, {0xd8, 0xc8}, 2, "fpu +"},
+};
+// clang-format on
 
-static void a_wrong_flag_is_found(void **state)
+static void what_is_spoiled_is_found(void **state)
 {
-    (void)state;
-    /* stc; mov edx, 5; jmp; hlt. STC becomes CLC. */
-    const struct spoil s = {{0xf9}, {0xf8}, 1, "eflags"};
-    expect_spoil_found(OPEN_WITH(0xf9, 0xba, 5, 0, 0, 0, 0xeb, 0x00, 0xf4), &s);
-}
-
-static void a_wrong_branch_is_found(void **state)
-{
-    (void)state;
-    /* test ecx, ecx; jz +1; nop; hlt. JZ becomes JNZ. */
-    const struct spoil s = {{0x0f, 0x84}, {0x0f, 0x85}, 2, "eip"};
-    expect_spoil_found(OPEN_WITH(0x85, 0xc9, 0x74, 0x01, 0x90, 0xf4), &s);
-}
-
-static void a_store_of_the_wrong_width_is_found(void **state)
-{
-    (void)state;
-    /* mov dword [ebx], 12345678h; not dword [ebx]; jmp; hlt. NOT of a byte. */
-    const struct spoil s = {{0x41, 0xf7, 0x10}, {0x41, 0xf6, 0x10}, 3, NULL};
-    expect_spoil_found(OPEN_WITH(0xc7, 0x03, 0x78, 0x56, 0x34, 0x12, 0xf7, 0x13, 0xeb, 0x00, 0xf4),
-                       &s);
-}
-
-static void a_store_to_the_wrong_place_is_found(void **state)
-{
-    (void)state;
-    /* inc ecx; mov [ebx + 40h], ecx; jmp; hlt. It goes to [ebx + 50h]. */
-    const struct spoil s = {{0x43, 0x40}, {0x43, 0x50}, 2, NULL};
-    expect_spoil_found(OPEN_WITH(0x41, 0x89, 0x4b, 0x40, 0xeb, 0x00, 0xf4), &s);
-}
-
-/* The first run has written to both pages: to others translations have no direct way. */
-static void a_store_to_another_page_is_found(void **state)
-{
-    (void)state;
-    /* inc ecx; mov [ebx + 1000h], ecx; mov [ebx + 2004h], ecx; jmp; hlt. The first to [ebx + 2000h]
-     */
-    const struct spoil s = {{0x83, 0, 0x10, 0, 0}, {0x83, 0, 0x20, 0, 0}, 5, NULL};
-    expect_spoil_found(
-        OPEN_WITH(0x41, 0x89, 0x8b, 0, 0x10, 0, 0, 0x89, 0x8b, 4, 0x20, 0, 0, 0xeb, 0x00, 0xf4),
-        &s);
+    const struct spoil *s = *state;
+    expect_found(open_with(s->code, sizeof s->code), spoil_block, s, s->differs);
 }
 
 /* Translated stores are executed, not only call-outs for them. */
@@ -183,14 +163,6 @@ static void stores_are_direct_in_the_second_run(void **state)
         bt_bench_run(r, BENCH_CODE);
     assert_int_equal(bt_stats(r->v)->slow, slow);
     bt_bench_close(r, true);
-}
-
-static void wrong_x87_results_are_found(void **state)
-{
-    (void)state;
-    /* fninit; fld1; fadd st0, st0; jmp; hlt. It multiplies. */
-    const struct spoil s = {{0xd8, 0xc0}, {0xd8, 0xc8}, 2, "fpu +"};
-    expect_spoil_found(OPEN_WITH(0xdb, 0xe3, 0xd9, 0xe8, 0xd8, 0xc0, 0xeb, 0x00, 0xf4), &s);
 }
 
 /* Thunks keep all flags: this one, which stands in front of it, does not. */
@@ -222,17 +194,14 @@ static void a_thunk_that_changes_a_flag_is_found(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
+    struct CMUnitTest tests[ARRAY_LEN(spoils) + 3] = {
         cmocka_unit_test(right_translations_pass),
-        cmocka_unit_test(a_wrong_register_is_found),
-        cmocka_unit_test(a_wrong_flag_is_found),
-        cmocka_unit_test(a_wrong_branch_is_found),
-        cmocka_unit_test(a_store_of_the_wrong_width_is_found),
-        cmocka_unit_test(a_store_to_the_wrong_place_is_found),
-        cmocka_unit_test(a_store_to_another_page_is_found),
         cmocka_unit_test(stores_are_direct_in_the_second_run),
-        cmocka_unit_test(wrong_x87_results_are_found),
         cmocka_unit_test(a_thunk_that_changes_a_flag_is_found),
     };
+    for (size_t i = 0; i < ARRAY_LEN(spoils); i++)
+        tests[3 + i] = (struct CMUnitTest){.name = spoils[i].name,
+                                           .test_func = what_is_spoiled_is_found,
+                                           .initial_state = (void *)&spoils[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
