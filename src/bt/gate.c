@@ -131,9 +131,10 @@ static u8 *frame_below(struct vcpu *v, u32 *sp, unsigned slots, unsigned view)
     return host_of(v, *sp, (unsigned)(slots * SLOT), view, true);
 }
 
-/* The lowest slots of a frame. Returns what is above them. */
-static u8 *put_frame(const struct vcpu *v, u8 *frame, const struct event *e)
+/* The lowest slots of a frame, as nothing has changed yet. Returns what is above them. */
+static u8 *put_frame(struct vcpu *v, u8 *frame, const struct event *e)
 {
+    deliver_note(v, e);
     if (e->has_error) {
         store32(frame, e->error);
         frame += SLOT;
@@ -183,7 +184,6 @@ static bool enter(struct vcpu *v, const struct event *e)
     const struct gate_change *c = slot_of(bt_of(v), e->vector, user);
     if (!gate_holds(v, c, e->vector) || !(user ? enter_inner(v, c, e) : enter_same(v, c, e)))
         return false;
-    deliver_note(v, e);
     if (desc_type(c->gate) == TYPE_INT32)
         v->rflags &= ~(u64)FLAG_IF;
     v->rip = gate_offset(c->gate);
@@ -195,19 +195,20 @@ static enum gate_done repeat_int(struct vcpu *v, const struct cached_insn *ci, c
     const struct event e = {.vector = ci->in.imm & 0xff,
                             .source = INT_SOFTWARE,
                             .return_ip = (u32)(ci->rip + ci->in.len)};
-    if ((v->mode & MODE_CPL) != 3 || !enter(v, &e))
-        return GATE_NOT;
+    if ((v->mode & MODE_CPL) != 3 || desc_dpl(known_gate(v, e.vector)) != 3 || !enter(v, &e))
+        return GATE_NOT; /* faults may have gone through this gate all the same */
     return go_to(v, (u32)v->rip, to);
 }
 
-/* Vectors whose image of the flags has RF, and that are nothing but faults. */
+/* Vectors whose image of the flags has RF, and that are nothing but faults; of an instruction, not
+ * of an interrupt's delivery. */
 static bool is_plain_fault(const struct vcpu *v)
 {
     const u64 plain_faults = bit64(VEC_DE) | bit64(VEC_BR) | bit64(VEC_UD) | bit64(VEC_NM) |
                              bit64(VEC_TS) | bit64(VEC_NP) | bit64(VEC_SS) | bit64(VEC_GP) |
                              bit64(VEC_PF) | bit64(VEC_MF) | bit64(VEC_AC) | bit64(VEC_XM);
     return v->fault.vector < EXCEPTIONS && (plain_faults >> v->fault.vector & 1) &&
-           v->delivering < 0 && !log_on(v->log, LOG_MMU);
+           v->delivering < 0 && !v->external && !log_on(v->log, LOG_MMU);
 }
 
 bool gate_repeat_fault(struct vcpu *v)
@@ -265,10 +266,8 @@ void gate_remember_fault(struct vcpu *v, unsigned vector, u32 from)
 
 static void remember_int(struct vcpu *v, const struct cached_insn *ci, u32 from)
 {
-    unsigned vector = ci->in.imm & 0xff;
-    u64 gate = known_gate(v, vector);
-    if ((from & MODE_CPL) == 3 && desc_dpl(gate) == 3)
-        remember_entry(v, vector, from);
+    if ((from & MODE_CPL) == 3)
+        remember_entry(v, ci->in.imm & 0xff, from);
 }
 
 /* ---- IRET ---- */
@@ -290,11 +289,12 @@ static bool flags_match(const struct vcpu *v, u32 image)
     return !(image & (FLAGS_ODD & ~FLAG_RF)) && !((image ^ (u32)v->rflags) & FLAG_IOPL);
 }
 
-/* INT n and its kin, and far transfers, which may lead to another task. */
+/* INT n and its kin, and far transfers and IRET, which may lead to another task. A double fault
+ * would show RF too, but nobody can go back from there. */
 bool gate_may_show_rf(struct vcpu *v, u32 ip)
 {
     static const u8 prefix[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
-    static const u8 show[] = {0xcc, 0xcd, 0xce, 0xf1, 0x9a, 0xea, 0xff};
+    static const u8 show[] = {0xcc, 0xcd, 0xce, 0xcf, 0xf1, 0x9a, 0xea, 0xff};
     const struct tlb_entry *e = tlb_entry(v, ip, mem_fetch_view(v));
     if (e->exec != (ip & ~(u32)PAGE_OFFSET_MASK))
         return true;
