@@ -431,7 +431,7 @@ struct vcpu {
     void (*map_changed)(struct vcpu *v, enum map_change what, u64 where);
     u32 map_epoch[2]; /* of code at CPL 3, and of all other: differs when a linear address that code
                          was run from may lead elsewhere */
-    bool map_links; /* the translator has links that hang on map_epoch[1] */
+    bool map_links;   /* the translator has links that hang on map_epoch[1] */
     struct code_map *code_map; /* what they hang on: cpu/code_map.c */
 
     struct tlb_entry tlb[TLB_VIEWS][TLB_ENTRIES] __attribute__((aligned(64)));

@@ -117,11 +117,47 @@ static void the_stack_pointer_is_right_at_any_moment(void **state)
     bt_bench_close(r, false);
 }
 
+/* ---- RF, which is good for one instruction and is not there when that runs ---- */
+
+#define INTERRUPTS_OF_RF 3000
+
+/* Of the interrupts between IRET with RF and its target, and of no other, the image has RF. */
+static void rf_is_seen_by_an_event_behind_iret_only(void **state)
+{
+    (void)state;
+    static const u8 code[] = {0xfb,                            /* sti */
+                              0x68, 0x02, 0x02, 1,   0,        /* again: push RF | IF */
+                              0x0e,                            /* push cs */
+                              0x68, 0x0d, 0,    1,   0,        /* push target */
+                              0xcf,                            /* iretd */
+                              0x41, 0x41, 0xeb, 0xf0};         /* target: inc ecx, twice; jmp */
+    static const u8 handler[] = {0x50,                         /* push eax */
+                                 0xff, 0x05, 0,    0,    2, 0, /* inc dword [BENCH_DATA] */
+                                 0x81, 0x7c, 0x24, 0x04,       /* cmp dword [esp + 4], target */
+                                 0x0d, 0,    1,    0,          /* */
+                                 0x0f, 0x94, 0xc0,             /* sete al */
+                                 0x8a, 0x64, 0x24, 0x0e,       /* mov ah, [esp + 14] */
+                                 0x80, 0xe4, 0x01,             /* and ah, 1: RF */
+                                 0x00, 0x25, 8,    0,    2, 0, /* add [BENCH_DATA + 8], ah */
+                                 0x38, 0xe0,                   /* cmp al, ah */
+                                 0x0f, 0x95, 0xc0,             /* setne al */
+                                 0x08, 0x05, 4,    0,    2, 0, /* or [BENCH_DATA + 4], al */
+                                 0x58,                         /* pop eax */
+                                 0xcf};                        /* iretd */
+    struct rig *r = bt_bench_open(false);
+    struct other o = {.r = r, .times = INTERRUPTS_OF_RF};
+    run_beside(&o, code, sizeof code, handler, sizeof handler);
+    assert_int_equal(peek32(r, BENCH_DATA + 4), 0);
+    assert_int_not_equal(peek32(r, BENCH_DATA + 8), 0); /* modulo 256 */
+    bt_bench_close(r, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_are_seen_at_any_moment),
         cmocka_unit_test(the_stack_pointer_is_right_at_any_moment),
+        cmocka_unit_test(rf_is_seen_by_an_event_behind_iret_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
