@@ -626,6 +626,11 @@ def installer_on_a_text_screen(context, name, memory):
         guest.wait_screen(r"English +- +English", 20)
 
 
+@boot_test("installer-amd64")
+def installer_amd64_reaches_its_language_menu(context):
+    installer_on_a_text_screen(context, "installer-amd64", "1G")
+
+
 SELECTED = "\x1b\\[41m"  # on red ground, as the installer's dialogs say it to a terminal
 UP = "\x1b[A"
 
