@@ -101,6 +101,7 @@ static void put_insns(struct xl *x)
         xl_exit_jmp(x, (u32)(b->rip + b->bytes));
 }
 
+/* Links between other pages would be right too, but undone at each MOV to CR3. */
 static bool needs_no_guards(const struct vcpu *v, const struct block *b)
 {
     return (b->mode & MODE_CPL) != 3 && !bt_of(v)->guards &&

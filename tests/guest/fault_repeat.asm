@@ -103,6 +103,7 @@ main:
         call prepare
         call tasks
         call modes
+        call cr2_stays
         call nested
         call moved
         call software

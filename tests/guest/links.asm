@@ -31,6 +31,8 @@ PAGE_B  equ 0x3c1000
 PAGE_C  equ 0x3c2000
 PAGE_S  equ 0x3c4000                    ; as A, for an instruction that goes on in the next page
 PAGE_T  equ 0x3c5000                    ; is page B, too
+PAGE_U  equ 0x3c8000                    ; as A, for ring 3 alone
+PAGE_V  equ 0x3c9000                    ; as B
 AGAIN   equ 0x400000                    ; pages beyond it have the same place in small TLBs
 BIG     equ 0x800000                    ; a large page: one of these, each with A and B
 BIG1    equ 0xc00000
@@ -166,6 +168,7 @@ make_tables:
         jmp put_large
 first_map:
         dd PAGE_A, FRAME_A, PAGE_B, FRAME_B1, PAGE_C, FRAME_C1, PAGE_S, FRAME_S, PAGE_T, FRAME_B1
+        dd PAGE_U, FRAME_A, PAGE_V, FRAME_B1
 first_map_end:
 
 ; EDI: the entry of page ECX below 4 MiB.
@@ -314,6 +317,8 @@ a_loop: mov ecx, 2
         times 0xffc - ($ - page_a) nop
 a_fall: times 0x1000 - ($ - page_a) nop
 page_s: times 0xfe0 nop
+s_jumps:
+        jmp s_straddle
 s_taken:
         stc
         jc AT_S(PAGE_T)
@@ -351,6 +356,7 @@ ways:
         WAY "on to the next page", IN_A(a_fall), N1, N2
         WAY "short jcc", IN_S(s_taken), N1, N2
         WAY "an instruction of both pages", IN_S(s_straddle), N1 ^ 0x9090, N2 ^ 0xff8b
+        WAY "jmp to such an instruction", IN_S(s_jumps), N1 ^ 0x9090, N2 ^ 0xff8b
         WAY "jmp to an instruction of two pages", IN_A(a_to_straddle), N1 + 0x10000, N2 + 0x10000
         dd 0
 
@@ -500,28 +506,31 @@ after_others:
 
 ; ---- other changes ----
 
-; In ring 3, whose code has other rules.
+; In ring 3, whose code has other rules, and pages that ring 0 runs nothing from.
 user_ways:
         mov dword [hot], 20
-.warm:  mov eax, FRAME_B1
-        call user_trip
+.warm:  call user_trip
         EQUAL "ring 3", [exc_eax], N1 + 0x100
         dec dword [hot]
         jnz .warm
         mov dword [hot], 1
-        mov eax, FRAME_B2
-        call by_invlpg
+        mov eax, PAGE_V
+        mov edx, FRAME_B2
+        call put_entry_kept
+        invlpg [PAGE_V]
         call user_trip
         EQUAL "  elsewhere by INVLPG", [exc_eax], N2 + 0x100
-        mov eax, FRAME_B1
-        call by_cr3
+        mov eax, PAGE_V
+        mov edx, FRAME_B1
+        call put_entry_kept
+        call toggle_pge
         call user_trip
         EQUAL "  and back", [exc_eax], N1 + 0x100
         ret
 user_trip:
         TRY
         RING3
-        mov eax, IN_A(a_call)
+        mov eax, PAGE_U + a_call - page_a
         call eax
         CAUGHT_QUIETLY
         ret
