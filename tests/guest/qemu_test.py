@@ -45,7 +45,7 @@ def read_table(path, guest):
             depth = len(line) - len(line.lstrip())
             if text.startswith("version "):
                 version = text.split()[1]
-            elif not text or text.startswith("#"):
+            elif not text or line.startswith("#"):
                 continue
             elif depth == 0:
                 at = text.rstrip(":")
