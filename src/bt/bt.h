@@ -45,8 +45,8 @@
  *      the exits of the translation that it has interrupted, so that it is left at the next one,
  *      and clears target_key, without which guards of returns and indirect jumps let nobody pass. C
  *      code that was called looks at the events last of all (thunk.c).
- *   7. RSP is in a stack of its own (returns.h). What is left there when a translation is left by
- * an exit are addresses of guards of returns only, which are good for any state of the guest.
+ *   7. RSP is in a stack of its own (returns.h). Of a translation that is left by an exit only
+ *      addresses of guards of returns stay there, which are good for any state of the guest.
  */
 #ifndef ANELLO_BT_BT_H
 #define ANELLO_BT_BT_H

@@ -75,15 +75,7 @@ ARITH   equ 0x8d5                       ; CF, PF, AF, ZF, SF, OF
 
 main:
         call make_space
-        mov ecx, MSR_SYSENTER_CS
-        mov eax, CODE0
-        xor edx, edx
-        wrmsr
-        inc ecx                         ; ESP
-        wrmsr
-        inc ecx                         ; EIP
-        mov eax, by_sysenter
-        wrmsr
+        call aim_sysenter
         call be_ud
         call prepare
         call warm_up
@@ -335,36 +327,7 @@ trip:   mov [try_esp], esp
 .iret:  iretd
 .after: ret
 
-; FAULTS "name", vector, error: so ends the trip.
-%macro FAULTS 3
-        call trip
-        jmp %%go
-%%text: db %1, 0
-%%go:   mov esi, %%text
-        mov ebx, %2
-        mov ecx, %3
-        call report_fault
-%endmacro
-
-; LEADS_TO "name", handler: so goes the trip, to its end.
-%macro LEADS_TO 2
-        FAULTS %1, NO_FAULT, 0
-        EQUAL "  who", [seen_who], %2
-%endmacro
-
-; A trip as always, which is what the next one may not repeat.
-%macro USUAL 0
-        call trip
-        call look_usual
-%endmacro
-look_usual:
-        mov eax, [exc_vector]
-        inc eax
-        or [wrongs], eax
-        mov eax, [seen_who]
-        dec eax
-        or [wrongs], eax
-        ret
+%include "trips.inc"
 
 ; ---- one byte of a table changes ----
 
@@ -430,8 +393,7 @@ one_table:
         pop ebx
         mov [eax], bl
         mov dword [poke_at], poke_nothing
-        mov edi, [esp]
-        lea esi, [edi + 16]
+        pop edi
         mov ebx, [edi + 8]
         mov ecx, [edi + 12]
         cmp dword [kind_vector], 6
@@ -439,14 +401,7 @@ one_table:
         mov ebx, 8
         xor ecx, ecx
 .expect:
-        call report_fault
-        EQUAL "  nobody was there", [seen_who], 0
-        pop esi
-        add esi, 16
-.name:  lodsb
-        test al, al
-        jnz .name
-        mov edi, esi
+        call end_row
         jmp .next
 .end:   ret
 

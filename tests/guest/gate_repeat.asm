@@ -78,15 +78,7 @@ ARITH   equ 0x8d5                       ; CF, PF, AF, ZF, SF, OF
 main:
         call make_spaces
         mov dword [same_flags], 2
-        mov ecx, MSR_SYSENTER_CS
-        mov eax, CODE0
-        xor edx, edx
-        wrmsr
-        inc ecx                         ; ESP
-        wrmsr
-        inc ecx                         ; EIP
-        mov eax, by_sysenter
-        wrmsr
+        call aim_sysenter
         call prepare
         call warm_up
 .lap:   call tables_of_bytes
@@ -211,36 +203,7 @@ handler_2:
         NOTE 2
         iretd
 
-; FAULTS "name", vector, error: so ends the trip.
-%macro FAULTS 3
-        call trip
-        jmp %%go
-%%text: db %1, 0
-%%go:   mov esi, %%text
-        mov ebx, %2
-        mov ecx, %3
-        call report_fault
-%endmacro
-
-; LEADS_TO "name", handler: so goes the trip, to its end.
-%macro LEADS_TO 2
-        FAULTS %1, NO_FAULT, 0
-        EQUAL "  who", [seen_who], %2
-%endmacro
-
-; A trip as always, which is what the next one may not repeat.
-%macro USUAL 0
-        call trip
-        call look_usual
-%endmacro
-look_usual:
-        mov eax, [exc_vector]
-        inc eax
-        or [wrongs], eax
-        mov eax, [seen_who]
-        dec eax
-        or [wrongs], eax
-        ret
+%include "trips.inc"
 
 ; Where a stack of ring 0 cannot be used, faults of ring 3 end here until prepare: in conforming code,
 ; which needs no other stack. The way out is SYSENTER.
@@ -358,20 +321,12 @@ one_table:
         push ebx
         call trip
         pop ebx
-        mov edi, [esp]
+        pop edi
         mov eax, [edi]
         mov [eax], bl
-        lea esi, [edi + 16]
         mov ebx, [edi + 8]
         mov ecx, [edi + 12]
-        call report_fault
-        EQUAL "  nobody was there", [seen_who], 0
-        pop esi
-        add esi, 16
-.name:  lodsb
-        test al, al
-        jnz .name
-        mov edi, esi
+        call end_row
         jmp .next
 .end:   ret
 
@@ -530,34 +485,7 @@ handler_16:
 
 ; ---- TSS ----
 tasks:
-        USUAL
-        mov dword [tss + 4], KERNEL_STACK
-        LEADS_TO "ESP0", 1
-        EQUAL "  esp", [seen_esp], KERNEL_STACK - 20
-        mov dword [tss + 4], RING0_ESP
-        LEADS_TO "ESP0 as it was", 1
-        EQUAL "  esp", [seen_esp], RING0_ESP - 20
-        mov dword [tss + 8], DATA0
-        LEADS_TO "SS0", 1
-        movzx eax, word [seen_ss]
-        EQUAL "  ss", eax, DATA0
-        mov dword [tss + 8], DATA0B
-
-        USUAL
-        mov dword [tss_b + 4], KERNEL_STACK + 0x80
-        mov dword [tss_b + 8], DATA0B
-        mov ax, TSSB
-        ltr ax
-        LEADS_TO "another TSS", 1
-        EQUAL "  esp", [seen_esp], KERNEL_STACK + 0x80 - 20
-        USUAL
-        mov word [tss_16 + 2], 0x7f00
-        mov word [tss_16 + 4], DATA0B
-        mov word [tss_16 + 8], DATA0B   ; where a 32-bit one has SS0
-        mov ax, TSS16
-        ltr ax
-        LEADS_TO "a 16-bit TSS", 1
-        EQUAL "  esp", [seen_esp], 0x7f00 - 20
+        call other_stacks
         mov byte [gdt + TSSB + ACCESS], 0x89
         mov ax, TSSB
         ltr ax

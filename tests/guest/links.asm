@@ -73,20 +73,13 @@ in_one_mode:
         mov cr3, eax
         mov eax, 0x10                   ; PSE
         mov cr4, eax
-        mov eax, cr0
-        or eax, PG
-        mov cr0, eax
+        CR_SET cr0, PG
         mov eax, CR4_PGE | 0x10
         mov cr4, eax
         call all_ways
         call large_page
         call by_directory
-        mov eax, cr0
-        and eax, ~PG
-        mov cr0, eax
-        xor eax, eax
-        mov cr4, eax
-        ret
+        jmp paging_off
 
 pae:
         mov dword [kind], G
@@ -105,17 +98,16 @@ pae:
         mov cr3, eax
         mov eax, CR4_PAE
         mov cr4, eax
-        mov eax, cr0
-        or eax, PG
-        mov cr0, eax
+        CR_SET cr0, PG
         mov eax, CR4_PAE | CR4_PGE
         mov cr4, eax
         call all_ways
         call large_page
         call no_execute
-        mov eax, cr0
-        and eax, ~PG
-        mov cr0, eax
+        jmp paging_off
+
+paging_off:
+        CR_CLEAR cr0, PG
         xor eax, eax
         mov cr4, eax
         ret
