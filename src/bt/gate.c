@@ -116,6 +116,7 @@ static u32 gate_offset(u64 gate)
     return (u32)((gate & 0xffff) | (gate >> 32 & 0xffff0000u));
 }
 
+/* What is empty has no gate; its mode is that of real mode, where faults come here too. */
 static bool gate_holds(struct vcpu *v, const struct gate_change *c, unsigned vector)
 {
     return c->gate && c->vector == vector && c->ring.minus_mode + v->mode == 0 && plain(v) &&
@@ -248,8 +249,7 @@ static void remember_entry(struct vcpu *v, unsigned vector, u32 from)
     bool user = (from & MODE_CPL) == 3;
     struct gate_change c = {
         .age = v->ring_age, .vector = (u8)vector, .gate = known_gate(v, vector)};
-    if ((!user && (from & MODE_CPL)) || v->cpl || !bt_mode(from) || !c.gate ||
-        !ring_now(v, from, &c.ring))
+    if (v->cpl || !bt_mode(from) || !ring_now(v, from, &c.ring))
         return;
     c.cs = known_descriptor(v, v->seg[SEG_CS].sel);
     c.ss = known_descriptor(v, v->seg[SEG_SS].sel);
