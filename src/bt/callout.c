@@ -9,6 +9,7 @@
 #include "cpu/fpu.h"
 #include "cpu/interp.h"
 #include "cpu/optable.h"
+#include "cpu/port.h"
 
 /* Back to the run loop, which goes on at v->rip. */
 static const u8 *leave(struct vcpu *v, u64 rip)
@@ -107,6 +108,27 @@ const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place)
         return to;
     u32 mode = execute(v, ci);
     return go_on(v, t, ci, mode);
+}
+
+/* IN or OUT at CPL 0, where nothing forbids it and nobody watches it. The device may have written
+ * to this very code, and has had the vector registers put away; all else that it may have changed,
+ * like the map, it has told by an event. */
+const u8 *callout_port(struct vcpu *v, const u8 *back, u64 place)
+{
+    const struct cached_insn *ci = (const void *)(v->interp->arena + place);
+    struct bt *bt = bt_of(v);
+    const struct tcode *t = insn_block(ci)->code;
+    bt->stats.callouts++;
+    bt->stats.io++;
+    x87_settle(v);
+    v->at = NULL;
+    v->rip = ci->rip;
+    if (ci->in.op == OP_IN)
+        port_in(v, &ci->in);
+    else
+        port_out(v, &ci->in);
+    v->rip = (u32)(ci->rip + ci->in.len);
+    return t->dead || t->fpu ? go_to_next(v, t, ci) : back;
 }
 
 /* A jump to `target`, which the table of jumps does not know: some other program has been there. */

@@ -115,6 +115,7 @@ struct thunks {
     const u8 *jump;                /* R8 is the guest address: through the table of jumps */
     const u8 *find;                /* the same, called: R10 is its entry; see xl_flow.c */
     const u8 *callout, *fpu, *seg; /* called with R8 = an instruction's place in the arena */
+    const u8 *port;                /* the same, of IN or OUT at CPL 0 */
     const u8 *lookup;              /* R8 is the guest address, which the table does not know */
     const u8 *trap;                /* R9 = where the host trapped */
     const u8 *slow;                /* called: the instruction, by the interpreter's function */
@@ -331,6 +332,7 @@ void check_block(struct vcpu *v, struct block *b);
  * leave it; v->rip is right then. ---- */
 
 const u8 *callout_insn(struct vcpu *v, const u8 *back, u64 place);
+const u8 *callout_port(struct vcpu *v, const u8 *back, u64 place);
 const u8 *callout_slow(struct vcpu *v, const u8 *back);
 const u8 *callout_lookup(struct vcpu *v, const u8 *back, u64 target);
 const u8 *callout_trap(struct vcpu *v, const u8 *where);

@@ -255,6 +255,7 @@ static const u8 *make_door(struct asm_buf *a, const struct thunks *t, const void
 static void make_doors(struct asm_buf *a, struct thunks *t)
 {
     t->callout = make_door(a, t, (const void *)callout_insn);
+    t->port = make_door(a, t, (const void *)callout_port);
     t->fpu = make_door(a, t, (const void *)callout_fpu);
     t->seg = make_door(a, t, (const void *)callout_seg);
     t->lookup = make_door(a, t, (const void *)callout_lookup);
@@ -403,6 +404,7 @@ unsigned thunks_verify_targets(const struct bt *bt, const struct block *b,
         {.at = t->link, .kind = VERIFY_CALL},
         {.at = t->miss, .kind = VERIFY_CALL},
         {.at = t->callout, .kind = VERIFY_CALL},
+        {.at = t->port, .kind = VERIFY_CALL},
         {.at = t->fpu, .kind = VERIFY_CALL},
         {.at = t->seg, .kind = VERIFY_CALL},
         {.at = t->slow, .kind = VERIFY_CALL},

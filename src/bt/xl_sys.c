@@ -168,6 +168,17 @@ static bool put_ac(struct xl *x, bool on)
     return true;
 }
 
+/* At other levels I/O permission is looked at, which may fault. */
+static bool put_port(struct xl *x, const struct cached_insn *ci)
+{
+    if (x->mode & MODE_CPL)
+        return false;
+    asm_mov_imm32(&x->a, HR_T0, (u32)xl_place(x, ci));
+    put_thunk(x, x->bt->thunk.port);
+    x->bt->stats.callout_insns++;
+    return true;
+}
+
 bool xl_sys(struct xl *x, const struct cached_insn *ci)
 {
     const struct insn *in = &ci->in;
@@ -188,6 +199,8 @@ bool xl_sys(struct xl *x, const struct cached_insn *ci)
         return in->operand[0].kind == OPD_SEG ? put_mov_to_seg(x, in) : put_mov_from_seg(x, in);
     case OP_POP_SEG: return put_pop_seg(x, in);
     case OP_CPUID: return put_cpuid(x, ci);
+    case OP_IN:
+    case OP_OUT: return put_port(x, ci);
     case OP_SYSENTER: return put_sysenter(x, ci);
     case OP_SYSEXIT: return put_sysexit(x, ci);
     case OP_RDTSC:

@@ -102,48 +102,64 @@ static bool whole(const struct io_claim *c, u16 port, unsigned size)
     return size <= claim_width(c) && (u32)(port - c->first) + size <= c->count;
 }
 
-static u32 read_one(struct io_bus *bus, u16 port, unsigned size)
+/* Out of the way of every access. */
+static __attribute__((noinline, cold)) void trace(struct io_bus *bus, const struct io_claim *c,
+                                                  u16 port, unsigned size, bool write, u32 value)
+{
+    const char *name = c ? c->ops->name : "none";
+    if (log_device_on(bus->log, name))
+        log_printf(bus->log, "%s: %s %04x/%u %s %x\n", name, write ? "out" : "in", port, size,
+                   write ? "<-" : "->", value);
+}
+
+static inline u32 read_one(struct io_bus *bus, u16 port, unsigned size)
 {
     struct io_claim *c = bus->map[port];
     u32 value = c && c->ops->read ? c->ops->read(c->opaque, (u16)(port - c->first), size) : ~0u;
     value &= ones(size);
-    if (log_on(bus->log, LOG_DEV) && log_device_on(bus->log, c ? c->ops->name : "none"))
-        log_printf(bus->log, "%s: in %04x/%u -> %x\n", c ? c->ops->name : "none", port, size,
-                   value);
+    if (UNLIKELY(log_on(bus->log, LOG_DEV)))
+        trace(bus, c, port, size, false, value);
     return value;
 }
 
-static void write_one(struct io_bus *bus, u16 port, u32 value, unsigned size)
+static inline void write_one(struct io_bus *bus, u16 port, u32 value, unsigned size)
 {
     struct io_claim *c = bus->map[port];
     value &= ones(size);
-    if (log_on(bus->log, LOG_DEV) && log_device_on(bus->log, c ? c->ops->name : "none"))
-        log_printf(bus->log, "%s: out %04x/%u <- %x\n", c ? c->ops->name : "none", port, size,
-                   value);
+    if (UNLIKELY(log_on(bus->log, LOG_DEV)))
+        trace(bus, c, port, size, true, value);
     if (c && c->ops->write)
         c->ops->write(c->opaque, (u16)(port - c->first), value, size);
 }
 
-u32 io_bus_read(struct io_bus *bus, u16 port, unsigned size)
+static u32 read_split(struct io_bus *bus, u16 port, unsigned size)
 {
-    struct io_claim *c = bus->map[port];
-    if (!c || size == 1 || whole(c, port, size))
-        return read_one(bus, port, size);
     unsigned half = size / 2;
     u32 low = io_bus_read(bus, port, half);
     return low | io_bus_read(bus, (u16)(port + half), half) << (half * 8);
 }
 
-void io_bus_write(struct io_bus *bus, u16 port, u32 value, unsigned size)
+static void write_split(struct io_bus *bus, u16 port, u32 value, unsigned size)
 {
-    struct io_claim *c = bus->map[port];
-    if (!c || size == 1 || whole(c, port, size)) {
-        write_one(bus, port, value, size);
-        return;
-    }
     unsigned half = size / 2;
     io_bus_write(bus, port, value & ones(half), half);
     io_bus_write(bus, (u16)(port + half), value >> (half * 8), half);
+}
+
+u32 io_bus_read(struct io_bus *bus, u16 port, unsigned size)
+{
+    struct io_claim *c = bus->map[port];
+    return !c || size == 1 || whole(c, port, size) ? read_one(bus, port, size)
+                                                   : read_split(bus, port, size);
+}
+
+void io_bus_write(struct io_bus *bus, u16 port, u32 value, unsigned size)
+{
+    struct io_claim *c = bus->map[port];
+    if (!c || size == 1 || whole(c, port, size))
+        write_one(bus, port, value, size);
+    else
+        write_split(bus, port, value, size);
 }
 
 const char *io_bus_owner(const struct io_bus *bus, u16 port)

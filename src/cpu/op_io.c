@@ -11,6 +11,7 @@
 #include "cpu/op_int.h"
 #include "cpu/op_sys.h"
 #include "cpu/operand.h"
+#include "cpu/port.h"
 #include "cpu/tss.h"
 
 #define ITERATIONS_AT_ONCE 4096
@@ -38,13 +39,13 @@ static void check_port(struct vcpu *v, u16 port, unsigned size)
 
 /* ---- the access ---- */
 
-static void watch(struct vcpu *v, u16 port, unsigned size)
+static inline void watch(struct vcpu *v, u16 port, unsigned size)
 {
     if ((v->mode & MODE_BREAK) && (v->cr4 & CR4_DE))
         debug_port_access(v, port, size);
 }
 
-static u32 port_read(struct vcpu *v, u16 port, unsigned size)
+static inline u32 port_read(struct vcpu *v, u16 port, unsigned size)
 {
     fpu_put_away(v);
     u32 value = v->hooks.port_read(v->hooks.opaque, port, size);
@@ -52,7 +53,7 @@ static u32 port_read(struct vcpu *v, u16 port, unsigned size)
     return value;
 }
 
-static void port_write(struct vcpu *v, u16 port, u64 value, unsigned size)
+static inline void port_write(struct vcpu *v, u16 port, u64 value, unsigned size)
 {
     fpu_put_away(v);
     v->hooks.port_write(v->hooks.opaque, port, (u32)(value & mask64(size * 8)), size);
@@ -66,21 +67,29 @@ static u16 port_operand(const struct vcpu *v, const struct operand *o, const str
     return o->kind == OPD_IMM ? (u8)in->imm : (u16)v->gpr[REG_DX];
 }
 
-static void op_in(struct vcpu *v, const struct insn *in)
+void port_in(struct vcpu *v, const struct insn *in)
 {
     unsigned size = in->operand[0].size;
-    u16 port = port_operand(v, &in->operand[1], in);
-    check_port(v, port, size);
-    gpr_write(v, REG_AX, port_read(v, port, size), size);
+    gpr_write(v, REG_AX, port_read(v, port_operand(v, &in->operand[1], in), size), size);
+}
+
+void port_out(struct vcpu *v, const struct insn *in)
+{
+    unsigned size = in->operand[1].size;
+    port_write(v, port_operand(v, &in->operand[0], in), v->gpr[REG_AX], size);
+}
+
+static void op_in(struct vcpu *v, const struct insn *in)
+{
+    check_port(v, port_operand(v, &in->operand[1], in), in->operand[0].size);
+    port_in(v, in);
     sys_done(v, in);
 }
 
 static void op_out(struct vcpu *v, const struct insn *in)
 {
-    unsigned size = in->operand[1].size;
-    u16 port = port_operand(v, &in->operand[0], in);
-    check_port(v, port, size);
-    port_write(v, port, v->gpr[REG_AX], size);
+    check_port(v, port_operand(v, &in->operand[0], in), in->operand[1].size);
+    port_out(v, in);
     sys_done(v, in);
 }
 
