@@ -121,42 +121,45 @@ static u64 region_entry(const struct phys_region *r, u64 pa)
     return (r->offset + (pa - r->pa)) | r->kind;
 }
 
-/* Lays the part of `r` that lies in the leaf over `entries`. */
-static void paint_leaf(const struct phys_region *r, u64 leaf_pa, u64 *entries)
+/* Lays the part of `r` that lies in from..to-1 over `entries`, the first of which is that of
+ * `from`.
+ */
+static void paint(const struct phys_region *r, u64 from, u64 to, u64 *entries)
 {
-    u64 leaf_end = leaf_pa + (LEAF_PAGES << PAGE_SHIFT);
-    u64 from = r->pa > leaf_pa ? r->pa : leaf_pa;
-    u64 to = r->pa + r->size < leaf_end ? r->pa + r->size : leaf_end;
-    for (u64 pa = from; pa < to; pa += PAGE_BYTES)
-        entries[(pa - leaf_pa) >> PAGE_SHIFT] = region_entry(r, pa);
+    u64 first = r->pa > from ? r->pa : from;
+    u64 end = r->pa + r->size < to ? r->pa + r->size : to;
+    for (u64 pa = first; pa < end; pa += PAGE_BYTES)
+        entries[(pa - from) >> PAGE_SHIFT] = region_entry(r, pa);
 }
 
-static bool leaf_needed(const struct physmem *pm, u64 leaf_pa)
+static bool any_region(const struct physmem *pm, u64 from, u64 to)
 {
-    u64 leaf_end = leaf_pa + (LEAF_PAGES << PAGE_SHIFT);
     for (const struct phys_region *r = pm->regions; r; r = r->next) {
-        if (r->pa < leaf_end && r->pa + r->size > leaf_pa)
+        if (r->pa < to && r->pa + r->size > from)
             return true;
     }
     return false;
 }
 
-static void rebuild_leaf(struct physmem *pm, u64 index, u64 *scratch)
+/* The entries of from..to-1, which lie in one leaf. */
+static void rebuild_in_leaf(struct physmem *pm, u64 from, u64 to, u64 *scratch)
 {
-    u64 leaf_pa = index << (LEAF_SHIFT + PAGE_SHIFT);
+    u64 index = from >> (LEAF_SHIFT + PAGE_SHIFT);
+    u64 pages = (to - from) >> PAGE_SHIFT;
     u64 *leaf = pm->leaves[index];
     if (!leaf) {
-        if (!leaf_needed(pm, leaf_pa))
+        if (!any_region(pm, from, to))
             return;
         leaf = calloc(LEAF_PAGES, sizeof *leaf);
         if (!leaf)
             abort();
         __atomic_store_n(&pm->leaves[index], leaf, __ATOMIC_RELEASE);
     }
-    memset(scratch, 0, LEAF_PAGES * sizeof *scratch);
+    leaf += (from >> PAGE_SHIFT) & (LEAF_PAGES - 1);
+    memset(scratch, 0, pages * sizeof *scratch);
     for (const struct phys_region *r = pm->regions; r; r = r->next)
-        paint_leaf(r, leaf_pa, scratch);
-    for (u64 i = 0; i < LEAF_PAGES; i++) {
+        paint(r, from, to, scratch);
+    for (u64 i = 0; i < pages; i++) {
         if (leaf[i] != scratch[i])
             __atomic_store_n(&leaf[i], scratch[i], __ATOMIC_RELEASE);
     }
@@ -164,13 +167,17 @@ static void rebuild_leaf(struct physmem *pm, u64 index, u64 *scratch)
 
 static void rebuild(struct physmem *pm, u64 pa, u64 size)
 {
-    u64 *scratch = malloc(LEAF_PAGES * sizeof *scratch);
+    u64 leaf_bytes = LEAF_PAGES << PAGE_SHIFT, end = pa + size;
+    u64 most = size < leaf_bytes ? size : leaf_bytes;
+    u64 *scratch = malloc((most >> PAGE_SHIFT) * sizeof *scratch);
     if (!scratch)
         abort();
-    u64 first = pa >> (LEAF_SHIFT + PAGE_SHIFT);
-    u64 last = (pa + size - 1) >> (LEAF_SHIFT + PAGE_SHIFT);
-    for (u64 i = first; i <= last; i++)
-        rebuild_leaf(pm, i, scratch);
+    for (u64 from = pa, to; from < end; from = to) {
+        to = (from & ~(leaf_bytes - 1)) + leaf_bytes;
+        if (to > end)
+            to = end;
+        rebuild_in_leaf(pm, from, to, scratch);
+    }
     free(scratch);
     __atomic_fetch_add(&pm->fast.changes, 1, __ATOMIC_RELEASE);
     for (struct phys_listener *l = pm->listeners; l; l = l->next) {

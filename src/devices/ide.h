@@ -172,6 +172,7 @@ struct ide_channel {
 
 /* ---- ide_bus.c ---- */
 
+/* `ch` is zeroed. */
 void ide_channel_init(struct ide_channel *ch, struct irq_line irq, const struct ide_dma_ops *dma,
                       void *dma_opaque, struct clock *clock, struct log *log);
 void ide_channel_attach(struct ide_channel *ch, unsigned unit, enum ide_kind kind,

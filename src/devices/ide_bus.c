@@ -502,7 +502,6 @@ void ide_put_string(u8 *words, const char *text, unsigned chars)
 void ide_channel_init(struct ide_channel *ch, struct irq_line irq, const struct ide_dma_ops *dma,
                       void *dma_opaque, struct clock *clock, struct log *log)
 {
-    memset(ch, 0, sizeof *ch);
     ch->irq = irq;
     ch->dma = dma;
     ch->dma_opaque = dma_opaque;

@@ -18,8 +18,9 @@ static bool probe(const u8 *head)
 
 static int read_header(struct qcow2 *q, const char *path, char *error, size_t n)
 {
-    u64 bytes = (u64)1 << QCOW2_MAX_CLUSTER_BITS, size = file_size(q->file);
-    u8 *head = malloc(bytes);
+    u64 most = (u64)1 << QCOW2_MAX_CLUSTER_BITS, size = file_size(q->file);
+    u64 bytes = size < most ? size : most;
+    u8 *head = malloc(bytes + 1);
     int failed = head ? file_read(q->file, 0, head, bytes) : -ENOMEM;
     if (!image_result(path, failed, error, n))
         failed = qcow2_header_parse(&q->header, head, size, path, error, n);

@@ -11,7 +11,9 @@
 #include "../unit/fault_block.h"
 #include "base/clock.h"
 #include "devices/pci.h"
+#include "memory_file.h"
 #include "net/netdev.h"
+#include "spaces.h"
 
 #define CARD_RAM    KIB(256)
 #define CARD_DEVFN  PCI_DEVFN(3, 0)
@@ -31,6 +33,7 @@ struct card_rig {
     struct device device;
     u64 ram;                 /* in the memfd */
     struct block *disk, *cd; /* NULL without card_add_disks() */
+    struct memory_file *disk_file, *cd_file;
 };
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
@@ -50,27 +53,31 @@ static const struct netdev_ops card_cable = {.kind = "fuzz", .send = card_sent};
 
 static inline void card_open(struct card_rig *r)
 {
-    r->pm = physmem_create(CARD_RAM + MIB(1), NULL);
-    r->ports = io_bus_create(NULL);
+    static struct spaces spaces;
+    spaces_open(&spaces, CARD_RAM, MIB(1));
+    r->pm = spaces.pm;
+    r->ports = spaces.ports;
+    r->ram = spaces.ram;
     r->clock = clock_create_stepped();
     r->bus = pci_bus_create(&(struct pci_bus_config){.ports = r->ports, .physmem = r->pm});
-    r->ram = physmem_alloc(r->pm, CARD_RAM, "ram");
-    physmem_map_ram(r->pm, 0, CARD_RAM, r->ram, 0, "ram");
     r->netdev = netdev_create(&card_cable, r);
     r->disk = r->cd = NULL;
 }
 
-static inline struct block *card_medium(u64 bytes, bool cd)
+static inline struct block *card_medium(struct memory_file *m, u64 bytes, bool cd)
 {
-    struct file *file = fault_file_create();
+    struct file *file = memory_file_open(m, bytes);
     file_truncate(file, bytes);
     return fault_block(file, cd, NULL);
 }
 
 static inline void card_add_disks(struct card_rig *r)
 {
-    r->disk = card_medium(CARD_DISK, false);
-    r->cd = card_medium(CARD_CD, true);
+    static struct memory_file disk, cd;
+    r->disk_file = &disk;
+    r->cd_file = &cd;
+    r->disk = card_medium(&disk, CARD_DISK, false);
+    r->cd = card_medium(&cd, CARD_CD, true);
 }
 
 /* Memory at pa, below CARD_RAM. */
@@ -95,8 +102,6 @@ static inline void card_close(struct card_rig *r)
     block_close(r->cd);
     netdev_destroy(r->netdev);
     pci_bus_destroy(r->bus);
-    io_bus_destroy(r->ports);
-    physmem_destroy(r->pm);
     clock_destroy(r->clock);
 }
 

@@ -28,6 +28,7 @@
 #include "devices/ps2kbd.h"
 #include "devices/ps2mouse.h"
 #include "devices/uart16550.h"
+#include "spaces.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -269,29 +270,14 @@ static void build_rest(struct board *b)
     check(fw_cfg_add_file(fw, "etc/text", "some text", 9));
 }
 
-/* Ports and memory are made once for all inputs: they are large, and chips leave them as they found
- * them. */
-static void open_spaces(struct board *b)
-{
-    static struct io_bus *ports;
-    static struct physmem *pm;
-    static const u8 zeroes[RAM_BYTES];
-    if (!ports) {
-        ports = io_bus_create(NULL);
-        pm = physmem_create(MIB(1), NULL);
-        check(ports && pm);
-        physmem_map_ram(pm, 0, RAM_BYTES, physmem_alloc(pm, RAM_BYTES, "ram"), 0, "ram");
-    }
-    physmem_write(pm, 0, zeroes, sizeof zeroes);
-    b->ports = ports;
-    b->pm = pm;
-}
-
 static struct board *build(void)
 {
     struct board *b = calloc(1, sizeof *b);
     check(b);
-    open_spaces(b);
+    static struct spaces spaces;
+    spaces_open(&spaces, RAM_BYTES, 0);
+    b->ports = spaces.ports;
+    b->pm = spaces.pm;
     b->clock = clock_create_stepped();
     check(b->clock);
     build_interrupts(b);

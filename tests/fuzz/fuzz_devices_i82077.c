@@ -3,12 +3,10 @@
  * A hostile guest at the floppy controller and the DMA controller beside it: three-byte steps of
  * port, value and what to do.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
+#include "../unit/fault_block.h"
 #include "devices/i82077.h"
+#include "memory_file.h"
+#include "spaces.h"
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
@@ -26,17 +24,10 @@ static void ignore(void *opaque, unsigned n, bool level)
 
 static struct block *open_floppy(void)
 {
-    char path[64], error[128];
-    int fd = memfd_create("fuzz-floppy", MFD_CLOEXEC);
-    struct block_options o = {.format = "raw", .removable = true};
-    if (fd < 0 || ftruncate(fd, (off_t)KIB(360)) < 0)
-        abort();
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    struct block *block = block_open(path, &o, NULL, error, sizeof error);
-    if (!block)
-        abort();
-    close(fd);
-    return block;
+    static struct memory_file floppy;
+    struct file *file = memory_file_open(&floppy, KIB(360));
+    file_truncate(file, KIB(360));
+    return fault_block(file, false, NULL);
 }
 
 static void step(struct io_bus *ports, struct clock *clock, struct i82077 *f, const u8 *s)
@@ -56,11 +47,12 @@ static void step(struct io_bus *ports, struct clock *clock, struct i82077 *f, co
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-    struct physmem *pm = physmem_create(RAM_BYTES, NULL);
-    struct io_bus *ports = io_bus_create(NULL);
+    static struct spaces spaces;
+    spaces_open(&spaces, RAM_BYTES, 0);
+    struct physmem *pm = spaces.pm;
+    struct io_bus *ports = spaces.ports;
     struct clock *clock = clock_create_stepped();
     struct block *floppy = open_floppy();
-    physmem_map_ram(pm, 0, RAM_BYTES, physmem_alloc(pm, RAM_BYTES, "ram"), 0, "ram");
     struct i8237 *dma = i8237_create(ports, pm);
     struct i82077_config c = {
         .ports = ports, .irq = {ignore, NULL, 0}, .dma = dma, .dma_channel = 2, .clock = clock};
@@ -75,8 +67,6 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     block_close(floppy);
     i82077_device(f).ops->destroy(f);
     i8237_device(dma).ops->destroy(dma);
-    io_bus_destroy(ports);
-    physmem_destroy(pm);
     clock_destroy(clock);
     return 0;
 }

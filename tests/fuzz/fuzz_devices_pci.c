@@ -11,6 +11,7 @@
 #include "devices/ich9_smbus.h"
 #include "devices/mch.h"
 #include "devices/piix3.h"
+#include "spaces.h"
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
@@ -72,8 +73,10 @@ static void add_chipset(struct rig *r, bool q35, struct host_memory_config memor
 
 static void make_rig(struct rig *r, bool q35)
 {
-    r->physmem = physmem_create(MIB(4), NULL);
-    r->ports = io_bus_create(NULL);
+    static struct spaces spaces;
+    spaces_open(&spaces, 0, MIB(4));
+    r->physmem = spaces.pm;
+    r->ports = spaces.ports;
     r->bus = pci_bus_create(&(struct pci_bus_config){.ports = r->ports, .physmem = r->physmem});
     u64 rom = physmem_alloc(r->physmem, KIB(64), "bios");
     add_chipset(
@@ -96,8 +99,6 @@ static void free_rig(struct rig *r)
     while (r->chip_count--)
         r->chips[r->chip_count].ops->destroy(r->chips[r->chip_count].dev);
     pci_bus_destroy(r->bus);
-    io_bus_destroy(r->ports);
-    physmem_destroy(r->physmem);
 }
 
 static void step(struct rig *r, const u8 *s)

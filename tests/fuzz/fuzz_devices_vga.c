@@ -7,11 +7,14 @@
  * Input: a byte that picks the mode to start from, then steps of four bytes.
  */
 #include "../unit/vga_rig.h"
+#include "devices/vga_state.h"
+#include "spaces.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Pictures are large: one in the middle and one at the end. */
 #define REFRESHES_MAX 1
+#define ROWS_SHOWN    32
 
 static const struct vga_mode *const modes[] = {&mode_03, &mode_01, &mode_04, &mode_06,
                                                &mode_0d, &mode_12, &mode_13, &mode_x};
@@ -42,7 +45,7 @@ static void step(struct vga_rig *r, const u8 *s, unsigned *refreshes)
     case 0: out8(r, 0x3b0 + s[1] % 48, s[2]); break;
     case 1: in8(r, 0x3b0 + s[1] % 48); break;
     case 2: out_indexed(r, index_ports[s[3] % 4], s[1], s[2]); break;
-    case 3: vbe_set(r, s[3] % 12, ab); break;
+    case 3: vbe_set(r, s[3] % 12, s[3] % 12 == VBE_YRES ? ab % (2 * ROWS_SHOWN) : ab); break;
     case 4: physmem_io_write(r->rig.pm, window, s[3] * 0x0123456789abcdu, 1u << (s[3] & 3)); break;
     case 5: physmem_io_read(r->rig.pm, window, 1u << (s[3] & 3)); break;
     case 6:
@@ -56,17 +59,42 @@ static void step(struct vga_rig *r, const u8 *s, unsigned *refreshes)
     }
 }
 
+/* Most of the time goes into pixels, and rows are much alike: only the first few are shown, until a
+ * step sets the register again. */
+static void cut_picture(struct vga_rig *r)
+{
+    out_indexed(r, 0x3d4, CRTC_V_RETRACE_END, 0); /* unlocks those below */
+    out_indexed(r, 0x3d4, CRTC_OVERFLOW, 0);
+    out_indexed(r, 0x3d4, CRTC_V_DISPLAY_END, ROWS_SHOWN - 1);
+}
+
+static struct vga_rig *open_rig(u32 vram_bytes)
+{
+    static struct spaces spaces;
+    struct vga_rig *r = calloc(1, sizeof *r);
+    check(r);
+    spaces_open(&spaces, 0, MIB(1));
+    r->rig = (struct rig){.bus = spaces.ports, .pm = spaces.pm, .clock = clock_create_stepped()};
+    vga_rig_fill(r, vram_bytes);
+    return r;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!size)
         return 0;
     /* The least memory: bounds are close. */
-    struct vga_rig *r = vga_rig_create(data[0] & 0x80 ? MIB(1) : KIB(256));
+    struct vga_rig *r = open_rig(data[0] & 0x80 ? MIB(1) : KIB(256));
     unsigned refreshes = 0;
     set_mode(r, modes[data[0] % ARRAY_LEN(modes)]);
+    if (!(data[0] & 0x40))
+        cut_picture(r);
     for (size_t at = 1; at + 4 <= size; at += 4)
         step(r, data + at, &refreshes);
     look(r);
-    vga_rig_destroy(r);
+    rig_destroy_devices(&r->rig);
+    check(clock_next_deadline(r->rig.clock) == CLOCK_NEVER);
+    clock_destroy(r->rig.clock);
+    free(r);
     return 0;
 }

@@ -17,11 +17,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "memory_file.h"
 #include "storage/bytes.h"
-#include "storage/file_fault.h"
 #include "storage/format.h"
 
-#define FILE_LIMIT   MIB(8)
 #define LONGEST_STEP KIB(64)
 #define SEEDS_MAX    6
 #define CHANGE_BYTES 11
@@ -106,7 +105,8 @@ static inline void put_change(struct file *file, u64 size, const u8 *change)
 
 static inline struct file *make_file(struct image_seeds *s, u8 mode, const u8 *data, size_t size)
 {
-    struct file *file = fault_file_create();
+    static struct memory_file disk;
+    struct file *file = memory_file_open(&disk, s->file_limit);
     if (mode < 128) {
         file_write(file, 0, data, size);
     } else {
@@ -117,8 +117,6 @@ static inline struct file *make_file(struct image_seeds *s, u8 mode, const u8 *d
         for (; size >= CHANGE_BYTES; data += CHANGE_BYTES, size -= CHANGE_BYTES)
             put_change(file, s->size[index], data);
     }
-    file_flush(file);
-    fault_file_plan(file, &(struct fault_plan){.space_limit = s->file_limit});
     return file;
 }
 

@@ -192,18 +192,24 @@ static inline u64 picture_hash(const struct vga_rig *r)
     return hash;
 }
 
-static inline struct vga_rig *vga_rig_create(u32 vram_bytes)
+/* Into a rig that is open. */
+static inline void vga_rig_fill(struct vga_rig *r, u32 vram_bytes)
 {
-    struct vga_rig *r = calloc(1, sizeof *r);
-    assert_non_null(r);
-    rig_open(&r->rig);
-    rig_add_memory(&r->rig, 0, MIB(128));
     r->vga = vga_create(&(struct vga_config){.physmem = r->rig.pm,
                                              .ports = r->rig.bus,
                                              .clock = r->rig.clock,
                                              .vram_bytes = vram_bytes});
     rig_add(&r->rig, vga_device(r->vga));
     r->display = vga_display(r->vga);
+}
+
+static inline struct vga_rig *vga_rig_create(u32 vram_bytes)
+{
+    struct vga_rig *r = calloc(1, sizeof *r);
+    assert_non_null(r);
+    rig_open(&r->rig);
+    rig_add_memory(&r->rig, 0, MIB(128));
+    vga_rig_fill(r, vram_bytes);
     return r;
 }
 
