@@ -28,6 +28,9 @@
 #define ZERO_BYTES    KIB(64)
 #define GATHER_BYTES  KIB(64)
 #define TRANSFER_MAX  GIB(1) /* of one system call */
+#define EARLY_LEAST   KIB(64)
+#define EARLY_PIECE   KIB(256)
+#define EARLY_MOST    MIB(8) /* between two flushes of a user who flushes often */
 #define STAT_BLOCK    512u
 #define NO_DESCRIPTOR (-1)
 
@@ -38,6 +41,8 @@ struct host_file {
     bool unsafe;
     bool lost;   /* a flush failed once: what the host has dropped will not come back */
     bool device; /* a block device: it cannot change its size */
+    u64 written; /* bytes since the last flush, about; atomic */
+    bool early;  /* flushes come soon after writes; atomic */
 };
 
 static struct host_file *host(struct file *f)
@@ -89,6 +94,47 @@ static int write_all(int fd, u64 offset, const u8 *from, u64 bytes)
         from += put, offset += (u64)put, bytes -= (u64)put;
     }
     return 0;
+}
+
+/* ---- writing that begins before the flush ----
+ *
+ * A flush waits for the disk, which has had nothing to do while the data were copied into the
+ * host's cache and the user made up his mind to flush. Where flushes have come soon after writes,
+ * large writes are given to the disk at once, piece by piece. The kernel may do that at any time
+ * anyway; what is stable is still said by the flush alone, which also hears of errors. */
+
+/* Counts a write. Whether it is to be given to the disk early. */
+static bool count_write(struct host_file *h, u64 bytes)
+{
+    u64 sum = __atomic_add_fetch(&h->written, bytes, __ATOMIC_RELAXED);
+    return bytes >= EARLY_LEAST && sum <= EARLY_MOST &&
+           __atomic_load_n(&h->early, __ATOMIC_RELAXED);
+}
+
+static void count_flush(struct host_file *h)
+{
+    u64 sum = __atomic_exchange_n(&h->written, 0, __ATOMIC_RELAXED);
+    if (sum)
+        __atomic_store_n(&h->early, sum <= EARLY_MOST, __ATOMIC_RELAXED);
+}
+
+/* Does not wait, and leaves errors to the flush. */
+static void give_to_disk(const struct host_file *h, u64 offset, u64 bytes)
+{
+    sync_file_range(h->fd, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE);
+}
+
+static int write_cached(struct host_file *h, u64 offset, const u8 *from, u64 bytes)
+{
+    int error = 0;
+    if (!count_write(h, bytes))
+        return write_all(h->fd, offset, from, bytes);
+    for (u64 n; bytes && !error; from += n, offset += n, bytes -= n) {
+        n = bytes < EARLY_PIECE ? bytes : EARLY_PIECE;
+        error = write_all(h->fd, offset, from, n);
+        give_to_disk(h, offset, n);
+    }
+    return error;
 }
 
 /* The three parts of a range on a direct file: before, within and after whole direct blocks. */
@@ -149,10 +195,10 @@ static int host_read(struct file *f, u64 offset, void *data, u64 bytes)
 
 static int host_write(struct file *f, u64 offset, const void *data, u64 bytes)
 {
-    const struct host_file *h = host(f);
+    struct host_file *h = host(f);
     struct parts p = split(h, offset, bytes);
     const u8 *from = data, *middle = from + p.head;
-    int error = write_all(h->fd, offset, from, p.head);
+    int error = write_cached(h, offset, from, p.head);
     if (p.middle && !error)
         error = is_aligned(middle) ? write_all(h->direct_fd, offset + p.head, middle, p.middle)
                                    : bounce(h, offset + p.head, (void *)middle, p.middle, true);
@@ -227,19 +273,22 @@ static int write_gathered(struct file *f, u64 offset, struct io_vector v, u64 by
 
 static int host_write_vector(struct file *f, u64 offset, struct io_vector v, u64 bytes)
 {
-    const struct host_file *h = host(f);
+    struct host_file *h = host(f);
     if (h->direct_fd != NO_DESCRIPTOR)
         return write_gathered(f, offset, v, bytes);
+    bool early = count_write(h, bytes);
     while (bytes) {
         struct iovec piece[IO_VECTOR_MAX];
-        u64 got;
-        unsigned count = io_vector_head(v, bytes, piece, ARRAY_LEN(piece), &got);
+        u64 got, wanted = early && bytes > EARLY_PIECE ? EARLY_PIECE : bytes;
+        unsigned count = io_vector_head(v, wanted, piece, ARRAY_LEN(piece), &got);
         ssize_t put = pwritev(h->fd, piece, (int)count, (off_t)offset);
         int error = write_error(put);
         if (error == -EINTR)
             continue;
         if (error)
             return error;
+        if (early)
+            give_to_disk(h, offset, (u64)put);
         offset += (u64)put, bytes -= (u64)put;
         v = io_vector_after(v, (u64)put);
     }
@@ -266,6 +315,7 @@ static int host_flush(struct file *f)
         return 0;
     if (__atomic_load_n(&h->lost, __ATOMIC_RELAXED))
         return -EIO;
+    count_flush(h);
     if (fdatasync(h->fd) == 0)
         return 0;
     int error = -errno;
