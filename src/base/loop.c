@@ -35,6 +35,7 @@ struct loop {
     struct clock *clock;
     int epoll_fd, event_fd, timer_fd;
     bool stop;
+    bool running; /* loop_run() is; atomic */
     pthread_mutex_t board;
     pthread_mutex_t post_lock; /* guards the list of posts alone, so posting never waits */
     struct post *posts, **posts_tail;
@@ -110,6 +111,12 @@ void loop_destroy(struct loop *loop)
 void loop_lock(struct loop *loop)
 {
     pthread_mutex_lock(&loop->board);
+}
+
+bool loop_try_enter(struct loop *loop)
+{
+    return __atomic_load_n(&loop->running, __ATOMIC_ACQUIRE) &&
+           pthread_mutex_trylock(&loop->board) == 0;
 }
 
 void loop_unlock(struct loop *loop)
@@ -198,8 +205,10 @@ void loop_turn(struct loop *loop, int timeout_ms)
 
 void loop_run(struct loop *loop)
 {
+    __atomic_store_n(&loop->running, true, __ATOMIC_RELEASE);
     while (!__atomic_load_n(&loop->stop, __ATOMIC_ACQUIRE))
         loop_turn(loop, -1);
+    __atomic_store_n(&loop->running, false, __ATOMIC_RELEASE);
 }
 
 static u32 epoll_mask(unsigned events)

@@ -4,7 +4,8 @@
  *
  * One board lock per machine guards all device state. It is held while callbacks of this loop run
  * (timers, file descriptors, posted work), while a vCPU accesses a port or an MMIO register, and
- * while the UI pulls a frame. Workers that block (disk I/O) never hold it: they post completions.
+ * while the UI pulls a frame. Workers that block (disk I/O) never wait for it: what they find it
+ * taken for they leave to the loop.
  */
 #ifndef ANELLO_BASE_LOOP_H
 #define ANELLO_BASE_LOOP_H
@@ -30,6 +31,10 @@ void loop_stop(struct loop *loop);
 
 /* The board lock; not recursive. */
 void loop_lock(struct loop *loop);
+/* For a worker that has something for the loop to do: takes the board lock, so that it may do that
+ * itself. False when somebody else holds the lock, or no thread is in loop_run(): then it has to
+ * leave it to the loop. */
+bool loop_try_enter(struct loop *loop);
 void loop_unlock(struct loop *loop);
 
 /* Calls `ready(opaque, events)` with the board lock held when fd is ready for one of `events`

@@ -75,9 +75,9 @@ void machine_destroy(struct machine *m)
     if (!m)
         return;
     if (m->loop) {
+        loop_lock(m->loop);
         for (unsigned i = 0; i < MAX_PLACES; i++)
             block_close(m->drives[i]);
-        loop_lock(m->loop);
         injector_finish(m->injector);
         console_destroy(m->console);
         destroy_devices(m);

@@ -2,14 +2,15 @@
  *
  * The asynchronous half of the block layer: a queue, a few worker threads, and completions.
  *
- *   block_submit --> waiting --> a worker --> finished --> done() on the I/O thread
+ *   block_submit --> waiting --> a worker --> finished --> done()
  *                       ^           |
  *                       |           +--> stalled (no space on the host)
  *                       +---- block_retry ----+
  *
- * Workers are started when the first request comes, at most WORKERS of them, and never take the
- * board lock: they put finished requests on a list and ring an eventfd that the loop watches. That
- * is why draining and closing may wait for them with the board lock held. The eventfd, and not
+ * Workers are started when the first request comes, at most WORKERS of them, and never wait for the
+ * board lock: that is why draining and closing may wait for them with the lock held. They put
+ * finished requests on a list. When the lock is free they deliver them themselves, which saves
+ * waking a thread; else they ring an eventfd that the loop watches. The eventfd, and not
  * loop_post(), because a post cannot be taken back when the device is closed.
  *
  * Order: none among requests in flight. A FLUSH covers what completed before it was submitted, so
@@ -205,49 +206,11 @@ static void put_away(struct block *b, struct block_request *r)
     if (no_space(r->error) && b->full) {
         list_add(&b->stalled, r);
         b->tell_full = true;
+        ring(b);
     } else {
         list_add(&b->finished, r);
     }
-    ring(b);
 }
-
-static void *work(void *opaque)
-{
-    struct block *b = opaque;
-    pthread_mutex_lock(&b->lock);
-    for (;;) {
-        struct block_request *r;
-        while (!(r = take_waiting(b)) && !b->quit) {
-            b->sleeping++;
-            pthread_cond_wait(&b->work, &b->lock);
-            b->sleeping--;
-        }
-        if (!r)
-            break;
-        b->running++;
-        pthread_mutex_unlock(&b->lock);
-        r->error = perform(b, r);
-        pthread_mutex_lock(&b->lock);
-        b->running--;
-        put_away(b, r);
-        pthread_cond_broadcast(&b->idle);
-    }
-    pthread_mutex_unlock(&b->lock);
-    return NULL;
-}
-
-/* Workers take no signals: those are for the threads that run the guest. Lock held. */
-static void start_worker(struct block *b)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(&b->workers[b->worker_count], NULL, work, b) == 0)
-        b->worker_count++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-}
-
-/* ---- completions ---- */
 
 static void count(struct block_counters *c, const struct block_request *r)
 {
@@ -274,6 +237,58 @@ static bool deliver(struct block *b)
         r->done(r);
     }
 }
+
+/* What a worker has finished. Neither lock held. */
+static void hand_over(struct block *b)
+{
+    if (!loop_try_enter(b->loop)) {
+        ring(b);
+        return;
+    }
+    deliver(b);
+    loop_unlock(b->loop);
+}
+
+static void *work(void *opaque)
+{
+    struct block *b = opaque;
+    pthread_mutex_lock(&b->lock);
+    for (;;) {
+        struct block_request *r;
+        while (!(r = take_waiting(b)) && !b->quit) {
+            b->sleeping++;
+            pthread_cond_wait(&b->work, &b->lock);
+            b->sleeping--;
+        }
+        if (!r)
+            break;
+        b->running++;
+        pthread_mutex_unlock(&b->lock);
+        r->error = perform(b, r);
+        pthread_mutex_lock(&b->lock);
+        b->running--;
+        put_away(b, r);
+        pthread_cond_broadcast(&b->idle);
+        pthread_mutex_unlock(&b->lock);
+        hand_over(b);
+        pthread_mutex_lock(&b->lock);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return NULL;
+}
+
+/* Workers take no signals: those are for the threads that run the guest. Lock held. */
+static void start_worker(struct block *b)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&b->workers[b->worker_count], NULL, work, b) == 0)
+        b->worker_count++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* ---- the loop's part ---- */
 
 static void rung(void *opaque, unsigned events)
 {

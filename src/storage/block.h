@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A block device as controllers see it: asynchronous requests against a backend (an image format
- * on a file). Controllers submit with the board lock held; completions arrive on the I/O thread
- * with the board lock held; the blocking work is done by worker threads without it.
+ * on a file). Controllers submit with the board lock held; the blocking work is done by worker
+ * threads without it; completions arrive with the board lock held, on the I/O thread or a worker's.
  */
 #ifndef ANELLO_STORAGE_BLOCK_H
 #define ANELLO_STORAGE_BLOCK_H

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -211,6 +212,79 @@ static void block_keeps_many_requests_in_flight(void **state)
     assert_memory_equal(in, out, sizeof in);
     for (int i = 0; i < JOBS; i++)
         assert_true(jobs[i].done && !jobs[i].request.error);
+}
+
+/* ---- a loop with a thread of its own ---- */
+
+struct ended {
+    struct block_request request;
+    struct bench *bench;
+    pthread_t by;
+    unsigned times;
+    bool with_lock; /* nobody else could enter */
+};
+
+static void note_end(struct block_request *r)
+{
+    struct ended *e = r->opaque;
+    e->by = pthread_self();
+    e->with_lock = !loop_try_enter(e->bench->loop);
+    __atomic_fetch_add(&e->times, 1, __ATOMIC_SEQ_CST);
+}
+
+static void *run_loop(void *opaque)
+{
+    loop_run(opaque);
+    return NULL;
+}
+
+static void submit_ended(struct bench *t, struct block *b, struct ended *e)
+{
+    static u8 data[512];
+    *e = (struct ended){
+        .bench = t,
+        .request = {
+            .op = BLOCK_WRITE, .data = data, .bytes = sizeof data, .done = note_end, .opaque = e}};
+    block_submit(b, &e->request);
+}
+
+static void wait_for_end(const struct ended *e)
+{
+    for (int i = 0; i < 100000 && !__atomic_load_n(&e->times, __ATOMIC_SEQ_CST); i++)
+        usleep(100);
+    assert_int_equal(e->times, 1);
+    assert_true(e->with_lock);
+    assert_int_equal(e->request.error, 0);
+}
+
+static void block_workers_deliver_unless_the_board_is_busy(void **state)
+{
+    struct bench *t = *state;
+    pthread_t loop_thread;
+    struct ended e;
+    struct block *b = open_disk(t, (struct block_options){.format = "raw"});
+    assert_int_equal(pthread_create(&loop_thread, NULL, run_loop, t->loop), 0);
+    unsigned by_worker = 0, by_loop = 0;
+    for (unsigned i = 0; i < 2000 && !(by_worker && by_loop); i++) {
+        loop_lock(t->loop);
+        submit_ended(t, b, &e);
+        if (i % 2)
+            usleep(1000); /* the worker finds the lock taken, if it is quick enough */
+        loop_unlock(t->loop);
+        wait_for_end(&e);
+        if (pthread_equal(e.by, loop_thread))
+            by_loop++;
+        else
+            by_worker++;
+    }
+    assert_true(by_worker && by_loop);
+    loop_stop(t->loop);
+    pthread_join(loop_thread, NULL);
+    submit_ended(t, b, &e); /* nobody runs the loop any more: it is left to it */
+    block_drain(b);
+    wait_for_end(&e);
+    assert_true(pthread_equal(e.by, pthread_self()));
+    block_close(b);
 }
 
 struct mover {
@@ -654,6 +728,7 @@ int main(void)
         T(block_open_rounds_odd_images_up_to_a_sector),
         T(block_requests_complete_on_the_loop),
         T(block_keeps_many_requests_in_flight),
+        T(block_workers_deliver_unless_the_board_is_busy),
         T(block_data_without_a_buffer_move_in_pieces),
         T(block_located_data_are_written_and_read_where_they_lie),
         T(block_requests_beyond_the_end_fail),
