@@ -3,7 +3,8 @@
  * INT n from ring 3 to ring 0, faults, and IRET, in C but without most of the work, when they do as
  * they did the last time: the gate, the descriptors and the mode are compared with what they were,
  * stack pointer, flags and return address are the guest's of now. What is not exactly so is
- * executed by the interpreter's function, and remembered.
+ * executed by the interpreter's function, and remembered. Likewise far CALL and RET that load CS
+ * with what it holds, where nothing needs to be remembered.
  *
  * As in ring.c, what a change of rings leads to is forgotten by vcpu_forget_rings().
  */
@@ -390,15 +391,59 @@ static void remember_iret(struct vcpu *v, u32 from)
         bt_of(v)->iret = c;
 }
 
-/* ---- either ---- */
+/* ---- far CALL and RET within the code segment that CS is ---- */
+
+/* The descriptor is still what CS was loaded from: so it may be loaded, and is there already. */
+static bool is_here(struct vcpu *v, u16 sel)
+{
+    const struct segment *cs = &v->seg[SEG_CS];
+    return sel == cs->sel && !sel_null(sel) && describes(known_descriptor(v, sel), cs);
+}
+
+/* Nothing has changed but stack and address. */
+static enum gate_done go_far(struct vcpu *v, u32 ip, const u8 **to)
+{
+    bt_settle(v);
+    tcode_update_key(v);
+    return go_to(v, ip, to);
+}
+
+static enum gate_done call_here(struct vcpu *v, const struct cached_insn *ci, const u8 **to)
+{
+    const struct insn *in = &ci->in;
+    u32 sp = (u32)v->gpr[REG_SP];
+    if (in->operand[0].kind != OPD_FAR || in->opsize != 4 || !is_here(v, in->imm2))
+        return GATE_NOT;
+    u8 *frame = frame_below(v, &sp, FRAME_FLAGS, v->view);
+    if (!frame)
+        return GATE_NOT;
+    store32(frame + FRAME_IP * SLOT, (u32)(ci->rip + in->len));
+    store32(frame + FRAME_CS * SLOT, v->seg[SEG_CS].sel);
+    v->gpr[REG_SP] = sp;
+    return go_far(v, (u32)in->imm, to);
+}
+
+static enum gate_done return_here(struct vcpu *v, const struct insn *in, const u8 **to)
+{
+    u32 sp = (u32)v->gpr[REG_SP], extra = in->imm_len ? in->imm & 0xffff : 0;
+    const u8 *frame = host_of(v, sp, FRAME_FLAGS * SLOT, v->view, false);
+    if (!frame || in->opsize != 4 || !is_here(v, load16(frame + FRAME_CS * SLOT)))
+        return GATE_NOT;
+    v->gpr[REG_SP] = (u32)(sp + FRAME_FLAGS * SLOT + extra);
+    return go_far(v, load32(frame + FRAME_IP * SLOT), to);
+}
+
+/* ---- all of them ---- */
 
 enum gate_done gate_repeat(struct vcpu *v, const struct cached_insn *ci, const u8 **to)
 {
-    if (ci->in.op == OP_INT)
-        return repeat_int(v, ci, to);
-    if (ci->in.op == OP_IRET)
-        return repeat_iret(v, ci, to);
-    return GATE_NOT;
+    switch (ci->in.op) {
+    case OP_INT: return repeat_int(v, ci, to);
+    case OP_IRET: return repeat_iret(v, ci, to);
+    case OP_CALL_FAR: return call_here(v, ci, to);
+    case OP_RET_FAR: return return_here(v, &ci->in, to);
+    default: return GATE_NOT;
+    }
 }
 
 void gate_remember(struct vcpu *v, const struct cached_insn *ci, u32 from)

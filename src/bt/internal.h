@@ -116,6 +116,7 @@ struct thunks {
     const u8 *find;                /* the same, called: R10 is its entry; see xl_flow.c */
     const u8 *callout, *fpu, *seg; /* called with R8 = an instruction's place in the arena */
     const u8 *port;                /* the same, of IN or OUT at CPL 0 */
+    const u8 *last_callout;        /* jumped to, likewise, by what ends its block */
     const u8 *lookup;              /* R8 is the guest address, which the table does not know */
     const u8 *trap;                /* R9 = where the host trapped */
     const u8 *slow;                /* called: the instruction, by the interpreter's function */

@@ -192,13 +192,12 @@ static void put_ring_change(struct asm_buf *a, unsigned user)
     put_imm8(a, VCPU(window_settled), (u8)(1 + user));
 }
 
-/* Not what SYSENTER and SYSEXIT are called for, as they do not return, and the host would expect
- * it: they are jumped to, with the place of the instruction in HR_T2. */
+/* SYSENTER and SYSEXIT are jumped to, with the place of the instruction in HR_T2. */
 static const u8 *make_whole(struct asm_buf *a, const struct thunks *t)
 {
     const u8 *start = asm_here(a);
     asm_rr(a, XO_MOV_LOAD, HR_T0, HR_T2);
-    asm_call(a, t->callout);
+    asm_jmp(a, t->last_callout);
     return start;
 }
 

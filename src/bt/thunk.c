@@ -211,7 +211,7 @@ static void make_underflow(struct asm_buf *a, struct thunks *t)
 
 /* After C: RAX is where to go on, or NULL. An event that has knocked while C code ran was not heard
  * by the translation. */
-static void put_tail(struct asm_buf *a, const struct thunks *t)
+static void put_tail(struct asm_buf *a, const struct thunks *t, bool called)
 {
     asm_rr(a, XO_TEST | X64_W, X64_RAX, X64_RAX);
     u8 *off = asm_jcc_short(a, XCC_Z);
@@ -228,41 +228,49 @@ static void put_tail(struct asm_buf *a, const struct thunks *t)
     asm_rm(a, XO_SUB, X64_RCX, VCPU(sp_ahead)); /* not before it is sure that nothing is due */
     asm_rm(a, XO_MOV_STORE, X64_RCX, gpr_slot(REG_SP));
     asm_load64(a, X64_RSP, VCPU(returns_rsp));
-    asm_push(a, X64_RAX);
+    if (called)
+        asm_push(a, X64_RAX);
+    else
+        asm_copy64(a, HR_T0, X64_RAX);
     put_reload(a);
-    asm_ret(a);
+    if (called)
+        asm_ret(a);
+    else
+        asm_jmp_reg(a, HR_T0);
 }
 
-/* C gets the vcpu, the return address and R8. */
-static const u8 *make_door(struct asm_buf *a, const struct thunks *t, const void *fn)
+/* C gets the vcpu, the return address and R8. A door that is not called but jumped to, by what does
+ * not come back, has no return address. */
+static const u8 *make_door(struct asm_buf *a, const struct thunks *t, const void *fn, bool called)
 {
     const u8 *start = asm_here(a);
     put_spill(a);
     asm_copy64(a, X64_RDI, HR_VCPU);
     asm_load64(a, X64_RSI, x64_at(X64_RSP, 0));
     asm_rr(a, XO_MOV_STORE, HR_T0, X64_RDX);
-    asm_rm(a, XO_LEA | X64_W, X64_RAX, x64_at(X64_RSP, sizeof(u64)));
+    asm_rm(a, XO_LEA | X64_W, X64_RAX, x64_at(X64_RSP, called ? sizeof(u64) : 0));
     asm_store64(a, X64_RAX, VCPU(returns_rsp));
     asm_mov_mem_imm32(a, VCPU(sp_ahead), 0);
     asm_mov_mem_imm32(a, VCPU(rf_ahead), 0);
     asm_load64(a, X64_RAX, VCPU(c_rsp));
     asm_rm(a, XO_LEA | X64_W, X64_RSP, x64_at(X64_RAX, -(i32)sizeof(u64))); /* as C wants it */
     put_call_c(a, fn);
-    put_tail(a, t);
+    put_tail(a, t, called);
     return start;
 }
 
 static void make_doors(struct asm_buf *a, struct thunks *t)
 {
-    t->callout = make_door(a, t, (const void *)callout_insn);
-    t->port = make_door(a, t, (const void *)callout_port);
-    t->fpu = make_door(a, t, (const void *)callout_fpu);
-    t->seg = make_door(a, t, (const void *)callout_seg);
-    t->lookup = make_door(a, t, (const void *)callout_lookup);
+    t->callout = make_door(a, t, (const void *)callout_insn, true);
+    t->last_callout = make_door(a, t, (const void *)callout_insn, false);
+    t->port = make_door(a, t, (const void *)callout_port, true);
+    t->fpu = make_door(a, t, (const void *)callout_fpu, true);
+    t->seg = make_door(a, t, (const void *)callout_seg, true);
+    t->lookup = make_door(a, t, (const void *)callout_lookup, true);
     /* A trap has no return address yet: it takes where it happened for one. */
     t->trap = asm_here(a);
     asm_push(a, HR_T1);
-    make_door(a, t, (const void *)callout_trap);
+    make_door(a, t, (const void *)callout_trap, true);
 }
 
 /* ---- the TLB ---- */
@@ -380,7 +388,7 @@ void thunks_make(struct bt *bt)
     make_jump(&a, t);
     make_miss(&a, t);
     make_underflow(&a, t);
-    t->slow = make_door(&a, t, (const void *)callout_slow);
+    t->slow = make_door(&a, t, (const void *)callout_slow, true);
     thunks_make_sys(&a, t);
     thunks_make_string(&a, t);
     thunks_make_ring(&a, t);
@@ -404,6 +412,7 @@ unsigned thunks_verify_targets(const struct bt *bt, const struct block *b,
         {.at = t->link, .kind = VERIFY_CALL},
         {.at = t->miss, .kind = VERIFY_CALL},
         {.at = t->callout, .kind = VERIFY_CALL},
+        {.at = t->last_callout, .kind = VERIFY_JUMP},
         {.at = t->port, .kind = VERIFY_CALL},
         {.at = t->fpu, .kind = VERIFY_CALL},
         {.at = t->seg, .kind = VERIFY_CALL},

@@ -21,7 +21,10 @@ static void put_callout(struct xl *x, const struct cached_insn *ci)
     xl_settle_sp(x);
     xl_x87_flush(x);
     asm_mov_imm32(&x->a, HR_T0, (u32)xl_place(x, ci));
-    asm_call(&x->a, x->bt->thunk.callout);
+    if (ci->fn == uop_exec_end)
+        asm_jmp(&x->a, x->bt->thunk.last_callout); /* a return would be predicted to come here */
+    else
+        asm_call(&x->a, x->bt->thunk.callout);
     x->unlimited = 0; /* it may have loaded a segment register */
     x->bt->stats.callout_insns++;
 }

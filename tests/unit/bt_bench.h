@@ -38,7 +38,7 @@ static inline void bt_bench_close(struct rig *r, bool check)
 static inline void bt_bench_put(struct rig *r, u32 at, const u8 *bytes, size_t n)
 {
     memcpy(r->ram + at, bytes, n);
-    physmem_touch(r->pm, physmem_lookup(r->pm, at).offset, n);
+    physmem_touch_range(r->pm, physmem_lookup(r->pm, at).offset + (at & PAGE_OFFSET_MASK), n);
 }
 
 /* From `at` on until HLT. */
