@@ -4,12 +4,17 @@
  * 64-bit main counter at 100 MHz, all of them periodic-capable, with legacy replacement and FSB
  * delivery.
  *
+ * In legacy replacement comparator 0 ticks in place of the 8254, and what a guest takes too late is
+ * owed to it (devices/owed_ticks.h), until it programs the comparator.
+ *
  * Deviation: comparators that would fire more often than every MIN_PERIOD_NS are slowed down to
  * that, so that a guest cannot occupy the host with timer work alone.
  */
 #include "devices/hpet.h"
 
 #include <stdlib.h>
+
+#include "devices/owed_ticks.h"
 
 #define TIMERS        3
 #define TICK_NS       10 /* 100 MHz */
@@ -65,6 +70,8 @@ struct hpet {
     u64 counter; /* while stopped; when running, its value at `started` */
     i64 started;
     struct comparator t[TIMERS];
+    struct owed_ticks ticks; /* of comparator 0 */
+    struct timer repayment;
 
     struct clock *clock;
     struct hpet_lines lines;
@@ -139,6 +146,60 @@ static void raise_interrupt(struct comparator *t)
     }
 }
 
+/* ---- ticks in place of the 8254's ---- */
+
+static bool ticks(const struct comparator *t)
+{
+    u32 kind = t->config & (TIMER_ENABLE | TIMER_PERIODIC | TIMER_LEVEL | TIMER_FSB_ENABLE);
+    return number(t) == 0 && (t->hpet->config & CONFIG_LEGACY) &&
+           kind == (TIMER_ENABLE | TIMER_PERIODIC);
+}
+
+static i64 tick_ns(const struct hpet *h)
+{
+    u64 limit = (u64)INT64_MAX / 4 / TICK_NS, period = h->t[0].period;
+    return (i64)(period < limit ? period : limit) * TICK_NS;
+}
+
+static void arm_repayment(struct hpet *h, i64 now)
+{
+    timer_arm(&h->repayment, owed_ticks_repay_at(&h->ticks, tick_ns(h), now));
+}
+
+static void repay(void *opaque)
+{
+    struct hpet *h = opaque;
+    i64 now = clock_now(h->clock);
+    owed_ticks_repay(&h->ticks, &h->lines.irq0, tick_ns(h), now);
+    arm_repayment(h, now);
+}
+
+void hpet_irq0_taken(struct hpet *h)
+{
+    if (owed_ticks_taken(&h->ticks) && h->ticks.owed)
+        repay(h);
+}
+
+static void forget_ticks(struct hpet *h)
+{
+    owed_ticks_forget(&h->ticks);
+    timer_cancel(&h->repayment);
+}
+
+/* `n` matches of a periodic comparator came due. Those that are slowed down owe nothing. */
+static void match_times(struct comparator *t, u64 n, i64 now)
+{
+    struct hpet *h = t->hpet;
+    if (!ticks(t) || tick_ns(h) < MIN_PERIOD_NS) {
+        raise_interrupt(t);
+        return;
+    }
+    owed_ticks_due(&h->ticks, &h->lines.irq0, n, tick_ns(h), now);
+    arm_repayment(h, now);
+}
+
+/* ---- matches ---- */
+
 /* The comparator is about to drive another line, or none. */
 static void leave_line(struct comparator *t)
 {
@@ -169,9 +230,9 @@ static void match(struct comparator *t, i64 now)
         u64 late = (counter_at(h, now) - t->compare) & mask;
         if (late > mask / 2)
             late = 0;
-        u64 period = t->period;
-        t->compare = (t->compare + (late / period + 1) * period) & mask;
-        raise_interrupt(t);
+        u64 n = late / t->period + 1;
+        t->compare = (t->compare + n * t->period) & mask;
+        match_times(t, n, now);
         schedule(t, now);
         if (t->timer.deadline < now + MIN_PERIOD_NS)
             timer_arm(&t->timer, now + MIN_PERIOD_NS);
@@ -205,6 +266,7 @@ static void catch_up(struct hpet *h, i64 now)
 static void set_config(struct hpet *h, u64 value, i64 now)
 {
     bool was = enabled(h), will = value & CONFIG_ENABLE;
+    forget_ticks(h);
     bool legacy_changes = (h->config ^ value) & CONFIG_LEGACY;
     for (unsigned i = 0; legacy_changes && i < TIMERS; i++)
         leave_line(&h->t[i]);
@@ -270,6 +332,8 @@ static u64 timer_read(const struct comparator *t, u64 reg)
 
 static void timer_write(struct comparator *t, u64 reg, u64 value, u64 written, i64 now)
 {
+    if (number(t) == 0)
+        forget_ticks(t->hpet);
     switch (reg) {
     case TIMER_CONFIG:
         set_timer_config(t, (u32)((t->config & ~written) | (value & written)), now);
@@ -352,6 +416,7 @@ static void hpet_destroy(void *dev)
     struct hpet *h = dev;
     for (unsigned i = 0; i < TIMERS; i++)
         timer_cancel(&h->t[i].timer);
+    timer_cancel(&h->repayment);
     physmem_unmap(h->pm, h->region);
     free(h);
 }
@@ -369,6 +434,8 @@ static const struct state_field hpet_state[] = {
     TIMER_ROWS(0),
     TIMER_ROWS(1),
     TIMER_ROWS(2),
+    OWED_TICKS_ROWS(hpet, ticks),
+    STATE_ROW(STATE_TIMER, hpet, repayment, 1, 1),
     STATE_END,
 };
 
@@ -396,6 +463,7 @@ struct hpet *hpet_create(struct physmem *pm, struct clock *clock, const struct h
         h->t[i].compare = ~(u64)0;
         timer_init(&h->t[i].timer, clock, matched, &h->t[i]);
     }
+    timer_init(&h->repayment, clock, repay, h);
     h->region = physmem_map_mmio(pm, HPET_BASE, PAGE_BYTES, &hpet_mmio, h, 0);
     return h;
 }

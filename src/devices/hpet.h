@@ -27,5 +27,7 @@ struct hpet;
 struct hpet *hpet_create(struct physmem *pm, struct clock *clock, const struct hpet_lines *lines,
                          struct apic_bus *apics);
 struct device hpet_device(struct hpet *hpet);
+/* The guest has taken the interrupt of the line irq0. */
+void hpet_irq0_taken(struct hpet *hpet);
 
 #endif

@@ -12,12 +12,8 @@
  *       !loaded            load()           elapsed 0          mode 0: OUT rises
  *                        elapsed -1
  *
- * IRQ0: a tick is a rising edge of OUT. The line is then held until the next tick (and not lowered
- * for the low half of mode 3), because the 8259 forgets a request whose line falls. A tick that
- * comes due before the last one was taken is owed, and raised when that one has been taken, at
- * most twice as fast as the guest asked for, so that guests that count ticks keep the right time on
- * a busy host. What is owed is bounded by OWED_LIMIT_NS, and forgotten when the counter is
- * programmed or when nobody takes ticks at all.
+ * IRQ0: a tick is a rising edge of OUT. The line is not lowered for the low half of mode 3. Ticks
+ * that a guest takes too late are owed to it (devices/owed_ticks.h), until it programs the counter.
  *
  * Deviations: a count that a trigger loads at the next CLK reads as the new count during that CLK.
  * OUT of counter 1 goes nowhere; the refresh toggle of port 61h has the fixed period of an AT.
@@ -25,6 +21,8 @@
 #include "devices/i8254.h"
 
 #include <stdlib.h>
+
+#include "devices/owed_ticks.h"
 
 enum {
     PIT_PORT = 0x40,
@@ -68,8 +66,6 @@ enum {
 #define REFRESH_TICKS   18 /* counter 1 of an AT: 15.09 us */
 #define BINARY_MODULUS  65536
 #define BCD_MODULUS     10000
-#define OWED_LIMIT_NS   NS_PER_SEC
-#define GENTLE_OWED     4 /* so many are repaid at twice the rate; more, as fast as they are taken */
 #define MIN_INTERVAL_NS 20000 /* no guest makes the host fire timers faster than this */
 #define TONE_MIN_HZ     20
 #define TONE_MAX_HZ     20000
@@ -101,14 +97,9 @@ struct i8254 {
     struct counter counter[COUNTERS];
     u8 system; /* port 61h, writable bits */
     bool cut;
-    bool untaken; /* IRQ0 was raised and not yet taken */
-    bool
-        raising; /* IRQ0 is being raised: who takes it at once gets no other one in the same call */
     u64 edges_seen;
-    u32 owed;
-    i64 raised_at;     /* ns of the last rise */
-    i64 fired_at;      /* ns of the last timer */
-    i64 untaken_since; /* ns of the first rise that was not taken */
+    i64 fired_at; /* ns of the last timer */
+    struct owed_ticks ticks;
     struct timer timer;
 
     struct irq_line irq0;
@@ -416,46 +407,17 @@ static i64 period_ns(const struct i8254 *pit)
     return tick_ns(pit->counter[0].count);
 }
 
-/* Raises a new edge, whatever the line was. */
-static void irq0_raise(struct i8254 *pit, i64 now)
-{
-    if (!pit->untaken)
-        pit->untaken_since = now;
-    pit->untaken = true;
-    pit->raised_at = now;
-    pit->raising = true;
-    irq_set(&pit->irq0, false);
-    irq_set(&pit->irq0, true);
-    pit->raising = false;
-}
-
-static void irq0_forget(struct i8254 *pit)
-{
-    pit->owed = 0;
-    pit->untaken = false;
-}
-
 /* `n` ticks came due. */
 static void irq0_due(struct i8254 *pit, u64 n, i64 now)
 {
     if (pit->cut || n == 0)
         return;
-    u64 limit = (u64)(OWED_LIMIT_NS / period_ns(pit));
-    u64 owed = pit->owed + n - (pit->untaken ? 0 : 1);
-    if (pit->untaken && now - pit->untaken_since > OWED_LIMIT_NS)
-        owed = 0; /* masked, or nobody listens */
-    if (!is_periodic(counter_mode(&pit->counter[0])))
-        owed = 0; /* one shot is one interrupt */
-    pit->owed = (u32)(owed < limit ? owed : limit);
-    irq0_raise(pit, now);
-}
-
-/* When the next owed tick may be raised. A guest that was away for long (its thread was not
- * scheduled) has no notion of the time between: it gets most of them at once. Linux calls its timer
- * broken if too few come within a time that it measures by the TSC. */
-static i64 repay_time(const struct i8254 *pit, i64 now)
-{
-    return pit->owed > GENTLE_OWED ? now : pit->raised_at + period_ns(pit) / 2;
+    if (is_periodic(counter_mode(&pit->counter[0]))) {
+        owed_ticks_due(&pit->ticks, &pit->irq0, n, period_ns(pit), now);
+        return;
+    }
+    pit->ticks.owed = 0; /* one shot is one interrupt */
+    owed_ticks_raise(&pit->ticks, &pit->irq0, now);
 }
 
 static void pit_arm(struct i8254 *pit, i64 now)
@@ -465,10 +427,8 @@ static void pit_arm(struct i8254 *pit, i64 now)
     if (c->pending && c->switch_tick < tick)
         tick = c->switch_tick;
     i64 at = tick == INT64_MAX ? CLOCK_NEVER : tick_ns(tick);
-    if (pit->owed && !pit->untaken) {
-        i64 repay = repay_time(pit, now);
-        at = repay < at ? repay : at;
-    }
+    i64 repay = owed_ticks_repay_at(&pit->ticks, period_ns(pit), now);
+    at = repay < at ? repay : at;
     if (at == CLOCK_NEVER || pit->cut) {
         timer_cancel(&pit->timer);
         return;
@@ -497,25 +457,17 @@ static void pit_fire(void *opaque)
     i64 now = clock_now(pit->clock);
     pit->fired_at = now;
     pit_count_edges(pit, now);
-    if (seen == pit->edges_seen && pit->owed && !pit->untaken && now >= repay_time(pit, now)) {
-        pit->owed--;
-        irq0_raise(pit, now);
-    }
+    if (seen == pit->edges_seen)
+        owed_ticks_repay(&pit->ticks, &pit->irq0, period_ns(pit), now);
     pit_arm(pit, now);
 }
 
 void i8254_irq0_taken(struct i8254 *pit)
 {
-    if (!pit->untaken)
-        return;
-    pit->untaken = false;
-    if (!pit->owed)
+    if (!owed_ticks_taken(&pit->ticks) || !pit->ticks.owed)
         return;
     i64 now = clock_now(pit->clock);
-    if (!pit->raising && now >= repay_time(pit, now)) {
-        pit->owed--;
-        irq0_raise(pit, now);
-    }
+    owed_ticks_repay(&pit->ticks, &pit->irq0, period_ns(pit), now);
     pit_arm(pit, now);
 }
 
@@ -525,7 +477,7 @@ void i8254_cut_irq0(struct i8254 *pit, bool cut)
     pit_count_edges(pit, now);
     pit->cut = cut;
     if (cut) {
-        irq0_forget(pit);
+        owed_ticks_forget(&pit->ticks);
         irq_set(&pit->irq0, false);
     }
     pit_arm(pit, now);
@@ -547,10 +499,10 @@ static void irq0_after(struct i8254 *pit, bool was, i64 now)
     bool out = counter_out(c, tick_at(now));
     pit->edges_seen = c->edges_before + counter_edges(c, tick_at(now));
     if (!out) {
-        irq0_forget(pit);
+        owed_ticks_forget(&pit->ticks);
         irq_set(&pit->irq0, false);
     } else if (!was && !pit->cut) {
-        irq0_raise(pit, now);
+        owed_ticks_raise(&pit->ticks, &pit->irq0, now);
     }
     pit_arm(pit, now);
 }
@@ -594,7 +546,7 @@ static void pit_control(struct i8254 *pit, u8 value, i64 now)
     bool was = n == 0 && irq0_before(pit, now);
     counter_control(c, value, tick);
     if (n == 0) {
-        pit->owed = 0;
+        pit->ticks.owed = 0;
         irq0_after(pit, was, now);
     } else if (n == 2) {
         tone_changed(pit);
@@ -675,7 +627,7 @@ static void i8254_reset(void *dev)
     pit->cut = false;
     pit->edges_seen = 0;
     pit->fired_at = clock_now(pit->clock) - MIN_INTERVAL_NS;
-    irq0_forget(pit);
+    owed_ticks_forget(&pit->ticks);
     irq_set(&pit->irq0, false);
     timer_cancel(&pit->timer);
 }
@@ -698,8 +650,8 @@ static void i8254_loaded(void *dev)
         if (!counter_is_sane(c, tick_at(now)))
             *c = (struct counter){.gate = n != 2, .null_count = true};
     }
-    pit->owed = 0;
-    irq_set(&pit->irq0, pit->untaken);
+    pit->ticks.owed = 0;
+    irq_set(&pit->irq0, pit->ticks.untaken);
     pit_arm(pit, now);
 }
 
@@ -742,12 +694,9 @@ static const struct state_field i8254_state[] = {
     COUNTER_ROWS(2),
     STATE_ROW(STATE_U8,    i8254, system,        1, 1),
     STATE_ROW(STATE_BOOL,  i8254, cut,           1, 1),
-    STATE_ROW(STATE_BOOL,  i8254, untaken,       1, 1),
     STATE_ROW(STATE_U64,   i8254, edges_seen,    1, 1),
-    STATE_ROW(STATE_U32,   i8254, owed,          1, 1),
-    STATE_ROW(STATE_I64,   i8254, raised_at,     1, 1),
     STATE_ROW(STATE_I64,   i8254, fired_at,      1, 1),
-    STATE_ROW(STATE_I64,   i8254, untaken_since, 1, 1),
+    OWED_TICKS_ROWS(i8254, ticks),
     STATE_ROW(STATE_TIMER, i8254, timer,         1, 1),
     STATE_END,
 };

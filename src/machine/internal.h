@@ -71,6 +71,7 @@ struct machine {
 
     struct i8259 *pic;
     struct i8254 *pit;
+    struct hpet *hpet;
     struct i8237 *dma;
     struct ferr *ferr;
     struct mc146818 *rtc;

@@ -304,18 +304,22 @@ static void wire_hpet_legacy(void *opaque, unsigned n, bool level)
     mc146818_cut_irq8(m->rtc, level);
 }
 
+static void irq0_taken(struct machine *m)
+{
+    i8254_irq0_taken(m->pit);
+    hpet_irq0_taken(m->hpet);
+}
+
 static void pic_taken(void *opaque, unsigned irq)
 {
-    struct machine *m = opaque;
     if (irq == IRQ_PIT)
-        i8254_irq0_taken(m->pit);
+        irq0_taken(opaque);
 }
 
 static void ioapic_taken(void *opaque, unsigned pin)
 {
-    struct machine *m = opaque;
     if (pin == PIT_IOAPIC_PIN)
-        i8254_irq0_taken(m->pit);
+        irq0_taken(opaque);
 }
 
 static void deliver_msi(void *opaque, u64 address, u32 data)
@@ -465,7 +469,8 @@ static bool build_timers(struct machine *m, char *error, size_t n)
         .irq0 = isa(m, IRQ_PIT), .irq8 = isa(m, IRQ_RTC), .legacy = {wire_hpet_legacy, m, 0}};
     for (unsigned i = 0; i < HPET_LINES; i++)
         lines.pin[i] = ioapic_input(m->ioapic, i);
-    machine_add_device(m, hpet_device(hpet_create(m->pm, m->clock, &lines, m->apics)));
+    m->hpet = hpet_create(m->pm, m->clock, &lines, m->apics);
+    machine_add_device(m, hpet_device(m->hpet));
     return true;
 }
 

@@ -471,6 +471,56 @@ static void hpet_period_survives_a_slow_host(void **state)
     assert_in_range(r->pulses[30] - pulses, 9, 11);
 }
 
+/* The guest takes ticks until no other one is raised. */
+static unsigned take_ticks(struct board *r)
+{
+    unsigned before;
+    do {
+        before = r->pulses[30];
+        hpet_irq0_taken(r->hpet);
+    } while (r->pulses[30] != before);
+    return before;
+}
+
+/* As Linux measures its timer: it wants 5 ticks of 4 ms within 64 ms of the TSC, which go by at
+ * once when its thread is scheduled away for 120 of 140 ms. */
+static void hpet_ticks_that_came_while_the_guest_was_away_come_at_once(void **state)
+{
+    struct board *r = *state;
+    enum { TICK = 4000000, AWAY = 120, THERE = 20, ROUNDS = 10 };
+    start_periodic_hpet(r);
+    hpet_write(r, 0x100, 1 << 2 | 1 << 3 | 1 << 6, 4);
+    hpet_write(r, 0x108, hpet_read(r, 0xf0, 8) + TICK / 10, 8);
+    hpet_write(r, 0x108, TICK / 10, 8);
+    unsigned start = take_ticks(r);
+    for (unsigned n = 0; n < ROUNDS; n++) {
+        unsigned before = take_ticks(r);
+        clock_set(r->rig.clock, clock_now(r->rig.clock) + AWAY * INT64_C(1000000));
+        clock_run_expired(r->rig.clock);
+        assert_in_range(take_ticks(r) - before, 25, 30);
+        for (unsigned ms = 0; ms < THERE; ms++) {
+            clock_step(r->rig.clock, 1000000);
+            take_ticks(r);
+        }
+    }
+    assert_in_range(take_ticks(r) - start, (AWAY + THERE) * ROUNDS / 4 - 4,
+                    (AWAY + THERE) * ROUNDS / 4);
+}
+
+static void hpet_forgets_ticks_when_it_is_programmed_or_nobody_takes_them(void **state)
+{
+    struct board *r = *state;
+    start_periodic_hpet(r);
+    clock_set(r->rig.clock, clock_now(r->rig.clock) + 120 * INT64_C(1000000));
+    clock_run_expired(r->rig.clock);
+    hpet_write(r, 0x100, 1 << 2 | 1 << 3, 4);
+    unsigned before = r->pulses[30];
+    assert_int_equal(take_ticks(r), before);
+    clock_step(r->rig.clock, 2 * NS_PER_SEC); /* masked */
+    before = r->pulses[30];
+    assert_in_range(take_ticks(r) - before, 0, 1);
+}
+
 /* A match is due, but the guest's next write comes before the timer's thread. */
 static void hpet_match_is_not_lost_by_a_write_just_after_it(void **state)
 {
@@ -566,6 +616,8 @@ int main(void)
         TEST(hpet_counts_and_fires_in_both_modes),
         TEST(hpet_period_survives_a_slow_host),
         TEST(hpet_match_is_not_lost_by_a_write_just_after_it),
+        TEST(hpet_ticks_that_came_while_the_guest_was_away_come_at_once),
+        TEST(hpet_forgets_ticks_when_it_is_programmed_or_nobody_takes_them),
         TEST(hpet_edge_stays_up_for_the_8259_until_the_next_one),
         TEST(hpet_drives_only_routes_that_it_offers),
         TEST(hpet_level_interrupts_wait_for_their_status_bit),
