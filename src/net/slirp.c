@@ -27,6 +27,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "net/fragments.h"
 
 #define NS_PER_MS      1000000
 #define IPV6_PREFIX    64
@@ -43,6 +44,7 @@ struct user_net {
     struct loop *loop;
     struct clock *clock;
     Slirp *slirp;
+    struct fragments *fragments;
     struct timer timer;   /* when the library wants to be called next */
     struct pollfd *polls; /* its last answer, and the watches of the same descriptors */
     unsigned poll_count, poll_capacity;
@@ -267,7 +269,10 @@ static const SlirpCb callbacks = {
 static void user_send(void *opaque, const u8 *frame, size_t bytes)
 {
     struct user_net *u = opaque;
-    slirp_input(u->slirp, frame, (int)bytes);
+    const u8 *whole = fragments_take(u->fragments, clock_now(u->clock), frame, &bytes);
+    if (!whole)
+        return;
+    slirp_input(u->slirp, whole, (int)bytes);
     ask(u);
 }
 
@@ -279,6 +284,7 @@ static void user_destroy(void *opaque)
     for (unsigned fd = 0; fd < u->watch_capacity; fd++)
         unwatch(&u->watches[fd]);
     timer_cancel(&u->timer);
+    fragments_destroy(u->fragments);
     free(u->polls);
     free(u->watches);
     free(u);
@@ -349,8 +355,9 @@ struct netdev *slirp_create(const struct slirp_config *config, struct loop *loop
     *u = (struct user_net){.netdev = netdev, .loop = loop, .clock = clock};
     timer_init(&u->timer, clock, timer_fired, u);
     SlirpConfig library = library_config(config);
-    u->slirp = slirp_new(&library, &callbacks, u);
-    if (!u->slirp)
+    u->fragments = fragments_create();
+    u->slirp = u->fragments ? slirp_new(&library, &callbacks, u) : NULL;
+    if (u->fragments && !u->slirp)
         snprintf(error, n, "libslirp refuses the options of -netdev user");
     if (!u->slirp || !forward_ports(u, config, error, n)) {
         netdev_destroy(netdev);

@@ -62,6 +62,7 @@ static inline void card_open(struct card_rig *r)
     r->bus = pci_bus_create(&(struct pci_bus_config){.ports = r->ports, .physmem = r->pm});
     r->netdev = netdev_create(&card_cable, r);
     r->disk = r->cd = NULL;
+    r->disk_file = r->cd_file = NULL;
 }
 
 static inline struct block *card_medium(struct memory_file *m, u64 bytes, bool cd)

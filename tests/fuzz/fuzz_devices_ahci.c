@@ -4,6 +4,7 @@
  * accesses, commands built in memory out of the bytes that follow, descriptors, single bytes of the
  * lists and tables, and incidents (resets, a save's way back, a CD that goes).
  */
+#include "ata_commands.h"
 #include "card.h"
 #include "devices/ahci.h"
 
@@ -11,6 +12,7 @@
 #define RECEIVED 0x2000u
 #define TABLES   0x4000u /* 4 of 512 bytes: a guest's slots share them */
 #define FRAME    20
+#define BUFFERS  0x8000u
 
 static void reg(struct card_rig *r, unsigned port, u32 offset, u32 value)
 {
@@ -40,6 +42,11 @@ static void make_rig(struct card_rig *r)
     ahci_attach_disk(ahci, 0, r->disk);
     ahci_attach_cdrom(ahci, 1, r->cd);
     r->device = ahci_device(ahci);
+    for (u32 i = 0; i < 4 * 24; i++) { /* descriptors of 8 KiB each */
+        u8 *d = card_memory(r, TABLES + 512 * (i / 24) + 0x80 + i % 24 * 16);
+        store32(d, BUFFERS + i % 24 * 0x2000u);
+        store32(d + 12, 0x1fff);
+    }
     enable(r);
 }
 
@@ -58,7 +65,17 @@ static void command(struct card_rig *r, const u8 *s, const u8 *next, size_t left
         frame[0] = 0x27;
         frame[1] |= 0x80;
     }
-    store32(header, 5 | (u32)s[3] << 16);
+    if (s[2] & 0x10)
+        frame[2] = ata_command(frame[2]);
+    if (s[2] & 0x20) {
+        frame[2] = ATA_PACKET;
+        frame[0x40] = packet_command(frame[0x40]);
+    }
+    if (frame[2] == ATA_SMART && frame[12] & 1) {
+        frame[5] = ATA_SMART_MID;
+        frame[6] = ATA_SMART_HIGH;
+    }
+    store32(header, 5 | (s[2] & 0x20) | (s[2] & 0x40) | (u32)s[3] << 16);
     store64(header + 8, table);
     if (s[2] & 8)
         reg(r, port, 0x34, 1u << slot);
@@ -69,7 +86,7 @@ static void incident(struct card_rig *r, u8 which, u8 value)
 {
     char error[256];
     struct device d = r->device;
-    switch (which % 6) {
+    switch (which % 8) {
     case 0: block_change(r->cd, NULL, error, sizeof error); break;
     case 1:
         d.ops->reset(d.dev);
@@ -78,6 +95,8 @@ static void incident(struct card_rig *r, u8 which, u8 value)
     case 2: d.ops->loaded(d.dev); break;
     case 3: pci_config_write(r->bus, 0, CARD_DEVFN, PCI_COMMAND, value, 1); break;
     case 4: pci_config_write(r->bus, 0, CARD_DEVFN, value, 0xff, 1); break;
+    case 5: clock_step(r->clock, (i64)value << 20); break;
+    case 6: memory_file_fail(value & 1 ? r->disk_file : r->cd_file, 1, -EIO); break;
     default: enable(r); break;
     }
 }

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
  * A hostile driver of the IDE controller. The input is a program of four-byte steps: port accesses
- * to every register of both channels and of the bus-master engine, whole packets, descriptors in
- * memory, configuration writes, media changes and resets.
+ * to every register of both channels and of the bus-master engine, whole commands and packets,
+ * descriptors in memory, configuration writes, media changes, read errors and resets.
  */
+#include "ata_commands.h"
 #include "card.h"
 #include "devices/piix_ide.h"
 
-#define BM_BASE CARD_PORTS
+#define BM_BASE     CARD_PORTS
+#define DATA        0x1f0
+#define DEVICE      0x1f6
+#define COMMAND     0x1f7
+#define PACKET_LEN  12
+#define DMA_BUFFERS 0x8000u
 
 static void enable(struct card_rig *r)
 {
@@ -42,9 +48,9 @@ static void repeat_data(struct card_rig *r, bool write, u32 times, unsigned widt
 {
     for (u32 i = 0; i < times; i++) {
         if (write)
-            io_bus_write(r->ports, 0x1f0, i * 0x01010101, width);
+            io_bus_write(r->ports, DATA, i * 0x01010101, width);
         else
-            io_bus_read(r->ports, 0x1f0, width);
+            io_bus_read(r->ports, DATA, width);
     }
 }
 
@@ -68,11 +74,80 @@ static void incident(struct card_rig *r, u8 which, u8 value)
     }
 }
 
+static u8 byte_of(const u8 *next, size_t left, size_t at)
+{
+    return at < left ? next[at] : 0;
+}
+
+/* The registers from FEATURES to LBA HIGH out of what follows the step, their old values first for
+ * commands of 48 bits, and a command that exists. */
+static void command(struct card_rig *r, const u8 *s, const u8 *next, size_t left)
+{
+    u8 code = ata_command(s[2]);
+    for (unsigned round = s[1] & 1 ? 0 : 1; round < 2; round++) {
+        for (u16 i = 0; i < 5; i++)
+            io_bus_write(r->ports, (u16)(DATA + 1 + i), byte_of(next, left, round * 5 + i), 1);
+    }
+    if (code == ATA_SMART && s[1] & 2) {
+        io_bus_write(r->ports, DATA + 1, 0xd0 + (s[3] & 15), 1);
+        io_bus_write(r->ports, DATA + 4, ATA_SMART_MID, 1);
+        io_bus_write(r->ports, DATA + 5, ATA_SMART_HIGH, 1);
+    }
+    io_bus_write(r->ports, DEVICE, s[3] & 0x5f, 1);
+    io_bus_write(r->ports, COMMAND, code, 1);
+}
+
+/* A packet to the CD drive, and perhaps its data. */
+static void packet(struct card_rig *r, const u8 *s, const u8 *next, size_t left)
+{
+    u8 bytes[PACKET_LEN] = {0};
+    memcpy(bytes, next, left < PACKET_LEN ? left : PACKET_LEN);
+    bytes[0] = packet_command(bytes[0]);
+    io_bus_write(r->ports, DEVICE, 0x10, 1);
+    io_bus_write(r->ports, DATA + 1, s[1] & 1, 1); /* by DMA */
+    io_bus_write(r->ports, DATA + 4, s[2], 1);
+    io_bus_write(r->ports, DATA + 5, s[3], 1);
+    io_bus_write(r->ports, COMMAND, ATA_PACKET, 1);
+    for (unsigned i = 0; i < PACKET_LEN; i += 2)
+        io_bus_write(r->ports, DATA, load16(bytes + i), 2);
+    repeat_data(r, s[1] & 4, s[1] & 2 ? 64 : 0, 2);
+}
+
+/* A table of descriptors, all of them good ones, and the engine at it. */
+static void start_engine(struct card_rig *r, const u8 *s)
+{
+    unsigned last = s[1] & 7;
+    for (unsigned i = 0; i <= last; i++) {
+        store32(card_memory(r, 8 * i), DMA_BUFFERS + i * 0x1000u + (s[2] & 0xfe));
+        store32(card_memory(r, 8 * i + 4), (u32)(s[3] & 0xfe) << 4 | (i == last ? 1u << 31 : 0));
+    }
+    io_bus_write(r->ports, BM_BASE + 4, 0, 4);
+    io_bus_write(r->ports, BM_BASE, (s[1] & 8) | 1, 1);
+}
+
+static void larger_step(struct card_rig *r, const u8 *s, const u8 *next, size_t left)
+{
+    switch (s[0] & 7) {
+    case 0:
+    case 1:
+    case 2: command(r, s, next, left); break;
+    case 3:
+    case 4: packet(r, s, next, left); break;
+    case 5: start_engine(r, s); break;
+    case 6: clock_step(r->clock, (i64)s[1] << s[2] % 24); break;
+    default: memory_file_fail(s[1] & 1 ? r->disk_file : r->cd_file, 1, -EIO); break;
+    }
+}
+
 static void step(struct card_rig *r, const u8 *s, const u8 *next, size_t left)
 {
     static const u8 widths[] = {1, 2, 4, 1};
     unsigned width = widths[s[0] >> 6];
     u32 value = s[2] | (u32)s[3] << 8;
+    if (s[0] & 8) {
+        larger_step(r, s, next, left);
+        return;
+    }
     switch (s[0] & 7) {
     case 0:
     case 1: io_bus_write(r->ports, port_of(s[1]), s[2], 1); break;

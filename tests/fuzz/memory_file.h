@@ -17,7 +17,8 @@
 struct memory_file {
     struct file file; /* first */
     u64 size, space;  /* bytes; a write beyond `space`: -ENOSPC */
-    int error;        /* -errno of the next access; 0: it goes well */
+    unsigned fail_at; /* the n-th access from now fails, n >= 1; 0: none does */
+    int error;        /* with this -errno */
     bool in_use;
     bool touched[MEMORY_FILE_MAX / MEMORY_FILE_CHUNK]; /* chunks that may be other than zero */
     u8 bytes[MEMORY_FILE_MAX];
@@ -46,19 +47,18 @@ static inline void memory_file_wipe(struct memory_file *m, u64 from)
     }
 }
 
-/* The error that was planned, once. */
-static inline int memory_file_error(struct memory_file *m)
+/* Counts an access: 0, or the error that was planned for it. */
+static inline int memory_file_access(struct memory_file *m)
 {
-    int error = m->error;
-    m->error = 0;
-    return error;
+    return m->fail_at && !--m->fail_at ? m->error : 0;
 }
 
 static inline int memory_file_read(struct file *f, u64 offset, void *data, u64 bytes)
 {
     struct memory_file *m = memory_file(f);
-    if (m->error)
-        return memory_file_error(m);
+    int error = memory_file_access(m);
+    if (error)
+        return error;
     u64 there = offset < m->size ? m->size - offset : 0;
     if (there > bytes)
         there = bytes;
@@ -71,8 +71,9 @@ static inline int memory_file_read(struct file *f, u64 offset, void *data, u64 b
 static inline int memory_file_reserve(struct file *f, u64 offset, u64 bytes)
 {
     struct memory_file *m = memory_file(f);
-    if (m->error)
-        return memory_file_error(m);
+    int error = memory_file_access(m);
+    if (error)
+        return error;
     if (offset > m->space || bytes > m->space - offset)
         return -ENOSPC;
     if (m->size < offset + bytes)
@@ -115,14 +116,15 @@ static inline void memory_file_discard(struct file *f, u64 offset, u64 bytes)
 
 static inline int memory_file_flush(struct file *f)
 {
-    return memory_file_error(memory_file(f));
+    return memory_file_access(memory_file(f));
 }
 
 static inline int memory_file_truncate(struct file *f, u64 bytes)
 {
     struct memory_file *m = memory_file(f);
-    if (m->error)
-        return memory_file_error(m);
+    int error = memory_file_access(m);
+    if (error)
+        return error;
     if (bytes > m->space)
         return -ENOSPC;
     if (bytes < m->size)
@@ -148,7 +150,7 @@ static inline void memory_file_close(struct file *f)
     struct memory_file *m = memory_file(f);
     memory_file_wipe(m, 0);
     m->size = 0;
-    m->error = 0;
+    m->fail_at = 0;
     m->in_use = false;
 }
 
@@ -173,8 +175,15 @@ static inline struct file *memory_file_open(struct memory_file *m, u64 space)
         abort();
     m->file.ops = &memory_file_ops;
     m->space = space;
+    m->fail_at = 0;
     m->in_use = true;
     return &m->file;
+}
+
+static inline void memory_file_fail(struct memory_file *m, unsigned nth, int error)
+{
+    m->fail_at = nth;
+    m->error = error;
 }
 
 #endif
