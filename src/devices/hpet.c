@@ -408,6 +408,7 @@ static void hpet_reset(void *dev)
 static void hpet_loaded(void *dev)
 {
     struct hpet *h = dev;
+    forget_ticks(h);
     irq_set(&h->lines.legacy, h->config & CONFIG_LEGACY);
 }
 
