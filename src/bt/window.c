@@ -121,7 +121,7 @@ static void forget_large(struct window *w, unsigned i)
 /* What the entries' meaning hangs on. */
 static u32 paging_format(const struct vcpu *v)
 {
-    return (u32)(v->cr0 & CR0_PG) >> 8 | (u32)(v->cr4 & (CR4_PAE | CR4_PSE | CR4_PGE)) |
+    return (u32)(v->cr0 & CR0_PG) >> 8 | (u32)(v->cr4 & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMAP)) |
            (v->efer & EFER_NXE ? 1 : 0);
 }
 
@@ -244,6 +244,17 @@ static bool refs_same(const struct window *w, const struct paging_refs *refs, co
 
 #define UNPAGED_SIZE MIB(4) /* of what may be mapped at a time */
 
+/* Kernels that do not tell their pages from the user's, so that their code is in a user page. Not
+ * with SMAP: it forbids some of their code what it allows other. */
+static bool kernel_is_user(const struct window *w)
+{
+    struct vcpu *v = w->v;
+    struct walk walk;
+    u32 error;
+    return !w->user && !(v->cr4 & CR4_SMAP) &&
+           paging_walk(v, v->rip, ACCESS_READ, TLB_KERNEL, true, &walk, &error) && walk.user;
+}
+
 /* Where la leads, if this window's code has been there: A is set. */
 static bool walk_to(struct window *w, u32 la, struct walk *walk)
 {
@@ -251,7 +262,7 @@ static bool walk_to(struct window *w, u32 la, struct walk *walk)
     unsigned view = w->user ? TLB_USER : TLB_KERNEL;
     if (!unpaged(w))
         return paging_walk(w->v, la, ACCESS_READ, view, true, walk, &error) && walk->accessed &&
-               walk->user == w->user;
+               (walk->user == w->user || kernel_is_user(w));
     bool a20_open = (u32)w->v->a20_mask == UINT32_MAX;
     *walk = (struct walk){.pa = la & w->v->a20_mask,
                           .page_size = a20_open ? UNPAGED_SIZE : PAGE_BYTES,

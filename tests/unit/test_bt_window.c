@@ -82,7 +82,29 @@ static void window_shows_the_pages_of_its_kind_of_code_only(void **state)
     assert_false(host_can(f, PAGE + 0x1000, false));
     close_window(f);
     f = open_window(false, P | W | U | A | D);
+    set_pte(f, (u32)f->r->v->rip, (u32)f->r->v->rip | P | W | A | D);
     assert_int_equal(window_fill(&f->w, PAGE), FILL_NEVER); /* SMAP has nothing to forbid here */
+    close_window(f);
+}
+
+/* A kernel whose code is in a user page does not tell them from its own; but SMAP does. */
+static void window_of_a_kernel_in_user_pages_shows_these(void **state)
+{
+    (void)state;
+    struct fixture *f = open_window(false, P | W | U | A | D);
+    assert_true(window_fill(&f->w, PAGE) > 0);
+    assert_true(host_can(f, PAGE, true));
+    f->r->v->cr4 |= CR4_SMAP;
+    assert_int_equal(window_fill(&f->w, PAGE + 0x8000), 0); /* not before it is validated */
+    assert_true(window_validate(&f->w) > 0);
+    assert_false(host_can(f, PAGE, false));
+    assert_int_equal(window_fill(&f->w, PAGE), FILL_NEVER);
+    f->r->v->cr4 &= ~(u64)CR4_SMAP;
+    window_validate(&f->w);
+    assert_true(window_fill(&f->w, PAGE) > 0);
+    set_pte(f, PAGE, PAGE | P | W | A | D);
+    assert_int_equal(window_validate(&f->w), 1);
+    assert_true(window_fill(&f->w, PAGE) > 0);
     close_window(f);
 }
 
@@ -251,6 +273,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(window_shows_the_pages_of_its_kind_of_code_only),
+        cmocka_unit_test(window_of_a_kernel_in_user_pages_shows_these),
         cmocka_unit_test(window_waits_for_accessed_and_dirty),
         cmocka_unit_test(window_without_paging_is_one_to_one),
         cmocka_unit_test(window_validation_takes_out_what_has_changed),
