@@ -368,6 +368,45 @@ static void reset_all(struct board *b)
         b->devices[i].ops->reset(b->devices[i].dev);
 }
 
+/* Accesses that belong together, as a driver makes them. */
+static void use_pair(struct board *b, unsigned where, u32 what)
+{
+    u8 low = (u8)what, middle = (u8)(what >> 8), high = (u8)(what >> 16);
+    switch (where & 7) {
+    case 0: /* a command to the mouse: E6h to FFh */
+    case 1:
+        io_bus_write(b->ports, 0x64, 0xd4, 1);
+        io_bus_write(b->ports, 0x60, where & 1 ? low : 0xe6 + low % 26, 1);
+        break;
+    case 2: /* to the keyboard: EDh to FFh */
+        io_bus_write(b->ports, 0x60, 0xed + low % 19, 1);
+        break;
+    case 3: /* a register of the clock */
+        io_bus_write(b->ports, 0x70, low & 15, 1);
+        io_bus_write(b->ports, 0x71, middle, 1);
+        break;
+    case 4: /* mode and count of a counter */
+        io_bus_write(b->ports, 0x43, low, 1);
+        io_bus_write(b->ports, (u16)(0x40 + (low >> 6) % 3), middle, 1);
+        io_bus_write(b->ports, (u16)(0x40 + (low >> 6) % 3), high, 1);
+        break;
+    case 5: /* an entry of the I/O APIC: vector and mode low, destination high */
+        physmem_io_write(b->pm, IOAPIC_BASE, 0x10 + low % 48, 4);
+        physmem_io_write(b->pm, IOAPIC_BASE + 0x10, low & 1 ? (u32)high << 24 : what >> 8, 4);
+        break;
+    case 6: /* a timer of the HPET: its configuration or its comparator */
+        physmem_io_write(b->pm, HPET_BASE + 0x10, low & 3, 4);
+        physmem_io_write(b->pm, HPET_BASE + 0x100 + (low >> 4) % 3 * 0x20 + (low & 8), what >> 8,
+                         low & 4 ? 8 : 4);
+        break;
+    default: /* sampling: a millisecond, an interrupt, what the controller has */
+        clock_step(b->clock, 1000000);
+        ack_pic(b);
+        io_bus_read(b->ports, 0x60, 1);
+        break;
+    }
+}
+
 static void step(struct board *b, const u8 *s)
 {
     unsigned where = load16(s + 1), size = 1u << (s[0] >> 4 & 3) % 3;
@@ -389,6 +428,8 @@ static void step(struct board *b, const u8 *s)
     case 12:
         if (where % 64 == 0)
             reset_all(b);
+        else
+            use_pair(b, where, what);
         break;
     default: clock_step(b->clock, (i64)what << (where & 3)); break;
     }

@@ -40,6 +40,9 @@ static const struct mmio_ops mmio_ops = {.name = "fuzz-mmio", .read = mmio_in, .
 static const struct pci_info info = {
     .name = "fuzz", .vendor = 1, .device = 2, .class_code = 0xff0000, .interrupt_pin = 1};
 
+#define SMBUS       PCI_DEVFN(ICH9_SLOT, ICH9_SMBUS_FUNCTION)
+#define SMBUS_PORTS 0xb100
+
 struct rig {
     struct physmem *physmem;
     struct io_bus *ports;
@@ -62,8 +65,7 @@ static void add_chipset(struct rig *r, bool q35, struct host_memory_config memor
         add(r, mch_device(mch_create(r->bus, &memory)));
         struct ich9_lpc_config lpc = {.bus = r->bus, .physmem = r->physmem};
         add(r, ich9_lpc_device(ich9_lpc_create(&lpc)));
-        u8 smbus = PCI_DEVFN(ICH9_SLOT, ICH9_SMBUS_FUNCTION);
-        add(r, ich9_smbus_device(ich9_smbus_create(r->bus, smbus, NULL)));
+        add(r, ich9_smbus_device(ich9_smbus_create(r->bus, SMBUS, NULL)));
     } else {
         memory.low_ram_max = I440FX_LOW_RAM_MAX;
         add(r, i440fx_device(i440fx_create(r->bus, &memory)));
@@ -122,6 +124,13 @@ static void step(struct rig *r, const u8 *s)
     case 4: physmem_io_write(r->physmem, value, value, width); break;
     case 5: physmem_io_read(r->physmem, value, width); break;
     case 6: physmem_io_write(r->physmem, ecam, value, width); break;
+    case 7: /* the SMBus: its ports, and one of its registers */
+        pci_config_write(r->bus, 0, SMBUS, PCI_BASE_ADDRESS_0 + 4 * 4, SMBUS_PORTS, 4);
+        pci_config_write(r->bus, 0, SMBUS, PCI_COMMAND, PCI_COMMAND_IO, 2);
+        pci_config_write(r->bus, 0, SMBUS, 0x40, 1, 1);
+        io_bus_write(r->ports, SMBUS_PORTS + (s[1] & 31), value, 1);
+        io_bus_read(r->ports, SMBUS_PORTS + (s[1] >> 3), 1);
+        break;
     case 8: physmem_io_read(r->physmem, ecam, width); break;
     case 9:
         pci_msix_send(&r->function, s[1]);

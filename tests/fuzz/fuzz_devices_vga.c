@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Pictures are large: one in the middle and one at the end. */
 #define REFRESHES_MAX 1
-#define ROWS_SHOWN    32
+#define ROWS_SHOWN    16
+#define FULL_PICTURE  0x78 /* bits of the first byte, all of which are set */
 
 static const struct vga_mode *const modes[] = {&mode_03, &mode_01, &mode_04, &mode_06,
                                                &mode_0d, &mode_12, &mode_13, &mode_x};
@@ -36,6 +37,17 @@ static void look(struct vga_rig *r)
     check(n < sizeof text && strlen(text) == n);
 }
 
+/* A mode of the VBE, with linear memory and without. */
+static void set_vbe_mode(struct vga_rig *r, const u8 *s)
+{
+    static const u16 depths[] = {4, 8, 15, 16, 24, 32, 1, 12};
+    vbe_set(r, VBE_ENABLE, 0);
+    vbe_set(r, VBE_XRES, (u16)(s[2] * 8));
+    vbe_set(r, VBE_YRES, s[3] % (2 * ROWS_SHOWN));
+    vbe_set(r, VBE_BPP, depths[s[1] >> 1 & 7]);
+    vbe_set(r, VBE_ENABLE, VBE_ENABLED | (s[1] & (VBE_LFB_ENABLED | VBE_NO_CLEAR)));
+}
+
 static void step(struct vga_rig *r, const u8 *s, unsigned *refreshes)
 {
     static const u16 index_ports[] = {0x3c4, 0x3ce, 0x3d4, 0x3b4};
@@ -53,7 +65,9 @@ static void step(struct vga_rig *r, const u8 *s, unsigned *refreshes)
         clock_step(r->rig.clock, s[3] * 1000000);
         break;
     default:
-        if (++*refreshes <= REFRESHES_MAX)
+        if (s[1] & 1)
+            set_vbe_mode(r, s);
+        else if (++*refreshes <= REFRESHES_MAX)
             look(r);
         break;
     }
@@ -87,7 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct vga_rig *r = open_rig(data[0] & 0x80 ? MIB(1) : KIB(256));
     unsigned refreshes = 0;
     set_mode(r, modes[data[0] % ARRAY_LEN(modes)]);
-    if (!(data[0] & 0x40))
+    if ((data[0] & FULL_PICTURE) != FULL_PICTURE)
         cut_picture(r);
     for (size_t at = 1; at + 4 <= size; at += 4)
         step(r, data + at, &refreshes);
