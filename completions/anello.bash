@@ -49,7 +49,7 @@ _anello() {
         return
     fi
     case $before in
-    -accel | --accel) values='bt interp check bt,verify=on' ;;
+    -accel | --accel) values='bt interp check bt,verify=on bt,eager=on' ;;
     -cpu | --cpu) values='pentium pentium3 core2 host max' ;;
     -machine | --machine | -M) values='pc q35' ;;
     -display | --display) values='sdl none' ;;

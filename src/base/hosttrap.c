@@ -103,3 +103,31 @@ void hosttrap_knock(pthread_t thread)
 {
     pthread_kill(thread, signal_of_kind[HOSTTRAP_KNOCK]);
 }
+
+static bool timer_make(struct hosttrap_timer *t)
+{
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID,
+                             .sigev_signo = signal_of_kind[HOSTTRAP_KNOCK],
+                             ._sigev_un._tid = gettid()};
+    timer_t timer;
+    hosttrap_timer_destroy(t);
+    t->thread = pthread_self();
+    t->made = timer_create(CLOCK_MONOTONIC, &event, &timer) == 0;
+    t->timer = timer;
+    return t->made;
+}
+
+void hosttrap_knock_in(struct hosttrap_timer *t, i64 ns)
+{
+    const struct itimerspec when = {.it_value.tv_nsec = ns};
+    if ((!t->made || !pthread_equal(t->thread, pthread_self())) && !timer_make(t))
+        return;
+    timer_settime(t->timer, 0, &when, NULL);
+}
+
+void hosttrap_timer_destroy(struct hosttrap_timer *t)
+{
+    if (t->made)
+        timer_delete(t->timer);
+    t->made = false;
+}

@@ -39,4 +39,14 @@ int hosttrap_install(enum hosttrap_kind kind, hosttrap_fn *fn);
 /* Makes `thread` call the HOSTTRAP_KNOCK function at once, wherever it is. @asyncsignalsafe */
 void hosttrap_knock(pthread_t thread);
 
+/* Makes the thread that calls this call the HOSTTRAP_KNOCK function once, in `ns`; each call starts
+ * anew. All zeros at first. Where the host has no timer left nothing happens. */
+struct hosttrap_timer {
+    void *timer;
+    pthread_t thread;
+    bool made;
+};
+void hosttrap_knock_in(struct hosttrap_timer *t, i64 ns);
+void hosttrap_timer_destroy(struct hosttrap_timer *t);
+
 #endif

@@ -71,6 +71,7 @@ void check_detach(struct vcpu *v);
 struct bt_tuning {
     unsigned hot;     /* executions after which a block is translated */
     u64 window_after; /* TSC cycles after which an address space gets a window */
+    bool traces_at_once; /* traces wherever they may begin */
 };
 void bt_tune(struct vcpu *v, const struct bt_tuning *tuning);
 
@@ -88,6 +89,7 @@ struct bt_stats {
     u64 insns;         /* guest instructions in them */
     u64 callout_insns; /* of them, executed by call-outs */
     u64 guest_bytes, code_bytes;
+    u64 traces;    /* of them, made of several blocks */
     u64 flushes;   /* of all code memory */
     u64 killed;    /* translations, because their code changed */
     u64 links;     /* made */

@@ -72,6 +72,17 @@ unsigned tcode_insn_at(const struct tcode *t, const u8 *host)
     return n;
 }
 
+struct block *tcode_home(const struct tcode *t, unsigned *n)
+{
+    if (!t->trace)
+        return t->b;
+    const struct trace_part *part = &t->trace->part[t->trace->parts - 1];
+    while (part->first > *n)
+        part--;
+    *n -= part->first;
+    return part->block;
+}
+
 /* ---- links ---- */
 
 static void point_to(struct texit *x, struct bt *bt, const u8 *to)
@@ -98,15 +109,20 @@ static void unlink_exit(struct bt *bt, struct texit *x)
     x->to = NULL;
 }
 
+void tcode_set_key(const struct vcpu *v, const struct texit *x)
+{
+    u32 minus_upper = -(u32)(v->code_key >> 32);
+    memcpy(x->guard_key, &minus_upper, sizeof minus_upper);
+}
+
 /* By way of the exit's guard, for the key that it is made under. */
 static void point_by_guard(struct texit *x, struct bt *bt, const u8 *to)
 {
     u64 minus_key = -(bt->v->code_key | x->target);
-    u32 minus_upper = -(u32)(bt->v->code_key >> 32);
     if (x->is_return)
         memcpy(x->guard_key, &minus_key, sizeof minus_key);
     else
-        memcpy(x->guard_key, &minus_upper, sizeof minus_upper);
+        tcode_set_key(bt->v, x);
     asm_patch_rel32(x->guard_field, codemem_exec(&bt->mem, x->guard_field), to);
     if (!x->is_return)
         point_to(x, bt, x->guard);
@@ -117,7 +133,7 @@ void tcode_link(struct bt *bt, struct texit *x, struct tcode *to)
     unlink_exit(bt, x);
     if (observe_each_run(bt))
         return;
-    if (!x->guard && !x->free && to->b->page != x->from->b->page)
+    if (!x->guard && !x->free && to->b->page != x->page)
         return; /* the guest has moved the page meanwhile */
     if (to->b->mode != x->from->b->mode)
         return;
@@ -135,9 +151,7 @@ void tcode_link(struct bt *bt, struct texit *x, struct tcode *to)
     if (x->next)
         x->next->prev = &x->next;
     to->in = x;
-    /* Registers that were live before a call may be no more when it returns. */
-    bool live = x->from->fpu && !x->is_return;
-    const u8 *entry = live && to->live_entry ? to->live_entry : to->entry;
+    const u8 *entry = x->live && to->live_entry ? to->live_entry : to->entry;
     if (x->guard)
         point_by_guard(x, bt, entry);
     else
@@ -175,6 +189,8 @@ void tcode_undo_links(struct vcpu *v)
             if (x->free)
                 unlink_exit(bt, x);
         }
+        if (t->trace && t->trace->free && !t->dead)
+            tcode_end(bt, t);
     }
     if (too_dear(bt)) {
         bt->guards = true;
@@ -196,8 +212,12 @@ static void start_keys_again(struct vcpu *v)
     memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
     memset(bt->key, 0, sizeof bt->key);
     vcpu_forget_rings(v);
-    for (unsigned i = 0; i < bt->count; i++)
-        tcode_unlink_exits(bt, bt->codes[i]); /* guards compare keys */
+    for (unsigned i = 0; i < bt->count; i++) {
+        struct tcode *t = bt->codes[i];
+        tcode_unlink_exits(bt, t); /* guards compare keys, and so do traces */
+        if (t->trace && !t->dead)
+            tcode_end(bt, t);
+    }
     bt->last_key = 0;
 }
 
@@ -270,17 +290,36 @@ static void put_barrier(struct bt *bt, const struct tcode *t)
     asm_jmp(&a, bt->thunk.exit);
 }
 
-void tcode_killed(struct vcpu *v, struct block *b)
+static void forget_parts(struct trace *trace)
 {
-    struct bt *bt = bt_of(v);
-    struct tcode *t = b->code;
+    for (struct trace_part *part = trace->part; part < trace->part + trace->parts; part++) {
+        *part->prev = part->next;
+        if (part->next)
+            part->next->prev = part->prev;
+    }
+}
+
+void tcode_end(struct bt *bt, struct tcode *t)
+{
     tcode_unlink_exits(bt, t);
     while (t->in)
         unlink_exit(bt, t->in);
     put_barrier(bt, t);
     t->dead = true;
-    b->code = NULL;
+    t->b->code = NULL;
+    if (t->trace) {
+        tcode_head(t)->code = NULL;
+        forget_parts(t->trace);
+    }
     bt->stats.killed++;
+}
+
+void tcode_killed(struct vcpu *v, struct block *b)
+{
+    if (b->code)
+        tcode_end(bt_of(v), b->code);
+    while (b->traces)
+        tcode_end(bt_of(v), b->traces->t);
 }
 
 void tcode_drop_all(struct vcpu *v)
@@ -288,9 +327,15 @@ void tcode_drop_all(struct vcpu *v)
     struct bt *bt = bt_of(v);
     fpu_put_away(v);
     for (unsigned i = 0; i < bt->count; i++) {
-        if (!bt->codes[i]->dead)
-            bt->codes[i]->b->code = NULL;
+        struct tcode *t = bt->codes[i];
+        if (t->dead)
+            continue;
+        t->b->code = tcode_head(t)->code = NULL;
+        if (t->trace)
+            forget_parts(t->trace);
     }
+    bt->path.parts = 0;
+    bt->sampled = NULL;
     memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
     tcode_forget_targets(bt);
     returns_reset(&bt->returns, v, bt->thunk.underflow);

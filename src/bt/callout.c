@@ -173,27 +173,24 @@ const u8 *callout_slow(struct vcpu *v, const u8 *back)
 #define ERRORS_MOST        3 /* divide errors and the like */
 #define PATIENCE_MOST      1023
 
-/* Instruction n of t does not do well as it is: its block is translated again, and t left at the
- * next boundary. */
-static void adapt(struct vcpu *v, struct tcode *t, unsigned n, u64 *how)
+/* Instruction n of b does not do well as it is: what b is a part of is translated again, and left
+ * at the next boundary. */
+static void adapt(struct vcpu *v, struct block *b, unsigned n, u64 *how)
 {
-    if (t->dead)
-        return;
     *how |= bit64(n);
-    tcode_killed(v, t->b);
+    tcode_killed(v, b);
     bt_of(v)->stats.adapted++;
 }
 
-static void adapt_to_checks(struct vcpu *v, struct tcode *t, unsigned n)
+static void adapt_to_checks(struct vcpu *v, struct block *b, unsigned n)
 {
     struct bt *bt = bt_of(v);
-    struct block *b = t->b;
-    if (!t->dead && !b->checked && bt->adapted_count < ADAPTED_MOST) {
+    if (!b->checked && bt->adapted_count < ADAPTED_MOST) {
         bt->adapted[bt->adapted_count++] = b;
         b->patience = (u16)(b->patience < PATIENCE_MOST ? b->patience * 2 + 1 : PATIENCE_MOST);
         b->waits = b->patience;
     }
-    adapt(v, t, n, &b->checked);
+    adapt(v, b, n, &b->checked);
 }
 
 void bt_try_windows_again(struct bt *bt)
@@ -208,8 +205,7 @@ void bt_try_windows_again(struct bt *bt)
             continue;
         }
         b->checked = 0;
-        if (b->code)
-            tcode_killed(bt->v, b);
+        tcode_killed(bt->v, b);
     }
     bt->adapted_count = kept;
 }
@@ -217,12 +213,13 @@ void bt_try_windows_again(struct bt *bt)
 static void count_trap(struct vcpu *v, struct tcode *t, unsigned n, bool in_window)
 {
     u8 most = !in_window ? ERRORS_MOST : v->cpl == 3 ? MISSES_MOST : MISSES_MOST_KERNEL;
-    if (++t->misses[n] <= most)
+    if (++t->misses[n] <= most || t->dead)
         return;
+    struct block *b = tcode_home(t, &n);
     if (in_window)
-        adapt_to_checks(v, t, n);
+        adapt_to_checks(v, b, n);
     else
-        adapt(v, t, n, &t->b->left_to_c);
+        adapt(v, b, n, &b->left_to_c);
 }
 
 /* Its access has been executed by the interpreter. */

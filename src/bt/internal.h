@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "base/hosttrap.h"
 #include "bt/asm_x64.h"
 #include "bt/bt.h"
 #include "bt/codemem.h"
@@ -41,7 +42,9 @@ struct tcode;
 struct texit {
     struct tcode *from, *to; /* to: NULL while unlinked */
     bool is_return;
+    bool is_check; /* within a trace: taken if its pages may be elsewhere */
     bool free; /* to another page without a guard */
+    bool live; /* the FPU's registers are live there */
     struct texit *next, **prev;
     u8 *field;    /* the rel32, in the writable view */
     u8 *stub;     /* as executed */
@@ -49,8 +52,35 @@ struct texit {
     u8 *lookup;   /* as executed: looks the target up in the table of jumps */
     u8 *guard;    /* as executed: where `field` leads once linked; NULL in the page */
     u8 *guard_key, *guard_field; /* what is added to the key, and a rel32, in the writable view */
+    u64 page;                    /* that it is in: offset in the memfd */
     u32 target;
 };
+
+/* A trace (path.h): its `b` is one of all the instructions, which nobody else knows. Where it goes
+ * on in another page than it has begun in it looks whether the key is the one it was made under:
+ * then all its pages are where they were. It depends on each of its blocks. */
+#define PATH_PARTS 16
+struct trace_part {
+    struct block *block;
+    struct tcode *t;
+    struct trace_part *next, **prev; /* among those of the block */
+    u8 first;                        /* instruction */
+};
+struct trace {
+    unsigned parts;
+    bool free; /* it goes to another page without looking at the key: see struct texit */
+    struct trace_part part[PATH_PARTS];
+};
+
+/* Blocks that were executed one after the other. */
+struct path {
+    struct block *part[PATH_PARTS];
+    unsigned parts, insns;
+    int depth; /* calls that are open where the last one begins */
+};
+
+#define EXITS_OF(parts) ((parts) + 3u) /* of a translation, at most */
+#define EXITS_MOST      EXITS_OF(PATH_PARTS)
 
 #define TCODE_LEAST 16 /* bytes of code memory that one takes from its entry on */
 
@@ -67,7 +97,8 @@ struct tcode {
     bool dead;
     bool fpu; /* it expects live FPU registers after its first FPU instruction */
     u8 exits;
-    struct texit exit[2];
+    struct texit *exit;
+    struct trace *trace; /* or NULL */
     u8 check;          /* what check.c knows of it, 0: nothing yet */
     u64 smap_switched; /* by instruction: after it the mode differs from b->mode in MODE_SMAP */
     u64 x87, x87_done; /* by instruction: tracked, noted before it (x87_track.c) */
@@ -176,6 +207,11 @@ struct bt {
     struct block *adapted[ADAPTED_MOST]; /* blocks with checked accesses in spite of a window */
     unsigned adapted_count;
     unsigned hot;            /* executions after which a block is translated */
+    bool traces_at_once;     /* wherever one may begin */
+    struct path path;        /* that is being recorded */
+    struct tcode *sampled;   /* a knock found it running; or NULL */
+    u64 sample_set;          /* TSC when the timer was set */
+    struct hosttrap_timer sampler;
     bool verify;             /* each translation */
     FILE *perf_map;          /* or NULL */
     struct windows *windows; /* or NULL */
@@ -228,11 +264,16 @@ unsigned tcode_insn_at(const struct tcode *t, const u8 *host);
 /* Where nothing is known of a return address the table of jumps is asked. */
 void tcode_forget_targets(struct bt *bt);
 void tcode_link(struct bt *bt, struct texit *x, struct tcode *to);
+/* What is not for a return lets pass under the key that there is now. */
+void tcode_set_key(const struct vcpu *v, const struct texit *x);
 /* EVENT_LINKS: undoes those without guards. Only between blocks. */
 void tcode_undo_links(struct vcpu *v);
 /* @asyncsignalsafe while translated code runs */
 void tcode_unlink_exits(struct bt *bt, struct tcode *t);
+/* The block has changed, or is to be translated otherwise: the end of all that it is a part of. */
 void tcode_killed(struct vcpu *v, struct block *b);
+/* Ends a translation, but no trace of its block with others. */
+void tcode_end(struct bt *bt, struct tcode *t);
 /* Gives all translations up. */
 void tcode_drop_all(struct vcpu *v);
 /* Brings v->code_key up to date; after anything that may have changed mode or page tables. */
@@ -269,6 +310,16 @@ static inline bool bt_mode(u32 mode)
 
 /* Makes the translation of a block; NULL when there is no room left. */
 struct tcode *translate(struct vcpu *v, struct block *b);
+/* The same of a path's blocks, whose instructions `joined` has. */
+struct tcode *translate_trace(struct vcpu *v, struct block *joined, const struct path *p);
+
+/* The block that a translation begins with. */
+static inline struct block *tcode_head(const struct tcode *t)
+{
+    return t->trace ? t->trace->part[0].block : t->b;
+}
+/* The block that instruction n of a translation is from, and which it is there. */
+struct block *tcode_home(const struct tcode *t, unsigned *n);
 
 /* ---- x87_track.c ---- */
 

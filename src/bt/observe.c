@@ -68,8 +68,9 @@ bool bt_perf_map(struct vcpu *v)
 static void map_made(struct bt *bt, const struct tcode *t)
 {
     char name[64];
-    snprintf(name, sizeof name, "guest_%08llx_ring%u%s", (unsigned long long)t->b->rip,
-             t->b->mode & MODE_CPL, t->b->mode & MODE_WINDOW ? "_window" : "");
+    snprintf(name, sizeof name, "guest_%08llx_ring%u%s%s", (unsigned long long)t->b->rip,
+             t->b->mode & MODE_CPL, t->b->mode & MODE_WINDOW ? "_window" : "",
+             t->trace ? "_trace" : "");
     map_code(bt, t->start, t->size, name);
     map_code(bt, t->cold, t->cold_size, name);
 }

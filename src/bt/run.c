@@ -9,8 +9,8 @@
 #include <sys/mman.h>
 #include <x86intrin.h>
 
-#include "base/hosttrap.h"
 #include "bt/observe.h"
+#include "bt/path.h"
 #include "cpu/excp.h"
 #include "cpu/fpu.h"
 #include "cpu/interp.h"
@@ -33,8 +33,10 @@ static _Thread_local struct bt *running;
 static void unlink_at(struct bt *bt, const u8 *host)
 {
     struct tcode *t = tcode_at(bt, host);
-    if (t)
-        tcode_unlink_exits(bt, t);
+    if (!t)
+        return;
+    tcode_unlink_exits(bt, t);
+    bt->sampled = t;
 }
 
 /* jmp [r10 + 8] or call [r10 + 8]: on the way into what `find` has found (xl_flow.c). */
@@ -168,6 +170,7 @@ void bt_detach(struct vcpu *v)
         return;
     if (v->jumps && bt->mem.exec)
         tcode_drop_all(v);
+    hosttrap_timer_destroy(&bt->sampler);
     windows_destroy(bt->windows);
     observe_close(bt);
     v->interp->killed = NULL;
@@ -189,6 +192,7 @@ void bt_tune(struct vcpu *v, const struct bt_tuning *tuning)
 {
     struct bt *bt = bt_of(v);
     bt->hot = tuning->hot;
+    bt->traces_at_once = tuning->traces_at_once;
     if (bt->windows)
         windows_promote_after(bt->windows, tuning->window_after);
 }
@@ -209,7 +213,10 @@ const struct window_stats *bt_window_stats(const struct vcpu *v)
 /* The exit whose stub's call returns to `back`. */
 static struct texit *exit_at(const struct tcode *t, const u8 *back)
 {
-    return (struct texit *)&t->exit[t->exits > 1 && back > t->exit[1].stub];
+    unsigned n = t->exits - 1u;
+    while (n && back <= t->exit[n].stub)
+        n--;
+    return &t->exit[n];
 }
 
 static bool tcode_has(const struct tcode *t, const u8 *host)
@@ -217,7 +224,7 @@ static bool tcode_has(const struct tcode *t, const u8 *host)
     return host >= t->start && host < t->start + t->size;
 }
 
-/* The translation of b, made if it is worth it; NULL: interpret it. */
+/* The translation of b, made if it is worth it; NULL: interpret it, or begin a trace. */
 static struct tcode *code_for(struct vcpu *v, struct block *b)
 {
     if (LIKELY(b->code != NULL))
@@ -226,6 +233,8 @@ static struct tcode *code_for(struct vcpu *v, struct block *b)
         b->heat++;
         return NULL;
     }
+    if (UNLIKELY(path_begins(v, b)))
+        return NULL;
     struct tcode *t = translate(v, b);
     if (!t) {
         tcode_drop_all(v);
@@ -269,6 +278,10 @@ static void link_exit(struct vcpu *v, const u8 *back)
     u64 flushes = bt->stats.flushes;
     if (bt_events(v) || from->dead)
         return;
+    if (exit_at(from, back)->is_check) {
+        path_meant_again(v, from, exit_at(from, back));
+        return;
+    }
     struct block *b = cache_find(v, 0);
     if (!b || flushes != bt->stats.flushes || from->dead)
         return;
@@ -295,9 +308,10 @@ static void run_block(struct vcpu *v)
     if (bt->windows)
         windows_consider(bt->windows);
     bt_settle(v);
+    path_sample(v);
     bt->stats.misses++;
     struct tcode *known = bt->interpret ? NULL : tcode_recall(v);
-    struct block *b = known ? known->b : cache_find(v, 0);
+    struct block *b = known ? tcode_head(known) : cache_find(v, 0);
     if (UNLIKELY(!bt_mode(v->mode))) {
         interp_blocks(v, b, ODD_RUN);
         return;
@@ -306,6 +320,10 @@ static void run_block(struct vcpu *v)
     bt->interpret = false;
     if (!v->jump_patience && b)
         look_at_jump(v, b);
+    if (UNLIKELY(path_open(v, b)) && path_take(v, b)) {
+        interp_blocks(v, b, 0);
+        return;
+    }
     struct tcode *t = b && !interpret ? code_for(v, b) : NULL;
     if (UNLIKELY(log_on(v->log, LOG_EXEC)))
         observe_run(v, b, t != NULL);

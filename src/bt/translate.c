@@ -14,7 +14,7 @@
 
 /* More than any block needs: an instruction takes less than 160 bytes with all that it entails. */
 #define MOST_CODE (BLOCK_INSNS * 160 + 512)
-#define MOST_COLD (BLOCK_INSNS * 16 + 512)
+#define MOST_COLD (BLOCK_INSNS * 32 + EXITS_MOST * 96 + 512)
 
 static void put_callout(struct xl *x, const struct cached_insn *ci)
 {
@@ -58,20 +58,34 @@ void xl_set_mode(struct xl *x, u32 mode)
 
 static size_t tcode_bytes(unsigned insns)
 {
-    return sizeof(struct tcode) + (insns + 1) * (sizeof(u16) + sizeof(i16)) + insns;
+    return align_up(sizeof(struct tcode) + (insns + 1) * (sizeof(u16) + sizeof(i16)) + insns, 16);
 }
+
+#define TCODE_MOST                                                                                 \
+    (tcode_bytes(BLOCK_INSNS) + EXITS_MOST * sizeof(struct texit) + sizeof(struct trace) + 16)
 
 static bool has_room(const struct bt *bt)
 {
     return bt->used + MOST_CODE <= COLD_AT && bt->cold_used + MOST_COLD <= bt->mem.size &&
-           bt->count < CODES && bt->arena_used + tcode_bytes(BLOCK_INSNS) + 16 <= ARENA_BYTES;
+           bt->count < CODES && bt->arena_used + TCODE_MOST <= ARENA_BYTES;
 }
 
-static struct tcode *new_tcode(struct bt *bt, struct block *b, u8 *start)
+static void *take(struct bt *bt, size_t size)
 {
-    struct tcode *t = (struct tcode *)(bt->arena + bt->arena_used);
-    bt->arena_used += align_up(tcode_bytes(b->insns), 16);
+    void *at = bt->arena + bt->arena_used;
+    bt->arena_used += align_up(size, 16);
+    return at;
+}
+
+static struct tcode *new_tcode(struct bt *bt, struct block *b, const struct path *p, u8 *start)
+{
+    struct tcode *t = take(bt, tcode_bytes(b->insns));
     *t = (struct tcode){.b = b, .start = start};
+    t->exit = take(bt, EXITS_OF(p ? p->parts : 0) * sizeof *t->exit);
+    if (p) {
+        t->trace = take(bt, sizeof *t->trace);
+        *t->trace = (struct trace){0};
+    }
     t->sp = (i16 *)&t->at[b->insns + 1];
     t->sp[b->insns] = 0;
     t->misses = (u8 *)&t->sp[b->insns + 1];
@@ -79,16 +93,36 @@ static struct tcode *new_tcode(struct bt *bt, struct block *b, u8 *start)
     return t;
 }
 
+/* From here on the instructions are from the trace's next block. */
+static void begin_part(struct xl *x, unsigned n)
+{
+    const struct block *b = x->path->part[x->part++];
+    x->page = b->page;
+    x->la = (u32)b->la;
+    x->next_part = n + b->insns;
+    if (x->key_checked || !((x->la ^ (u32)x->b->la) & ~(u32)PAGE_OFFSET_MASK))
+        return;
+    x->t->trace->free = x->free;
+    if (x->free)
+        return;
+    xl_x87_flush(x);
+    xl_put_trace_check(x, (u32)b->rip);
+    x->key_checked = true;
+}
+
 static void put_insns(struct xl *x)
 {
     const struct block *b = x->b;
     for (unsigned n = 0; n < b->insns; n++) {
         const struct cached_insn *ci = &b->insn[n];
-        if (ci->patched || xl_reads_sp(&ci->in))
+        bool begins = x->path && n == x->next_part;
+        if (begins || ci->patched || xl_reads_sp(&ci->in))
             xl_settle_sp(x);
         x->t->at[n] = (u16)(asm_here(&x->a) - x->t->entry);
         x->t->sp[n] = (i16)x->sp;
         x->n = n;
+        if (begins)
+            begin_part(x, n);
         xl_x87_before(x, &ci->in);
         x->direct = (b->mode & MODE_WINDOW) && !(b->checked >> n & 1);
         if ((b->left_to_c >> n & 1) || !put_native(x, ci))
@@ -100,29 +134,39 @@ static void put_insns(struct xl *x)
     xl_settle_sp(x);
     xl_x87_flush(x);
     x->t->at[b->insns] = (u16)(asm_here(&x->a) - x->t->entry);
-    if (b->insn[b->insns - 1].fn != uop_exec_end)
-        xl_exit_jmp(x, (u32)(b->rip + b->bytes));
+    const struct cached_insn *last = &b->insn[b->insns - 1];
+    if (last->fn != uop_exec_end)
+        xl_exit_jmp(x, last->rip + last->in.len);
 }
 
 /* Links between other pages would be right too, but undone at each MOV to CR3. */
-static bool needs_no_guards(const struct vcpu *v, const struct block *b)
+static bool needs_no_guards(const struct vcpu *v, const struct block *b, const struct path *p)
 {
-    return (b->mode & MODE_CPL) != 3 && !bt_of(v)->guards &&
-           tlb_is_global(v, b->la, mem_fetch_view(v));
+    bool global = tlb_is_global(v, b->la, mem_fetch_view(v));
+    for (unsigned k = 1; p && k < p->parts; k++)
+        global &= tlb_is_global(v, p->part[k]->la, mem_fetch_view(v));
+    return (b->mode & MODE_CPL) != 3 && !bt_of(v)->guards && global;
 }
 
-struct tcode *translate(struct vcpu *v, struct block *b)
+/* With a path: of its blocks, whose instructions b has. */
+static struct tcode *make(struct vcpu *v, struct block *b, const struct path *p)
 {
     struct bt *bt = bt_of(v);
     fpu_put_away(v); /* memcpy() may use its registers */
     if (!has_room(bt))
         return NULL;
     u8 *at = bt->mem.write + bt->used, *cold = bt->mem.write + bt->cold_used;
-    struct xl x = {.bt = bt, .v = v, .b = b, .free = needs_no_guards(v, b)};
+    struct xl x = {.bt = bt,
+                   .v = v,
+                   .b = b,
+                   .path = p,
+                   .page = b->page,
+                   .la = (u32)b->la,
+                   .free = needs_no_guards(v, b, p)};
     xl_set_mode(&x, b->mode);
     asm_init(&x.a, at, MOST_CODE, bt->mem.exec - bt->mem.write);
     asm_init(&x.cold, cold, MOST_COLD, bt->mem.exec - bt->mem.write);
-    x.t = new_tcode(bt, b, asm_here(&x.a));
+    x.t = new_tcode(bt, b, p, asm_here(&x.a));
     x.t->cold = asm_here(&x.cold);
     u64 callouts = bt->stats.callout_insns;
     if (b->by_jump)
@@ -147,4 +191,14 @@ struct tcode *translate(struct vcpu *v, struct block *b)
     b->code = x.t;
     observe_made(bt, x.t);
     return x.t;
+}
+
+struct tcode *translate(struct vcpu *v, struct block *b)
+{
+    return make(v, b, NULL);
+}
+
+struct tcode *translate_trace(struct vcpu *v, struct block *joined, const struct path *p)
+{
+    return make(v, joined, p);
 }

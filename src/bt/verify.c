@@ -620,7 +620,14 @@ static bool check_place(struct verifier *v, u64 place)
     return true;
 }
 
-/* push r9 right after R9 was made the address of a return's guard. */
+/* A thunk that knows no more of a return than where it goes. */
+static bool is_place_of_return(const struct verifier *v, u64 place)
+{
+    const struct verify_target *t = target_of(v->code, place);
+    return t && t->kind == VERIFY_JUMP;
+}
+
+/* push r9 right after R9 was made the address of a return's guard or of such a thunk. */
 static bool check_push(struct verifier *v)
 {
     u64 offset = offset_of(v->code, v->insn->address);
@@ -633,9 +640,10 @@ static bool check_insn(struct verifier *v)
 {
     u64 place;
     if (is_lea_place(v, &place)) {
-        if (v->x86->operands[0].reg == X86_REG_R9 && is_return_guard(v, place))
+        bool r9 = v->x86->operands[0].reg == X86_REG_R9, thunk = r9 && is_place_of_return(v, place);
+        if (thunk || (r9 && is_return_guard(v, place)))
             v->back = v->insn->address + v->insn->size;
-        return check_place(v, place);
+        return thunk || check_place(v, place);
     }
     if (v->insn->id == X86_INS_PUSH)
         return check_push(v);

@@ -20,6 +20,13 @@ struct xl {
     unsigned view; /* enum tlb_view of its accesses */
     unsigned n;    /* the instruction in hand */
     bool free;     /* its links need no guards: see struct texit */
+    u64 page;      /* of the block that it is from, and its linear address */
+    u32 la;
+    const struct path *path; /* of a trace, or NULL */
+    unsigned part;           /* the next one */
+    unsigned next_part;      /* the instruction that it begins with */
+    bool key_checked;        /* all pages of the trace are where they were */
+    unsigned depth;          /* calls that are open */
     bool direct;   /* this instruction's accesses go through the window */
     i32 sp;        /* the guest's ESP is that of the host plus this */
     bool fpu_checked;
@@ -31,7 +38,11 @@ struct xl {
         u8 *field;
         u32 target;
         u8 *guard_key, *guard_field;
-    } exit[2];
+        u64 page;       /* that the exit is in */
+        u32 la;         /* of the block */
+        unsigned depth; /* calls that are open */
+        bool live;      /* FPU registers */
+    } exit[EXITS_MOST];
     unsigned exits;
     struct {
         u8 *at; /* where the call comes back to, as executed; NULL: no call */
@@ -124,6 +135,14 @@ void xl_x87_flush(struct xl *x);
 
 /* translate.c: the instructions from here on run in this mode. */
 void xl_set_mode(struct xl *x, u32 mode);
+
+/* In a trace: it goes on behind this branch with the instruction that follows it there. */
+static inline bool xl_goes_on(const struct xl *x)
+{
+    return x->n + 1u < x->b->insns;
+}
+/* Goes on at `rip` only if all pages of the trace are where they were. */
+void xl_put_trace_check(struct xl *x, u32 rip);
 
 /* Leaves the translation for a known target. */
 void xl_exit_jmp(struct xl *x, u32 target);

@@ -6,14 +6,14 @@
  */
 #include "bt/xl.h"
 
-static bool same_page(const struct xl *x, u32 target)
+static bool same_page(u32 la, u32 target)
 {
-    return !((target ^ (u32)x->b->la) & ~(u32)PAGE_OFFSET_MASK);
+    return !((target ^ la) & ~(u32)PAGE_OFFSET_MASK);
 }
 
-static bool needs_guard(const struct xl *x, u32 target)
+static bool needs_guard(const struct xl *x, u32 la, u32 target)
 {
-    return !same_page(x, target) && !x->free;
+    return !same_page(la, target) && !x->free;
 }
 
 /* Links lead to where the mode is that of this block. */
@@ -33,23 +33,34 @@ static void put_lookup(struct xl *x, struct asm_buf *a, u32 target)
 static struct xl_exit *note_exit(struct xl *x, u8 *field, u32 target)
 {
     struct xl_exit *e = &x->exit[x->exits++];
-    *e = (struct xl_exit){.field = field, .target = target};
+    *e = (struct xl_exit){.field = field,
+                          .target = target,
+                          .page = x->page,
+                          .la = x->la,
+                          .depth = x->depth,
+                          .live = x->fpu_checked};
     return e;
 }
 
-/* Compares the upper half of a key with the one that the exit is linked for. Flags stay as they
- * are, RCX is in HR_T3. Returns the field of the jump for when it differs; a second jump, or a
- * call, goes on if not, with RCX again. */
-static u8 *put_key_check(struct asm_buf *a, u8 **guard_key, u8 **guard_field, bool call)
+/* Goes on if the upper half of the key is the one that is noted at *key. Flags stay as they are.
+ * Returns the field of the jump for when it differs, with RCX in HR_T3. */
+static u8 *put_key_compare(struct asm_buf *a, u8 **key)
 {
     asm_copy64(a, HR_T3, X64_RCX);
     asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU_UPPER(code_key));
     asm_rm(a, XO_LEA, X64_RCX, x64_at(X64_RCX, INT32_MAX)); /* a displacement of 32 bits */
-    *guard_key = a->at - sizeof(u32);
+    *key = a->at - sizeof(u32);
     u8 *same = asm_jrcxz(a);
     u8 *differs = asm_jmp(a, NULL);
     asm_short_here(a, same);
     asm_copy64(a, X64_RCX, HR_T3);
+    return differs;
+}
+
+/* The same with the key that an exit is linked for; a second jump, or a call, goes on. */
+static u8 *put_key_check(struct asm_buf *a, u8 **guard_key, u8 **guard_field, bool call)
+{
+    u8 *differs = put_key_compare(a, guard_key);
     *guard_field = call ? asm_call(a, NULL) : asm_jmp(a, NULL);
     return differs;
 }
@@ -58,7 +69,7 @@ void xl_exit_jmp(struct xl *x, u32 target)
 {
     if (!can_link(x)) {
         put_lookup(x, &x->a, target);
-    } else if (!needs_guard(x, target)) {
+    } else if (!needs_guard(x, x->la, target)) {
         note_exit(x, asm_jmp(&x->a, NULL), target);
     } else {
         struct xl_exit *e = note_exit(x, NULL, target);
@@ -69,7 +80,7 @@ void xl_exit_jmp(struct xl *x, u32 target)
 /* Likewise with a call, which comes back right behind it. */
 static void exit_call(struct xl *x, u32 target)
 {
-    if (can_link(x) && needs_guard(x, target)) {
+    if (can_link(x) && needs_guard(x, x->la, target)) {
         struct xl_exit *e = note_exit(x, NULL, target);
         e->field = put_key_check(&x->a, &e->guard_key, &e->guard_field, true);
     } else {
@@ -101,24 +112,42 @@ static void put_miss(struct xl *x, u32 target)
     asm_call(&x->cold, x->bt->thunk.miss);
 }
 
-static struct texit *new_exit(struct xl *x, u8 *field, u32 target)
+static struct texit *new_exit(struct xl *x, u8 *field, u32 target, u64 page)
 {
     struct texit *e = &x->t->exit[x->t->exits++];
-    *e = (struct texit){.from = x->t, .field = field, .target = target};
+    *e = (struct texit){.from = x->t, .field = field, .target = target, .page = page};
     e->stub = e->unlinked = asm_here(&x->cold);
     return e;
+}
+
+/* The stack of returns does not know of calls that are part of a trace: those that are open where
+ * it is left return by the table of jumps. */
+static void put_open_calls(struct xl *x, struct asm_buf *a, unsigned depth)
+{
+    while (depth--) {
+        u8 *field = asm_lea_here(a, HR_T1);
+        asm_patch_rel32(field, field + a->delta, x->bt->thunk.jump);
+        asm_push(a, HR_T1);
+    }
 }
 
 /* What an exit leads to as long as it is not linked, and what its guard does not let pass. */
 static void finish_exit(struct xl *x, const struct xl_exit *exit)
 {
     struct asm_buf *a = &x->cold;
-    asm_rel32_here(a, exit->field);
+    u8 *field = exit->field;
+    asm_rel32_here(a, field);
     if (!can_link(x)) {
         put_lookup(x, a, exit->target);
         return;
     }
-    struct texit *e = new_exit(x, exit->field, exit->target);
+    if (exit->depth) {
+        put_open_calls(x, a, exit->depth);
+        field = asm_jmp(a, NULL);
+        asm_rel32_here(a, field);
+    }
+    struct texit *e = new_exit(x, field, exit->target, exit->page);
+    e->live = exit->live;
     if (exit->guard_field) {
         e->guard_key = exit->guard_key;
         e->guard_field = exit->guard_field;
@@ -130,8 +159,8 @@ static void finish_exit(struct xl *x, const struct xl_exit *exit)
     asm_call(a, x->bt->thunk.link);
     e->lookup = asm_here(a);
     put_lookup(x, a, exit->target);
-    e->free = x->free && !same_page(x, exit->target);
-    if (!needs_guard(x, exit->target))
+    e->free = x->free && !same_page(exit->la, exit->target);
+    if (!needs_guard(x, exit->la, exit->target))
         return;
     e->guard = asm_here(a);
     if (exit->guard_field) {
@@ -190,7 +219,7 @@ static void finish_return(struct xl *x)
     put_target_jump(a, asm_jmp_mem); /* a return that is an indirect jump */
     asm_short_here(a, key_differs);
     asm_copy64(a, X64_RCX, HR_T3);
-    struct texit *e = new_exit(x, x->back.field, target);
+    struct texit *e = new_exit(x, x->back.field, target, x->page);
     e->is_return = true;
     e->guard_key = x->back.key;
     e->guard = asm_here(a);
@@ -292,6 +321,28 @@ void xl_put_way_in(struct xl *x)
     asm_jmp(a, x->t->entry);
 }
 
+/* ---- traces ---- */
+
+/* Only what lies in the pages that the trace was made from may follow. */
+void xl_put_trace_check(struct xl *x, u32 rip)
+{
+    struct asm_buf *a = &x->a, *cold = &x->cold;
+    u8 *key;
+    u8 *differs = put_key_compare(a, &key);
+
+    asm_rel32_here(cold, differs);
+    asm_copy64(cold, X64_RCX, HR_T3);
+    put_open_calls(x, cold, x->depth);
+    struct texit *e = new_exit(x, NULL, rip, x->page);
+    e->is_check = true;
+    e->guard_key = key;
+    tcode_set_key(x->v, e);
+    asm_mov_imm32(cold, HR_T0, rip);
+    asm_call(cold, x->bt->thunk.miss);
+}
+
+/* ---- where instructions go ---- */
+
 /* HR_T0 = the target of an indirect jump or call. */
 static bool put_operand(struct xl *x, const struct insn *in)
 {
@@ -309,7 +360,8 @@ static bool put_operand(struct xl *x, const struct insn *in)
 static bool put_jmp(struct xl *x, const struct insn *in, u32 target)
 {
     if (in->operand[0].kind == OPD_REL) {
-        xl_exit_jmp(x, target);
+        if (!xl_goes_on(x))
+            xl_exit_jmp(x, target);
         return true;
     }
     if (!put_operand(x, in))
@@ -342,7 +394,12 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
 {
     if (in->operand[0].kind == OPD_REL) {
         put_push_return(x, next);
-        if (target == next) { /* how old code asks where it is: nobody returns there */
+        bool returns = target != next; /* not when old code asks where it is */
+        if (xl_goes_on(x)) {
+            x->depth += returns;
+            return true;
+        }
+        if (!returns) {
             xl_exit_jmp(x, target);
             return true;
         }
@@ -356,13 +413,33 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
     return true;
 }
 
+/* The return of a call that is part of the trace as well, if HR_T0 is where that came from. */
+static void put_return_within(struct xl *x)
+{
+    struct asm_buf *a = &x->a, *cold = &x->cold;
+    asm_copy64(a, HR_T3, X64_RCX);
+    asm_rm(a, XO_LEA, X64_RCX, x64_at(HR_T0, -(i32)x->b->insn[x->n + 1].rip));
+    u8 *same = asm_jrcxz(a), *differs = asm_jmp(a, NULL);
+    asm_short_here(a, same);
+    asm_copy64(a, X64_RCX, HR_T3);
+
+    x->depth--;
+    asm_rel32_here(cold, differs);
+    asm_copy64(cold, X64_RCX, HR_T3);
+    put_open_calls(x, cold, x->depth);
+    put_target_jump(cold, asm_jmp_mem);
+}
+
 static bool put_ret(struct xl *x, const struct insn *in)
 {
     i32 extra = in->imm_len ? (i32)(in->imm & 0xffff) : 0;
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
     xl_adjust_sp(x, 4 + extra);
     xl_settle_sp(x);
-    asm_ret(&x->a);
+    if (xl_goes_on(x))
+        put_return_within(x);
+    else
+        asm_ret(&x->a);
     return true;
 }
 
@@ -392,14 +469,25 @@ static bool put_loop(struct xl *x, const struct insn *in, u32 next, u32 target)
     return true;
 }
 
+static void put_jcc(struct xl *x, enum x64_cc cc, u32 next, u32 target)
+{
+    if (!xl_goes_on(x)) {
+        xl_exit_jcc(x, cc, target);
+        xl_exit_jmp(x, next);
+    } else if (x->b->insn[x->n + 1].rip == next) {
+        xl_exit_jcc(x, cc, target);
+    } else {
+        xl_exit_jcc(x, cc ^ 1, next);
+    }
+}
+
 bool xl_flow(struct xl *x, const struct cached_insn *ci)
 {
     const struct insn *in = &ci->in;
     u32 next = ci->rip + in->len, mask = (u32)mask64(in->opsize * 8);
     u32 target = (next + (u32)in->imm) & mask;
     if (in->op == OP_JCC) {
-        xl_exit_jcc(x, in->opcode & 15, target);
-        xl_exit_jmp(x, next);
+        put_jcc(x, in->opcode & 15, next, target);
         return true;
     }
     if (in->op != OP_LOOP && in->op != OP_LOOPE && in->op != OP_LOOPNE && in->op != OP_JCXZ &&

@@ -256,7 +256,7 @@ static bool of_is_live(const struct xl *x)
 {
     for (unsigned n = x->n + 1; n < x->b->insns; n++) {
         const struct cached_insn *ci = &x->b->insn[n];
-        if (ci->faults || op_flags_read(&ci->in) & FLAG_OF)
+        if (ci->faults || ci->fn == uop_exec_end || op_flags_read(&ci->in) & FLAG_OF)
             return true;
         if (sets_of(&ci->in))
             return false;

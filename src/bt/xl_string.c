@@ -121,6 +121,14 @@ bool xl_string_trapped(const u8 *host, u64 gs, u64 *rsi, u64 *rdi)
     return true;
 }
 
+/* A repeated instruction ends its block. */
+static void put_end(struct xl *x)
+{
+    const struct cached_insn *ci = &x->b->insn[x->n];
+    if (!xl_goes_on(x))
+        xl_exit_jmp(x, ci->rip + ci->in.len);
+}
+
 /* MOVS and STOS of bytes and doublewords. */
 static bool put_repeated_by_tlb(struct xl *x, const struct insn *in, u8 op)
 {
@@ -129,7 +137,7 @@ static bool put_repeated_by_tlb(struct xl *x, const struct insn *in, u8 op)
     if ((op != OPCODE_MOVS && op != OPCODE_STOS) || (wide && in->opsize != 4) || in->seg >= SEG_FS)
         return false;
     asm_call(&x->a, op == OPCODE_MOVS ? t->rep_movs[x->view][wide] : t->rep_stos[x->view][wide]);
-    xl_exit_jmp(x, (u32)(x->b->rip + x->b->bytes));
+    put_end(x);
     return true;
 }
 
@@ -143,7 +151,7 @@ static bool put_repeated(struct xl *x, const struct insn *in)
         return false;
     put_count_check(x);
     put_rep(x, in, source);
-    xl_exit_jmp(x, (u32)(x->b->rip + x->b->bytes)); /* it ends its block */
+    put_end(x);
     return true;
 }
 

@@ -147,15 +147,21 @@ static bool set_smp(struct ctx *ctx, const char *v)
 static bool set_accel_property(struct ctx *ctx, const char *key, const char *value)
 {
     static const char *const qemus[] = {"thread", "tb-size", "split-wx"};
-    if (!strcmp(key, "verify")) {
-        ctx->config->verify = option_is_on(value);
-        return true;
+    const struct {
+        const char *key;
+        bool *on;
+    } ours[] = {{"verify", &ctx->config->verify}, {"eager", &ctx->config->eager}};
+    for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
+        if (!strcmp(key, ours[i].key)) {
+            *ours[i].on = option_is_on(value);
+            return true;
+        }
     }
     for (size_t i = 0; i < ARRAY_LEN(qemus); i++) {
         if (!strcmp(key, qemus[i]))
             return true;
     }
-    return option_refuse(ctx, "unknown property '%s' of -accel: use verify=on", key);
+    return option_refuse(ctx, "unknown property '%s' of -accel: use verify=on or eager=on", key);
 }
 
 static bool set_accel(struct ctx *ctx, const char *v)
@@ -520,7 +526,7 @@ static const struct option options[] = {
     /* name          alias        argument          help */
     {"memory",       "m",         "SIZE",           "guest RAM: 256M, 2G (default 512M)", set_memory},
     {"smp",          NULL,        "N",              "virtual CPUs: only 1 in this version", set_smp},
-    {"accel",        NULL,        "ENGINE[,verify=on]", "bt (translator, default), interp (interpreter) or check (both in lock-step); verify: prove all that bt makes", set_accel},
+    {"accel",        NULL,        "ENGINE[,verify=on][,eager=on]", "bt (translator, default), interp (interpreter) or check (both in lock-step); verify: prove all that bt makes; eager: make all of it at once, for tests", set_accel},
     {"cpu",          NULL,        "MODEL[,±FEAT]",  "pentium, pentium3, core2, host or max; 286 for tests in real mode", set_cpu},
     {"machine",      "M",         "BOARD",          "the board: pc or q35", set_machine},
     {"kernel",       NULL,        "FILE",           "boot this Linux bzImage or multiboot ELF", set_kernel},

@@ -376,7 +376,7 @@ static void kill(struct vcpu *v, struct block *b)
         page_remove_block(v, b->next_page, b, 1);
     b->dead = true;
     i->blocks_killed++;
-    if (b->code)
+    if (b->code || b->traces)
         i->killed(v, b);
 }
 
@@ -654,6 +654,14 @@ static bool straddle_read(struct vcpu *v, const u8 *first, u64 in_first, u64 lim
     return true;
 }
 
+static void number_insns(struct cached_insn *insn, unsigned n)
+{
+    for (unsigned k = 0; k < n; k++) {
+        insn[k].index = (u8)k;
+        insn[k].after = (u8)(n - k);
+    }
+}
+
 /* Decodes a whole block's instructions into insn[]. False: the first one leads to where there is no
  * memory. */
 static bool decode_block(struct vcpu *v, struct block *b, struct cached_insn *insn, const u8 *code)
@@ -679,10 +687,7 @@ static bool decode_block(struct vcpu *v, struct block *b, struct cached_insn *in
         ends = take_insn(v, ci, status, at);
         at += ci->in.len;
     }
-    for (unsigned k = 0; k < n; k++) {
-        insn[k].index = (u8)k;
-        insn[k].after = (u8)(n - k);
-    }
+    number_insns(insn, n);
     b->insns = (u8)n;
     b->bytes = (u16)at;
     return true;
@@ -738,6 +743,34 @@ static struct block *build(struct vcpu *v, const struct code_page *code, u32 mod
     b->hash_next = *slot;
     *slot = b;
     i->blocks_made++;
+    return b;
+}
+
+struct block *cache_join(struct vcpu *v, struct block *const part[], unsigned parts)
+{
+    struct interp *i = v->interp;
+    if (i->used + BLOCK_MOST_BYTES > ARENA_BYTES)
+        return NULL;
+    struct cached_insn *insn = (struct cached_insn *)(i->arena + i->used);
+    struct block joined = *part[0];
+    joined.insn = insn;
+    joined.checked = joined.left_to_c = 0;
+    joined.insns = 0;
+    joined.bytes = 0;
+    for (unsigned k = 0; k < parts; k++) {
+        const struct block *b = part[k];
+        memcpy(insn + joined.insns, b->insn, b->insns * sizeof *insn);
+        joined.checked |= b->checked << joined.insns;
+        joined.left_to_c |= b->left_to_c << joined.insns;
+        joined.insns = (u8)(joined.insns + b->insns);
+        joined.bytes = (u16)(joined.bytes + b->bytes);
+    }
+    number_insns(insn, joined.insns);
+    struct block *b = (struct block *)align_up((u64)(uintptr_t)(insn + joined.insns), 64);
+    *b = joined;
+    b->code = NULL;
+    b->traces = NULL;
+    i->used = align_up((u64)((u8 *)&b->uop[0] - i->arena), 64);
     return b;
 }
 

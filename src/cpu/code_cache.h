@@ -88,6 +88,8 @@ struct page_link {
     struct page_link *next, **prev;
 };
 
+struct trace_part;
+
 struct block {
     /* The key, and what a quick lookup compares. */
     u64 rip;
@@ -101,7 +103,11 @@ struct block {
     bool dead;
     bool by_jump;  /* the translator has come here by a jump to an address not known before */
     u8 heat;       /* times that the translator has seen it, until it translates it */
+    u8 samples;    /* times that its translation was found running */
+    bool hot;      /* a trace is to begin here */
+    bool alone;    /* none is worth while */
     void *code;    /* the translator's, or NULL */
+    struct trace_part *traces; /* the translator's: those that it is a part of */
     u64 checked;   /* bit n: instruction n does not access memory by the window */
     u64 left_to_c; /* bit n: instruction n is a call-out, because it keeps trapping */
     u16 waits;     /* of `checked`: rounds until it is tried again, and how many the next time */
@@ -167,7 +173,8 @@ struct interp {
     struct cached_insn loose_insn;
     u64 blocks_made, blocks_killed, flushes;
 
-    /* The translator, if there is one: a block was killed; all blocks are about to be given up. */
+    /* The translator, if there is one: a block was killed that it knows; all blocks are about to be
+     * given up. */
     void (*killed)(struct vcpu *v, struct block *b);
     void (*dropped)(struct vcpu *v);
 
@@ -216,6 +223,10 @@ struct block *cache_fetch_loose(struct vcpu *v);
 
 /* u leads to `to` directly from now on; `side` is 0 for taken, 1 for fall. */
 void cache_link(struct block *from, unsigned side, struct block *to);
+
+/* A block of the instructions of all of these, one after the other, which nobody finds: it has no
+ * uops and belongs to no page. NULL: there is no room. */
+struct block *cache_join(struct vcpu *v, struct block *const part[], unsigned parts);
 
 /* Kills the blocks that have bytes in size bytes at `offset` of the memfd. */
 void cache_written(struct vcpu *v, u64 offset, u32 size);

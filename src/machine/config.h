@@ -76,6 +76,7 @@ struct machine_config {
     enum accel accel;
     bool accel_given;
     bool verify;   /* what the translator makes */
+    bool eager;    /* the translator makes all at once */
     bool perf_map; /* of it, for Linux perf */
     char *cpu;     /* NULL: default model */
     char *board;   /* NULL: pc */

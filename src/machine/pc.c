@@ -407,6 +407,8 @@ static bool build_cpus(struct machine *m, char *error, size_t n)
             return fail(error, n, "cannot set up the engine");
         if (c->v->engine && m->config->verify)
             bt_verify(c->v, true);
+        if (c->v->engine && m->config->eager)
+            bt_tune(c->v, &(struct bt_tuning){.hot = 1, .traces_at_once = true});
         if (c->v->engine && m->config->perf_map && !bt_perf_map(c->v))
             return fail(error, n, "cannot write the map for perf in /tmp");
         /* The TSC starts near 0 at power-on. */

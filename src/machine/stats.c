@@ -74,7 +74,7 @@ bool stats_write(struct machine *m, const char *path, char *error, size_t n)
         {"bt.blocks", (double)bt.translations},
         {"bt.blocks_safe", (double)(bt.translations - bt.sensitive)},
         {"bt.blocks_sensitive", (double)bt.sensitive},
-        {"bt.traces", 0}, /* there is no tier of traces yet */
+        {"bt.traces", (double)bt.traces},
         {"bt.code_bytes", (double)bt.code_bytes},
         {"bt.guest_bytes", (double)bt.guest_bytes},
         {"bt.flushes", (double)bt.flushes},

@@ -47,12 +47,13 @@ enum count {
     FAST_SERVICES,
     SMALL,
     V86,
+    TRACES,
     COUNTS
 };
 static const char *const count_names[COUNTS] = {
     "translations",      "call-outs",     "links",      "killed",   "faults",
     "window pages",      "instructions",  "exceptions", "services", "by SYSENTER",
-    "16-bit exceptions", "v86 exceptions"};
+    "16-bit exceptions", "v86 exceptions", "traces"};
 
 struct tally {
     u64 run, different, crashed, skipped, counts[COUNTS];
@@ -243,7 +244,8 @@ static void run_batch(const struct options *o, int to, u64 seed, unsigned n)
                                 done.services,
                                 done.fast_services,
                                 done.small,
-                                done.v86};
+                                done.v86,
+                                bt->traces};
     _exit(write(to, counts, sizeof counts) != sizeof counts);
 }
 

@@ -253,6 +253,7 @@ static void draw_config(struct rng *r, struct config *c)
     c->ticks = c->paging && c->ring == 3 && !c->both && rng_one_in(r, 4);
     c->hot = RNG_PICK(r, hots);
     c->window_after = rng_one_in(r, 4) ? UINT64_MAX : 1;
+    c->traces = !rng_one_in(r, 3);
 }
 
 static void draw_nature(struct maker *m)
@@ -362,12 +363,14 @@ void program_data(const struct program *p, u8 *to, unsigned n)
 static void print_config(const struct config *c, FILE *f)
 {
     static const char *const paging[] = {"off", "32-bit", "32-bit, large pages", "PAE"};
-    fprintf(
-        f, "ring %u%s, paging %s%s%s%s%s%s%s, %u spaces%s, IOPL %u, IF %u%s, hot %u, windows %s\n",
-        c->ring, c->both ? " and back" : "", paging[c->paging], c->nx ? " NX" : "",
-        c->wp ? " WP" : "", c->global ? " PGE" : "", c->smap ? " SMAP" : "", c->smep ? " SMEP" : "",
-        c->pvi ? " PVI" : "", c->spaces, c->alignment_checks ? ", AM" : "", c->iopl, c->interrupts,
-        c->ticks ? ", ticks" : "", c->hot, c->window_after > 1 ? "never" : "at once");
+    fprintf(f,
+            "ring %u%s, paging %s%s%s%s%s%s%s, %u spaces%s, IOPL %u, IF %u%s, hot %u, windows %s, "
+            "traces %u\n",
+            c->ring, c->both ? " and back" : "", paging[c->paging], c->nx ? " NX" : "",
+            c->wp ? " WP" : "", c->global ? " PGE" : "", c->smap ? " SMAP" : "",
+            c->smep ? " SMEP" : "", c->pvi ? " PVI" : "", c->spaces,
+            c->alignment_checks ? ", AM" : "", c->iopl, c->interrupts, c->ticks ? ", ticks" : "",
+            c->hot, c->window_after > 1 ? "never" : "at once", c->traces);
 }
 
 void program_print(const struct program *p, FILE *f)

@@ -106,6 +106,7 @@ struct config {
     /* of the translator */
     unsigned hot;
     u64 window_after;
+    bool traces;
 };
 
 enum fixup_kind { FIX_REL32, FIX_REL8, FIX_ABS32 };

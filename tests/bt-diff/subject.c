@@ -339,8 +339,9 @@ enum ending subject_run(struct subject *s, const struct program *p, u64 limit)
     load_registers(s, p, &m);
     image_free(&m);
     if (s->translated)
-        bt_tune(s->v,
-                &(struct bt_tuning){.hot = p->config.hot, .window_after = p->config.window_after});
+        bt_tune(s->v, &(struct bt_tuning){.hot = p->config.hot,
+                                          .window_after = p->config.window_after,
+                                          .traces_at_once = p->config.traces});
     if (s->translated)
         bt_verify(s->v, true);
     s->left = s->late = false;

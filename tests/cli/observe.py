@@ -103,7 +103,7 @@ def check_perf_map():
     expect(lines[0].endswith(" anello_thunks"), "no thunks in the map")
     expect(len(lines) > 20, f"only {len(lines)} names in the map")
     for line in lines[1:]:
-        expect(re.fullmatch(r"[0-9a-f]+ [0-9a-f]+ guest_[0-9a-f]{8}_ring[0-3](_window)?", line), line)
+        expect(re.fullmatch(r"[0-9a-f]+ [0-9a-f]+ guest_[0-9a-f]{8}_ring[0-3](_window)?(_trace)?", line), line)
 
 
 def check_verifier_and_stats(folder):
@@ -115,6 +115,9 @@ def check_verifier_and_stats(folder):
     missing = [key for key in STATS if key not in stats]
     expect(not missing, f"no keys {missing}")
     expect(stats["bt.verified"] == stats["bt.blocks"] > 0, "not each translation was verified")
+    status, _ = run("bt,eager=on", "--stats", path)
+    with open(path, encoding="ascii") as f:
+        expect(json.load(f)["bt.traces"] > 0, "no traces, eager as it was")
 
 
 def main():

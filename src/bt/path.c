@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+#include "bt/path.h"
+
+#include <x86intrin.h>
+
+#include "bt/observe.h"
+#include "cpu/code_map.h"
+#include "cpu/fpu.h"
+#include "cpu/optable.h"
+
+/* ---- what may follow what ---- */
+
+/* All of its instructions are as they were read, in one page, and leave the mode as it is. */
+static bool may_be_part(const struct block *b)
+{
+    if (!(b->mode & MODE_WINDOW) || b->next_page != NO_PAGE)
+        return false;
+    for (unsigned n = 0; n < b->insns; n++) {
+        if (b->insn[n].patched || b->insn[n].fn == uop_exec_mode)
+            return false;
+    }
+    return true;
+}
+
+static const struct cached_insn *last_insn(const struct block *b)
+{
+    return &b->insn[b->insns - 1];
+}
+
+static u32 address_after(const struct cached_insn *ci)
+{
+    return ci->rip + ci->in.len;
+}
+
+static bool is_call(const struct cached_insn *ci)
+{
+    return ci->in.op == OP_CALL && ci->in.operand[0].kind == OPD_REL && ci->in.opsize == 4;
+}
+
+/* How many calls more are open after a block that ends so. */
+static int depth_by(const struct cached_insn *ci)
+{
+    if (is_call(ci)) /* to the next instruction: how old code asks where it is */
+        return ci->in.imm != 0;
+    return ci->in.op == OP_RET ? -1 : 0;
+}
+
+/* Where the innermost open call returns to. */
+static u32 return_address(const struct path *p)
+{
+    int depth = 0;
+    unsigned k = p->parts - 1; /* ends with the return */
+    while (depth <= 0)
+        depth += depth_by(last_insn(p->part[--k]));
+    return address_after(last_insn(p->part[k]));
+}
+
+/* Translated code goes on from the end of the path at `rip` by itself. */
+static bool goes_on_at(const struct path *p, u32 rip)
+{
+    const struct cached_insn *ci = last_insn(p->part[p->parts - 1]);
+    const struct insn *in = &ci->in;
+    u32 next = address_after(ci), target = next + (u32)in->imm;
+    if (ci->fn != uop_exec_end)
+        return !ci->faults && rip == next;
+    if (op_row(in)->cls == CLASS_STRING)
+        return rip == next;
+    if (in->opsize != 4)
+        return false;
+    switch (in->op) {
+    case OP_JCC: return rip == next || rip == target;
+    case OP_JMP:
+    case OP_CALL: return in->operand[0].kind == OPD_REL && rip == target;
+    case OP_RET: return p->depth > 0 && rip == return_address(p);
+    default: return false;
+    }
+}
+
+/* Whether it goes on to where the code says, and not by what a register or the stack has. */
+static bool has_known_target(const struct cached_insn *ci)
+{
+    const struct insn *in = &ci->in;
+    if (ci->fn != uop_exec_end)
+        return !ci->faults;
+    if (op_row(in)->cls == CLASS_STRING || in->op == OP_JCC)
+        return true;
+    return (in->op == OP_JMP || in->op == OP_CALL) && in->operand[0].kind == OPD_REL;
+}
+
+static bool may_begin(const struct block *b)
+{
+    return !b->alone && has_known_target(last_insn(b)) && may_be_part(b);
+}
+
+static bool is_on_path(const struct path *p, const struct block *b)
+{
+    for (unsigned k = 0; k < p->parts; k++) {
+        if (p->part[k] == b)
+            return true;
+    }
+    return false;
+}
+
+static bool begins_a_trace(const struct block *b)
+{
+    const struct tcode *t = b->code;
+    return t && t->trace;
+}
+
+static int depth_after(const struct path *p)
+{
+    return p->depth + depth_by(last_insn(p->part[p->parts - 1]));
+}
+
+static bool follows(const struct path *p, const struct block *b)
+{
+    return p->parts < PATH_PARTS && p->insns + b->insns <= BLOCK_INSNS &&
+           b->mode == p->part[0]->mode && goes_on_at(p, (u32)b->rip) && !is_on_path(p, b) &&
+           (depth_after(p) || !begins_a_trace(b));
+}
+
+/* ---- the end of a path ---- */
+
+/* Calls whose returns are not on the path end it. */
+static void leave_out_open_calls(struct path *p)
+{
+    int depth = 0;
+    unsigned outermost = 0;
+    for (unsigned k = 0; k < p->parts; k++) {
+        int by = k + 1 < p->parts ? depth_by(last_insn(p->part[k])) : 0;
+        if (by > 0 && !depth)
+            outermost = k;
+        depth += by;
+    }
+    if (depth)
+        p->parts = outermost + 1;
+}
+
+/* Its page is where it was, and the key hangs on that from now on. */
+static bool hold(struct vcpu *v, const struct block *b)
+{
+    if (b->dead || !code_page_is(v, b->la, b->page))
+        return false;
+    code_map_note(v, b->la, v->cpl == 3);
+    return true;
+}
+
+static void add_part(struct trace *trace, struct tcode *t, struct block *b, unsigned first)
+{
+    struct trace_part *part = &trace->part[trace->parts++];
+    *part = (struct trace_part){
+        .block = b, .t = t, .next = b->traces, .prev = &b->traces, .first = (u8)first};
+    if (part->next)
+        part->next->prev = &part->next;
+    b->traces = part;
+}
+
+/* Takes the place of the first block's translation. */
+static void make_trace(struct vcpu *v, const struct path *p)
+{
+    struct block *head = p->part[0], *joined;
+    fpu_put_away(v); /* memcpy() may use its registers */
+    for (unsigned k = 0; k < p->parts; k++) {
+        if (!hold(v, p->part[k]))
+            return;
+    }
+    tcode_update_key(v);
+    joined = cache_join(v, p->part, p->parts);
+    if (!joined)
+        return;
+    if (head->code)
+        tcode_end(bt_of(v), head->code);
+    struct tcode *t = translate_trace(v, joined, p);
+    if (!t)
+        return;
+    unsigned first = 0;
+    for (unsigned k = 0; k < p->parts; k++) {
+        add_part(t->trace, t, p->part[k], first);
+        first += p->part[k]->insns;
+    }
+    head->code = t;
+    v->map_links |= t->trace->free;
+    bt_of(v)->stats.traces++;
+}
+
+void path_meant_again(struct vcpu *v, const struct tcode *t, const struct texit *x)
+{
+    for (unsigned k = 0; k < t->trace->parts; k++) {
+        if (!hold(v, t->trace->part[k].block))
+            return; /* another program is at these addresses */
+    }
+    tcode_update_key(v);
+    tcode_set_key(v, x);
+}
+
+static void end(struct vcpu *v)
+{
+    struct path p = bt_of(v)->path;
+    bt_of(v)->path.parts = 0;
+    if (v->mode != p.part[0]->mode)
+        return; /* it will be hot again */
+    leave_out_open_calls(&p);
+    if (p.parts > 1)
+        make_trace(v, &p);
+    else
+        p.part[0]->alone = true;
+}
+
+/* ---- recording ---- */
+
+bool path_take(struct vcpu *v, struct block *b)
+{
+    struct path *p = &bt_of(v)->path;
+    bool takes = b && may_be_part(b) && (p->parts ? follows(p, b) : b->hot);
+    if (!takes) {
+        if (p->parts)
+            end(v);
+        return false;
+    }
+    p->depth = p->parts ? depth_after(p) : 0;
+    p->insns = p->parts ? p->insns + b->insns : b->insns;
+    p->part[p->parts++] = b;
+    b->hot = false;
+    return true;
+}
+
+/* ---- what is hot ---- */
+
+#define SAMPLE_NS     1000000
+#define SAMPLE_CYCLES 2000000 /* of the TSC: about as long */
+#define SAMPLES       2       /* that make a translation hot */
+
+bool path_begins(struct vcpu *v, struct block *b)
+{
+    struct bt *bt = bt_of(v);
+    b->hot |= bt->traces_at_once && !observe_each_run(bt) && may_begin(b);
+    return b->hot;
+}
+
+static void look_at(struct bt *bt, struct tcode *t)
+{
+    struct block *b = t->b;
+    if (t->dead || t->trace || !may_begin(b) || ++b->samples < SAMPLES)
+        return;
+    b->samples = 0;
+    b->hot = true;
+    tcode_end(bt, t);
+}
+
+void path_sample(struct vcpu *v)
+{
+    struct bt *bt = bt_of(v);
+    u64 now = __rdtsc();
+    if (bt->sampled && !observe_each_run(bt))
+        look_at(bt, bt->sampled);
+    bt->sampled = NULL;
+    if (now - bt->sample_set < SAMPLE_CYCLES)
+        return;
+    bt->sample_set = now;
+    fpu_put_away(v);
+    hosttrap_knock_in(&bt->sampler, SAMPLE_NS);
+}
