@@ -337,6 +337,7 @@ void tcode_drop_all(struct vcpu *v)
     bt->path.parts = 0;
     bt->sampled = NULL;
     memset(v->jumps, 0, sizeof(struct tjump) * JUMPS);
+    memset(bt->slow_place, 0, sizeof bt->slow_place);
     tcode_forget_targets(bt);
     returns_reset(&bt->returns, v, bt->thunk.underflow);
     bt->count = bt->adapted_count = 0;

@@ -147,22 +147,29 @@ const u8 *callout_lookup(struct vcpu *v, const u8 *back, u64 target)
     return t->way_in;
 }
 
-static const u8 *execute_at(struct vcpu *v, const u8 *host)
+static const struct slow_place *slow_place(struct bt *bt, const u8 *host)
 {
-    const struct tcode *t = tcode_at(bt_of(v), host);
-    unsigned n = tcode_insn_at(t, host);
-    const struct cached_insn *ci = &t->b->insn[n];
-    move_sp(v, t->sp[n]);
-    x87_catch_up(v, t, n);
-    u32 mode = execute(v, ci);
-    return go_on(v, t, ci, mode);
+    struct slow_place *p = &bt->slow_place[(uintptr_t)host % SLOW_PLACES];
+    if (UNLIKELY(p->host != host)) {
+        const struct tcode *t = tcode_at(bt, host);
+        *p = (struct slow_place){.host = host, .t = t, .n = tcode_insn_at(t, host)};
+    }
+    return p;
 }
 
 /* `back` follows the call, which is inside its instruction's code. */
 const u8 *callout_slow(struct vcpu *v, const u8 *back)
 {
-    bt_of(v)->stats.slow++;
-    return execute_at(v, back - 1);
+    struct bt *bt = bt_of(v);
+    const struct slow_place *p = slow_place(bt, back - 1);
+    const struct tcode *t = p->t;
+    unsigned n = p->n;
+    const struct cached_insn *ci = &t->b->insn[n];
+    bt->stats.slow++;
+    move_sp(v, t->sp[n]);
+    x87_catch_up(v, t, n);
+    u32 mode = execute(v, ci);
+    return go_on(v, t, ci, mode);
 }
 
 /* Traps of an instruction for other reasons than a page that was not in the window yet, after which

@@ -178,6 +178,14 @@ struct gate_change {
 #define EXCEPTIONS   32
 #define GATES_OF_INT 4
 
+/* An instruction whose access was slow; those of devices always are. */
+struct slow_place {
+    const u8 *host; /* in its code */
+    const struct tcode *t;
+    unsigned n;
+};
+#define SLOW_PLACES 64
+
 #define CODE_BYTES MIB(64)
 #define COLD_AT    MIB(36) /* from here on: what is rarely executed */
 
@@ -218,7 +226,8 @@ struct bt {
     struct returns returns;
     struct gate_change gate[2][EXCEPTIONS + GATES_OF_INT]; /* from CPL 0, from 3; by vector */
     struct gate_change iret, iret_same;
-    struct check *check; /* -accel check, or NULL */
+    struct slow_place slow_place[SLOW_PLACES]; /* by host address; empty after a flush */
+    struct check *check;                       /* -accel check, or NULL */
     struct bt_stats stats;
 };
 

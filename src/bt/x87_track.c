@@ -139,6 +139,8 @@ static u32 effective_address(const struct vcpu *v, const struct insn *in)
 void x87_catch_up(struct vcpu *v, const struct tcode *t, unsigned n)
 {
     x87_settle(v);
+    if (!t->x87)
+        return;
     unsigned last = last_unnoted(t->x87, t->x87_done, n);
     unsigned mem = last_unnoted(t->x87_mem, t->x87_mem_done, n);
     if (last)

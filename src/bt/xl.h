@@ -80,6 +80,21 @@ static inline void xl_new_sp(struct xl *x)
     x->sp = 0;
 }
 
+/* HR_T0 is kept over xl_stack_mem(), which destroys it unless the stack is in the window;
+ * afterwards it is in the register returned, that one or `reg`. */
+static inline void xl_put_aside(struct xl *x)
+{
+    if (!x->direct)
+        asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
+}
+static inline unsigned xl_take_back(struct xl *x, unsigned reg)
+{
+    if (x->direct)
+        return HR_T0;
+    asm_rm(&x->a, XO_MOV_LOAD, reg, VCPU(jump_to));
+    return reg;
+}
+
 /* Leaves the instruction to C unless RCX is 0. RCX itself is in HR_T3, and comes back. */
 static inline void xl_put_slow_unless_zero(struct xl *x)
 {

@@ -373,9 +373,9 @@ static bool put_jmp(struct xl *x, const struct insn *in, u32 target)
 /* HR_T0 = the target. */
 static void put_call_to(struct xl *x, u32 next)
 {
-    asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
+    xl_put_aside(x);
     put_push_return(x, next);
-    asm_rm(&x->a, XO_MOV_LOAD, HR_T0, VCPU(jump_to));
+    xl_take_back(x, HR_T0);
     put_jump(x, true);
     put_return_point(x, next);
 }

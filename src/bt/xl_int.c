@@ -522,10 +522,9 @@ static bool put_push(struct xl *x, const struct insn *in)
         asm_mov_mem_imm32(&x->a, xl_stack_mem(x, REG_SP, -4, 4, true), (u32)in->imm);
     } else if (o->kind == OPD_MEM && xl_mem_ok(in)) {
         asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_mem(x, in, 4, false));
-        asm_rm(&x->a, XO_MOV_STORE, HR_T0, VCPU(jump_to));
+        xl_put_aside(x);
         struct x64_mem top = xl_stack_mem(x, REG_SP, -4, 4, true);
-        asm_rm(&x->a, XO_MOV_LOAD, HR_T1, VCPU(jump_to));
-        asm_rm(&x->a, XO_MOV_STORE, HR_T1, top);
+        asm_rm(&x->a, XO_MOV_STORE, xl_take_back(x, HR_T1), top);
     } else {
         return false;
     }
