@@ -12,8 +12,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Pictures are large: one in the middle and one at the end. */
+/* Pictures are large: one in the middle and one at the end; and a mode of the VBE moves all of
+ * video memory. */
 #define REFRESHES_MAX 1
+#define VBE_MODES_MAX 1
 #define ROWS_SHOWN    16
 #define FULL_PICTURE  0x78 /* bits of the first byte, all of which are set */
 
@@ -48,7 +50,12 @@ static void set_vbe_mode(struct vga_rig *r, const u8 *s)
     vbe_set(r, VBE_ENABLE, VBE_ENABLED | (s[1] & (VBE_LFB_ENABLED | VBE_NO_CLEAR)));
 }
 
-static void step(struct vga_rig *r, const u8 *s, unsigned *refreshes)
+/* What the input has used. */
+struct spent {
+    unsigned refreshes, vbe_modes;
+};
+
+static void step(struct vga_rig *r, const u8 *s, struct spent *spent)
 {
     static const u16 index_ports[] = {0x3c4, 0x3ce, 0x3d4, 0x3b4};
     u16 ab = (u16)(s[1] | s[2] << 8);
@@ -65,10 +72,12 @@ static void step(struct vga_rig *r, const u8 *s, unsigned *refreshes)
         clock_step(r->rig.clock, s[3] * 1000000);
         break;
     default:
-        if (s[1] & 1)
-            set_vbe_mode(r, s);
-        else if (++*refreshes <= REFRESHES_MAX)
+        if (s[1] & 1) {
+            if (++spent->vbe_modes <= VBE_MODES_MAX)
+                set_vbe_mode(r, s);
+        } else if (++spent->refreshes <= REFRESHES_MAX) {
             look(r);
+        }
         break;
     }
 }
@@ -99,12 +108,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     /* The least memory: bounds are close. */
     struct vga_rig *r = open_rig(data[0] & 0x80 ? MIB(1) : KIB(256));
-    unsigned refreshes = 0;
+    struct spent spent = {0};
     set_mode(r, modes[data[0] % ARRAY_LEN(modes)]);
     if ((data[0] & FULL_PICTURE) != FULL_PICTURE)
         cut_picture(r);
     for (size_t at = 1; at + 4 <= size; at += 4)
-        step(r, data + at, &refreshes);
+        step(r, data + at, &spent);
     look(r);
     rig_destroy_devices(&r->rig);
     check(clock_next_deadline(r->rig.clock) == CLOCK_NEVER);
