@@ -69,8 +69,8 @@ void check_detach(struct vcpu *v);
 
 /* What a test may ask for: translations and windows at once. */
 struct bt_tuning {
-    unsigned hot;     /* executions after which a block is translated */
-    u64 window_after; /* TSC cycles after which an address space gets a window */
+    unsigned hot;        /* executions after which a block is translated */
+    u64 window_after;    /* TSC cycles after which an address space gets a window */
     bool traces_at_once; /* traces wherever they may begin */
 };
 void bt_tune(struct vcpu *v, const struct bt_tuning *tuning);

@@ -43,8 +43,8 @@ struct texit {
     struct tcode *from, *to; /* to: NULL while unlinked */
     bool is_return;
     bool is_check; /* within a trace: taken if its pages may be elsewhere */
-    bool free; /* to another page without a guard */
-    bool live; /* the FPU's registers are live there */
+    bool free;     /* to another page without a guard */
+    bool live;     /* the FPU's registers are live there */
     struct texit *next, **prev;
     u8 *field;    /* the rel32, in the writable view */
     u8 *stub;     /* as executed */
@@ -99,9 +99,9 @@ struct tcode {
     u8 exits;
     struct texit *exit;
     struct trace *trace; /* or NULL */
-    u8 check;          /* what check.c knows of it, 0: nothing yet */
-    u64 smap_switched; /* by instruction: after it the mode differs from b->mode in MODE_SMAP */
-    u64 x87, x87_done; /* by instruction: tracked, noted before it (x87_track.c) */
+    u8 check;            /* what check.c knows of it, 0: nothing yet */
+    u64 smap_switched;   /* by instruction: after it the mode differs from b->mode in MODE_SMAP */
+    u64 x87, x87_done;   /* by instruction: tracked, noted before it (x87_track.c) */
     u64 x87_mem, x87_mem_done;
     struct texit *in; /* links to it */
     i16 *sp;          /* [insns + 1]: the guest's ESP less its register, before each */
@@ -214,11 +214,11 @@ struct bt {
     u64 trap_address; /* what translated code was accessing when the host trapped, or 0 */
     struct block *adapted[ADAPTED_MOST]; /* blocks with checked accesses in spite of a window */
     unsigned adapted_count;
-    unsigned hot;            /* executions after which a block is translated */
-    bool traces_at_once;     /* wherever one may begin */
-    struct path path;        /* that is being recorded */
-    struct tcode *sampled;   /* a knock found it running; or NULL */
-    u64 sample_set;          /* TSC when the timer was set */
+    unsigned hot;          /* executions after which a block is translated */
+    bool traces_at_once;   /* wherever one may begin */
+    struct path path;      /* that is being recorded */
+    struct tcode *sampled; /* a knock found it running; or NULL */
+    u64 sample_set;        /* TSC when the timer was set */
     struct hosttrap_timer sampler;
     bool verify;             /* each translation */
     FILE *perf_map;          /* or NULL */

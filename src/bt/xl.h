@@ -27,8 +27,8 @@ struct xl {
     unsigned next_part;      /* the instruction that it begins with */
     bool key_checked;        /* all pages of the trace are where they were */
     unsigned depth;          /* calls that are open */
-    bool direct;   /* this instruction's accesses go through the window */
-    i32 sp;        /* the guest's ESP is that of the host plus this */
+    bool direct;             /* this instruction's accesses go through the window */
+    i32 sp;                  /* the guest's ESP is that of the host plus this */
     bool fpu_checked;
     u8 unlimited;               /* by segment register: FS, GS have been seen to have no limit */
     unsigned x87_last, x87_mem; /* instruction whose note is due, from 1; 0: none (x87_track.c) */

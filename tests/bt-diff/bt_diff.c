@@ -51,8 +51,8 @@ enum count {
     COUNTS
 };
 static const char *const count_names[COUNTS] = {
-    "translations",      "call-outs",     "links",      "killed",   "faults",
-    "window pages",      "instructions",  "exceptions", "services", "by SYSENTER",
+    "translations",      "call-outs",      "links",      "killed",   "faults",
+    "window pages",      "instructions",   "exceptions", "services", "by SYSENTER",
     "16-bit exceptions", "v86 exceptions", "traces"};
 
 struct tally {
