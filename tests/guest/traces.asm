@@ -121,8 +121,34 @@ other_returns:
         AS_USUAL_THEN "a return beyond its call", skipping, 2, 0x2222
         AS_USUAL_THEN "a frame is dropped", dropping, 2, 0x3333
         AS_USUAL_THEN "a return to another function", diverting, 2, 0x4444
+        AS_USUAL_THEN "a return beyond its call, by the same way", adding, 2, 0x2222
+        AS_USUAL_THEN "that of a call within", adding_deeper, 2, 0x6222
         sub [top], esp
         EQUAL "the stack is where it was", dword [top], 0
+        ret
+
+; EAX 1 or 2: no branch depends on it.
+adding: lea edx, [eax - 1]
+        imul edx, edx, .other - .next
+        call .adds
+.next:  mov eax, 0x1111
+        ret
+.other: mov eax, 0x2222
+        ret
+.adds:  add [esp], edx
+        ret
+
+adding_deeper:
+        push eax
+        call .calls
+        pop edx
+        shr edx, 1
+        shl edx, 14
+        add eax, edx
+        ret
+.calls: push esi
+        call adding
+        pop esi
         ret
 
 skipping:
