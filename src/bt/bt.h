@@ -5,12 +5,14 @@
  * Read in this order: this essay, internal.h (what a translation is made of), run.c (from the run
  * loop into translated code and back), translate.c (from bytes to a translation), xl_*.c (one kind
  * of instruction each), callout.c (the only door from translated code to C), thunk.c (the host code
- * that all translations share), cache.c (finding, linking, killing).
+ * that all translations share), cache.c (finding, linking, killing), path.c (translations of
+ * several blocks).
  *
  * Vocabulary
  *   block        a run of guest instructions within a page, decoded; it belongs to the interpreter
  *                (cpu/code_cache.h), which executes it until it is worth translating
- *   translation  the host code of a block
+ *   translation  the host code of a block, or of a trace: blocks that were executed one after the
+ *                other
  *   exit         where a translation is left for a guest address known when it was made
  *   link         an exit that jumps straight to another translation
  *   stub         what an exit that is not linked leads to
