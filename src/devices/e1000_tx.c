@@ -8,8 +8,8 @@
  *
  * Bounds against a hostile driver: a ring is worked off in portions of BUDGET units, and the rest
  * waits for a timer, so that a long or endless ring never keeps the board; packet.data never holds
- * more than one frame; a packet keeps the context that it began with; each offset of a context is
- * compared with the frame at hand before use.
+ * more than one frame, and of a segmented one no more than a segment; a packet keeps the context
+ * that it began with; each offset of a context is compared with the frame at hand before use.
  */
 #include "devices/e1000_regs.h"
 
@@ -189,7 +189,7 @@ static void segment_data(struct e1000 *e, u64 pa, u32 n, bool last)
     struct e1000_packet *p = &e->packet;
     const struct e1000_context *c = &p->context;
     u32 full = c->header + c->mss;
-    while (n && p->payload_left && p->segments < SEGMENTS_MAX) {
+    while (n && p->payload_left && p->segments < SEGMENTS_MAX && p->bytes < full) {
         u32 want = p->bytes < c->header && !p->segments ? c->header : full;
         u32 piece = want - p->bytes < n ? want - p->bytes : n;
         if (want == full && piece > p->payload_left)
@@ -226,10 +226,12 @@ static void take_context(struct e1000 *e, const u8 *d, u8 command)
                                 .mss = load16(d + 14)};
 }
 
+/* A legacy descriptor in the midst of a segmented packet spoils that: nothing says what to make of
+ * it. */
 static void append(struct e1000 *e, u64 pa, u32 n)
 {
     struct e1000_packet *p = &e->packet;
-    if (p->too_long || n > FRAME_MAX - p->bytes) {
+    if (p->too_long || p->segmented || n > FRAME_MAX - p->bytes) {
         p->too_long = true;
         return;
     }

@@ -511,6 +511,22 @@ static void e1000_context_change_within_a_packet_is_harmless(void **state)
     assert_int_equal(b->sent_count, 2);
 }
 
+static void e1000_legacy_descriptor_spoils_a_segmented_packet(void **state)
+{
+    struct bench *b = *state;
+    start_rings(b);
+    frame_at(b, BUFFERS, other);
+    tcp_context(b, 0, TXD_TSE, 0xffff, 54, 100);
+    tx_descriptor(b, 1, BUFFERS, data(60, TXD_TSE, 0));
+    tx_descriptor(b, 2, BUFFERS, legacy(1000, 0)); /* more than a segment holds */
+    tx_descriptor(b, 3, BUFFERS, data(0xffff, TXD_TSE | TXD_EOP, 0));
+    tx_descriptor(b, 4, BUFFERS, legacy(80, TXD_EOP));
+    wr(b, TDT, 5);
+    assert_int_equal(rd(b, TDH), 5);
+    assert_int_equal(b->sent_count, 1);
+    assert_int_equal(b->sent[0].bytes, 80);
+}
+
 static void e1000_rings_outside_memory_end(void **state)
 {
     struct bench *b = *state;
@@ -577,6 +593,7 @@ int main(void)
         TEST(e1000_endless_ring_leaves_the_board_to_others),
         TEST(e1000_tiny_segments_are_bounded),
         TEST(e1000_context_change_within_a_packet_is_harmless),
+        TEST(e1000_legacy_descriptor_spoils_a_segmented_packet),
         TEST(e1000_rings_outside_memory_end),
         TEST(e1000_dma_into_its_own_registers_goes_nowhere),
         TEST(e1000_state_table_is_whole),
