@@ -27,10 +27,10 @@
 #define BOUNCE_BYTES  MIB(1)
 #define ZERO_BYTES    KIB(64)
 #define GATHER_BYTES  KIB(64)
-#define TRANSFER_MAX  GIB(1) /* of one system call */
-#define EARLY_LEAST   KIB(64)
-#define EARLY_PIECE   KIB(256)
-#define EARLY_MOST    MIB(8) /* between two flushes of a user who flushes often */
+#define TRANSFER_MAX  GIB(1)   /* of one system call */
+#define EARLY_LEAST   KIB(64)  /* less is not worth a further system call */
+#define EARLY_PIECE   KIB(256) /* on its way to the disk while the next one is copied */
+#define EARLY_MOST    MIB(8)   /* between two flushes of a user who flushes often */
 #define STAT_BLOCK    512u
 #define NO_DESCRIPTOR (-1)
 
