@@ -2,32 +2,45 @@
  *
  * Hostile VMDK images, descriptors among them: see image_fuzz.h.
  */
-#include <sys/stat.h>
-
 #include "image_fuzz.h"
+
+#define PATH_BYTES 64
 
 /* The folder of the extents that descriptors may name: "f" is flat, "s" is sparse. In memory where
  * the host has that. */
-static void make_folder(char path[64])
+static char *folder(void)
 {
-    static const char *const places[] = {"/dev/shm", "/tmp"};
-    struct image_create flat = {.bytes = KIB(256)}, sparse = {.bytes = KIB(256)};
-    char name[80], error[256];
-    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
-        snprintf(path, 64, "%s/anello-fuzz-vmdk", places[i]);
-        mkdir(path, 0700);
-        snprintf(name, sizeof name, "%s/f", path);
-        if (!raw_format.create(name, &flat, error, sizeof error))
-            break;
+    static char path[PATH_BYTES];
+    return path;
+}
+
+static void remove_folder(void)
+{
+    static const char *const files[] = {"/f", "/s", ""};
+    char name[PATH_BYTES + 4];
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        snprintf(name, sizeof name, "%s%s", folder(), files[i]);
+        remove(name);
     }
-    snprintf(name, sizeof name, "%s/s", path);
+}
+
+static void make_folder(void)
+{
+    struct image_create flat = {.bytes = KIB(256)}, sparse = {.bytes = KIB(256)};
+    char name[PATH_BYTES + 4], error[256];
+    strcpy(folder(), "/dev/shm/anello-fuzz-XXXXXX");
+    if (!mkdtemp(folder()))
+        mkdtemp(strcpy(folder(), "/tmp/anello-fuzz-XXXXXX"));
+    atexit(remove_folder);
+    snprintf(name, sizeof name, "%s/f", folder());
+    raw_format.create(name, &flat, error, sizeof error);
+    snprintf(name, sizeof name, "%s/s", folder());
     vmdk_format.create(name, &sparse, error, sizeof error);
-    strcat(path, "/image");
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-    static char path[64];
+    static char path[PATH_BYTES + 8];
     static struct image_seeds seeds = {
         .format = &vmdk_format,
         .create = {{.bytes = MIB(1)},
@@ -39,7 +52,9 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
         .filling = true,
         .path = path,
     };
-    if (!*path)
-        make_folder(path);
+    if (!*path) {
+        make_folder();
+        snprintf(path, sizeof path, "%s/image", folder());
+    }
     return fuzz_image(&seeds, data, size);
 }
