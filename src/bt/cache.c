@@ -282,12 +282,23 @@ u8 *tcode_lookup(struct vcpu *v)
 /* ---- the end ---- */
 
 /* The table of jumps may have it under more than one key: who enters it goes to the run loop. */
-static void put_barrier(struct bt *bt, const struct tcode *t)
+static void put_barrier(struct bt *bt, const struct tcode *t, const u8 *at)
 {
     struct asm_buf a;
-    asm_init(&a, codemem_write(&bt->mem, t->entry), TCODE_LEAST, bt->mem.exec - bt->mem.write);
+    asm_init(&a, codemem_write(&bt->mem, at), TCODE_LEAST, bt->mem.exec - bt->mem.write);
     asm_mov_imm32(&a, HR_T0, (u32)t->b->rip);
     asm_jmp(&a, bt->thunk.exit);
+}
+
+/* Its guard would go on letting indirect jumps pass, each of them to the barrier. */
+static void retire_guard(struct bt *bt, const struct tcode *t)
+{
+    const u8 **target = &bt->v->targets[(u32)t->b->rip & TARGET_MASK];
+    if (!t->guarded)
+        return;
+    put_barrier(bt, t, t->way_in);
+    if (*target == t->start)
+        *target = bt->thunk.jump;
 }
 
 static void forget_parts(struct trace *trace)
@@ -304,7 +315,8 @@ void tcode_end(struct bt *bt, struct tcode *t)
     tcode_unlink_exits(bt, t);
     while (t->in)
         unlink_exit(bt, t->in);
-    put_barrier(bt, t);
+    put_barrier(bt, t, t->entry);
+    retire_guard(bt, t);
     t->dead = true;
     t->b->code = NULL;
     if (t->trace) {
