@@ -29,13 +29,15 @@ static void make_folder(void)
     struct image_create flat = {.bytes = KIB(256)}, sparse = {.bytes = KIB(256)};
     char name[PATH_BYTES + 4], error[256];
     strcpy(folder(), "/dev/shm/anello-fuzz-XXXXXX");
-    if (!mkdtemp(folder()))
-        mkdtemp(strcpy(folder(), "/tmp/anello-fuzz-XXXXXX"));
+    if (!mkdtemp(folder()) && !mkdtemp(strcpy(folder(), "/tmp/anello-fuzz-XXXXXX")))
+        abort();
     atexit(remove_folder);
     snprintf(name, sizeof name, "%s/f", folder());
-    raw_format.create(name, &flat, error, sizeof error);
+    if (raw_format.create(name, &flat, error, sizeof error))
+        abort();
     snprintf(name, sizeof name, "%s/s", folder());
-    vmdk_format.create(name, &sparse, error, sizeof error);
+    if (vmdk_format.create(name, &sparse, error, sizeof error))
+        abort();
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
