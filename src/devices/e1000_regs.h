@@ -200,8 +200,6 @@ void e1000_phy_reset(struct e1000 *e);
 /* e1000_tx.c */
 void e1000_transmit(struct e1000 *e);
 void e1000_tx_reset(struct e1000 *e);
-/* The one's complement sum of n bytes as big-endian words, folded to 16 bits. */
-u16 e1000_sum(u32 start, const u8 *p, size_t n);
 
 /* e1000_rx.c */
 bool e1000_can_receive(void *opaque);

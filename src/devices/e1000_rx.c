@@ -85,8 +85,8 @@ static bool passes(struct e1000 *e, const u8 *frame, u32 n, bool tagged)
 static bool transport_is_right(const u8 *ip, u32 header, u32 total)
 {
     u32 pseudo = ip[IP_PROTOCOL] + (total - header);
-    pseudo = e1000_sum(pseudo, ip + IP_SOURCE, 8);
-    return e1000_sum(pseudo, ip + header, total - header) == 0xffff;
+    pseudo = netdev_sum(pseudo, ip + IP_SOURCE, 8);
+    return netdev_sum(pseudo, ip + header, total - header) == 0xffff;
 }
 
 /* Status and error bits for an IPv4 frame; IXSM where the card cannot tell. */
@@ -102,7 +102,7 @@ static u16 check_sums(const struct e1000 *e, const u8 *frame, u32 n)
         return RXD_IXSM;
     if (enabled & RXCSUM_IPOFL) {
         status |= RXD_IPCS;
-        errors |= e1000_sum(0, ip, header) == 0xffff ? 0 : RXD_IPE;
+        errors |= netdev_sum(0, ip, header) == 0xffff ? 0 : RXD_IPE;
     }
     bool whole = !(e1000_get16(ip + IP_FRAGMENT) & IP_FRAGMENT_MASK);
     u8 protocol = ip[IP_PROTOCOL];
@@ -242,7 +242,7 @@ void e1000_receive(void *opaque, const u8 *frame, size_t bytes)
     }
     r.status |= check_sums(e, copy, n);
     u32 start = e1000_get(e, RXCSUM) & 0xff;
-    r.sum = start < n ? (u16)~e1000_sum(0, copy + start, n - start) : 0;
+    r.sum = start < n ? (u16)~netdev_sum(0, copy + start, n - start) : 0;
     if (!(e1000_get(e, RCTL) & RCTL_SECRC)) {
         store32(copy + n, frame_crc(copy, n));
         r.bytes = n + FCS_BYTES;

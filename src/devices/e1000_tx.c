@@ -31,19 +31,6 @@
 #define SIZE_CLASS_64  64
 #define SIZE_CLASS_MAX 5
 
-u16 e1000_sum(u32 start, const u8 *p, size_t n)
-{
-    u64 sum = start;
-    size_t i = 0;
-    for (; i + 1 < n; i += 2)
-        sum += e1000_get16(p + i);
-    if (i < n)
-        sum += (u32)p[i] << 8;
-    while (sum >> 16)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return (u16)sum;
-}
-
 /* Sums start..end (0: to the end of the frame) and stores the complement at `at`. What the field
  * held counts too: drivers put the pseudo header's sum there. */
 static void insert_checksum(u8 *frame, u32 n, u32 start, u32 end, u32 at)
@@ -51,7 +38,7 @@ static void insert_checksum(u8 *frame, u32 n, u32 start, u32 end, u32 at)
     u32 stop = end && end < n ? end + 1 : n;
     if (start >= stop || at + 2 > n)
         return;
-    e1000_put16(frame + at, (u16)~e1000_sum(0, frame + start, stop - start));
+    e1000_put16(frame + at, (u16)~netdev_sum(0, frame + start, stop - start));
 }
 
 /* ---- a finished frame ---- */

@@ -57,16 +57,9 @@ static u32 header_bytes(const struct virtio_net *n)
 /* Completes the checksum that the driver began: the field holds the pseudo header's sum. */
 static void complete_checksum(u8 *frame, size_t n, u32 start, u32 offset)
 {
-    u64 sum = 0;
     if (start >= n || start + offset + 2 > n)
         return;
-    for (size_t i = start; i + 1 < n; i += 2)
-        sum += (u32)(frame[i] << 8 | frame[i + 1]);
-    if ((n - start) & 1)
-        sum += (u32)frame[n - 1] << 8;
-    while (sum >> 16)
-        sum = (sum & 0xffff) + (sum >> 16);
-    u16 value = (u16)~sum;
+    u16 value = (u16)~netdev_sum(0, frame + start, n - start);
     if (!value)
         value = 0xffff; /* in UDP 0 means none, in TCP both are the same */
     frame[start + offset] = (u8)(value >> 8);

@@ -70,15 +70,10 @@ static void put16(u8 *p, u32 v)
     p[1] = (u8)v;
 }
 
-/* RFC 1071; 0 over a header whose checksum is right. */
-static u32 checksum(const u8 *p, u32 n)
+/* 0 over a header whose checksum is right. */
+static u16 checksum(const u8 *p, size_t n)
 {
-    u32 sum = 0;
-    for (u32 i = 0; i < n; i += 2)
-        sum += get16(p + i);
-    while (sum >> 16)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return ~sum & 0xffff;
+    return (u16)~netdev_sum(0, p, n);
 }
 
 static bool is_fragment(const u8 *frame, size_t n)

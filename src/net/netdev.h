@@ -64,4 +64,19 @@ void netdev_forget(struct netdev *n);
 
 void netdev_deliver(struct netdev *n, const u8 *frame, size_t bytes);
 
+/* The Internet's sum (RFC 1071) of n bytes and of `start`, which may be another's; a checksum is
+ * its complement. */
+static inline u16 netdev_sum(u32 start, const u8 *p, size_t n)
+{
+    u64 sum = start;
+    size_t i = 0;
+    for (; i + 1 < n; i += 2)
+        sum += (u32)p[i] << 8 | p[i + 1];
+    if (i < n)
+        sum += (u32)p[i] << 8;
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return (u16)sum;
+}
+
 #endif

@@ -249,7 +249,7 @@ static u8 *tcp_frame(struct bench *b, u32 n)
     tcp[7] = 100; /* sequence number */
     tcp[12] = 0x50;
     tcp[13] = 0x19; /* ACK, PSH, FIN */
-    e1000_put16(tcp + 16, e1000_sum(6, ip + 12, 8));
+    e1000_put16(tcp + 16, netdev_sum(6, ip + 12, 8));
     for (u32 i = 0; i < n; i++)
         tcp[20 + i] = (u8)i;
     return f;
@@ -259,11 +259,11 @@ static void check_tcp(const u8 *f, u32 payload, u32 sequence, u8 flags)
 {
     const u8 *ip = f + 14, *tcp = ip + 20;
     assert_int_equal(e1000_get16(ip + 2), 40 + payload);
-    assert_int_equal(e1000_sum(0, ip, 20), 0xffff);
+    assert_int_equal(netdev_sum(0, ip, 20), 0xffff);
     assert_int_equal(e1000_get16(tcp + 6), sequence);
     assert_int_equal(tcp[13], flags);
-    u32 pseudo = e1000_sum(6 + 20 + payload, ip + 12, 8);
-    assert_int_equal(e1000_sum(pseudo, tcp, 20 + payload), 0xffff);
+    u32 pseudo = netdev_sum(6 + 20 + payload, ip + 12, 8);
+    assert_int_equal(netdev_sum(pseudo, tcp, 20 + payload), 0xffff);
 }
 
 static void tcp_context(struct bench *b, unsigned at, u8 command, u32 payload, u8 header, u16 mss)
@@ -280,7 +280,7 @@ static void e1000_inserts_checksums(void **state)
     start_rings(b);
     u8 *f = tcp_frame(b, 100);
     e1000_put16(f + 16, 140);
-    e1000_put16(f + 50, e1000_sum(6 + 120, f + 26, 8));
+    e1000_put16(f + 50, netdev_sum(6 + 120, f + 26, 8));
     tcp_context(b, 0, 0, 0, 0, 0);
     tx_descriptor(b, 1, BUFFERS, data(154, TXD_EOP, POPTS_IXSM | POPTS_TXSM));
     wr(b, TDT, 2);
@@ -407,9 +407,9 @@ static void e1000_receiver_tells_right_checksums_from_wrong(void **state)
     memcpy(f, tcp_frame(b, 100), sizeof f);
     memcpy(f, mac, sizeof mac);
     e1000_put16(f + 16, 140);
-    e1000_put16(f + 24, (u16)~e1000_sum(0, f + 14, 20));
+    e1000_put16(f + 24, (u16)~netdev_sum(0, f + 14, 20));
     memset(f + 50, 0, 2);
-    e1000_put16(f + 50, (u16)~e1000_sum(e1000_sum(6 + 120, f + 26, 8), f + 34, 120));
+    e1000_put16(f + 50, (u16)~netdev_sum(netdev_sum(6 + 120, f + 26, 8), f + 34, 120));
     netdev_deliver(b->netdev, f, sizeof f);
     assert_int_equal(load16(rx_descriptor(b, 0) + 12), RXD_DD | RXD_EOP | RXD_IPCS | RXD_TCPCS);
     f[100] ^= 1;

@@ -12,6 +12,7 @@
 
 #include "../fuzz/packets.h"
 #include "net/fragments.h"
+#include "net/netdev.h"
 
 #define MORE      0x2000
 #define DATA_AT   (ETHERNET_HEADER + IP4_HEADER)
@@ -174,6 +175,16 @@ static void fragments_of_any_kind_are_survived(void **state)
     }
 }
 
+/* The numbers of RFC 1071, section 3; an odd byte counts as if a zero followed. */
+static void sums_are_those_of_the_rfc(void **state)
+{
+    (void)state;
+    static const u8 bytes[] = {0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7};
+    assert_int_equal(netdev_sum(0, bytes, sizeof bytes), 0xddf2);
+    assert_int_equal(netdev_sum(0, bytes, 7), 0xdcfb);
+    assert_int_equal(netdev_sum(0x10000, bytes, sizeof bytes), 0xddf3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -188,6 +199,7 @@ int main(void)
         TEST(fragments_give_the_oldest_datagram_up_for_a_new_one),
         TEST(fragments_that_break_rules_are_dropped),
         TEST(fragments_of_any_kind_are_survived),
+        cmocka_unit_test(sums_are_those_of_the_rfc),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
