@@ -252,14 +252,14 @@ void tcode_update_key(struct vcpu *v)
 
 void tcode_remember(struct vcpu *v, struct tcode *t)
 {
-    if (observe_each_run(bt_of(v)))
-        return;
     const struct block *b = t->b;
     bool user = v->cpl == 3;
     code_map_note(v, b->la, user);
     if (b->next_page != NO_PAGE)
         code_map_note(v, (u32)(b->la + b->bytes), user);
     tcode_update_key(v); /* noting may have made the key depend on more */
+    if (observe_each_run(bt_of(v)))
+        return;
     *jump_slot_of(v, (u32)b->rip) =
         (struct tjump){.ntag = -((u64)(u32)b->rip | v->code_key), .host = t->way_in};
 }

@@ -7,6 +7,10 @@
  * flags, FPU state, the memory that either has written and a fault (if there was one) must be the
  * same. Links and the table of jumps stay empty, so each translation comes back after one block.
  *
+ * A trace is compared as a whole: the interpreter executes its blocks as long as each leads to the
+ * next one. A trace that finds its pages elsewhere is left before it has gone to another one; it
+ * has stopped early (below). Blocks that cannot be executed twice are no parts of traces here.
+ *
  * What cannot be done twice is done once, by the interpreter: blocks with a sensitive instruction
  * (those are call-outs to the interpreter's functions anyway), and blocks that turn out to access a
  * device, to set A or D bits or to change their own code.
@@ -15,8 +19,8 @@
  * with it must leave it alone: its registers may not even become live.
  *
  * A translation may also stop before its end, at any instruction: when an event is due, when it was
- * adapted, or when a call-out has left an x87 error pending. Such a run is counted, not compared;
- * it must have left the state as it was when it stopped before the first instruction.
+ * adapted, when an x87 error is pending or a segment has a limit, which the interpreter sees to. A
+ * run that has stopped for one of these reasons is counted, not compared.
  *
  * The first difference ends the process with status 70, after both states and both codes have been
  * printed.
@@ -26,6 +30,7 @@
 
 #include "bt/journal.h"
 #include "bt/observe.h"
+#include "bt/path.h"
 #include "cpu/disasm.h"
 #include "cpu/dump.h"
 #include "cpu/flags.h"
@@ -64,10 +69,11 @@ enum kind { KIND_UNKNOWN, KIND_INTEGER, KIND_FPU, KIND_ONCE };
 struct check {
     struct vcpu_hooks hooks; /* the real ones */
     bool external;           /* a device was asked */
+    bool left;               /* a trace was left between its blocks, by C */
     enum kind kind;          /* of the block that runs; KIND_ONCE when none does */
     struct run before, interp, bt;
     struct journal journal;
-    u64 compared, skipped, early;
+    u64 compared, traces, skipped, early;
 };
 
 static struct check *check_of(void *vcpu)
@@ -224,16 +230,69 @@ static void note_fault(struct vcpu *v, struct registers *r)
     r->cr2 = v->fault.vector == VEC_PF ? v->fault.cr2 : 0;
 }
 
-/* Executes the block one way; *run is the state afterwards, or before the fault's delivery. */
-static void execute(struct vcpu *v, struct block *b, struct run *run, bool translated)
+/* Whether b is what is to be executed now. May fault, as fetching it does. */
+static bool comes_next(struct vcpu *v, const struct block *b)
+{
+    return v->rip == b->rip && v->mode == b->mode && !b->dead &&
+           mem_code(v, b->la).offset - b->offset == b->page;
+}
+
+static void interpret(struct vcpu *v, struct tcode *t)
+{
+    interp_blocks(v, tcode_head(t), 0);
+    for (unsigned k = 1; t->trace && k < t->trace->parts; k++) {
+        struct block *b = t->trace->part[k].block;
+        if (t->dead || !comes_next(v, b))
+            return;
+        interp_blocks(v, b, 0);
+    }
+}
+
+/* The check of a trace that does not let pass under the key that there is now, or NULL. */
+static const struct texit *closed_check(const struct vcpu *v, const struct tcode *t)
+{
+    for (const struct texit *x = t->exit; x < t->exit + t->exits; x++) {
+        if (x->is_check && load32(x->guard_key) + (u32)(v->code_key >> 32))
+            return x;
+    }
+    return NULL;
+}
+
+static bool begins_later_part(const struct tcode *t, u64 rip)
+{
+    for (unsigned k = 1; t->trace && k < t->trace->parts; k++) {
+        if (t->trace->part[k].block->rip == rip)
+            return true;
+    }
+    return false;
+}
+
+/* Accesses of translated code that C has made. */
+static u64 by_c(const struct vcpu *v)
+{
+    return bt_stats(v)->slow + bt_stats(v)->traps;
+}
+
+/* A branch in the middle whose access of the stack C has made is the end of the run: what follows
+ * is looked up in the table of jumps. */
+static void enter(struct vcpu *v, struct tcode *t)
+{
+    u64 before = by_c(v);
+    bt_enter(v, t);
+    const struct texit *x = closed_check(v, t);
+    check_of(v)->left = begins_later_part(t, v->rip) && (x || by_c(v) != before);
+    if (x)
+        path_meant_again(v, t, x);
+}
+
+/* Executes t's blocks one way; *run is the state afterwards, or before the fault's delivery. */
+static void execute(struct vcpu *v, struct tcode *t, struct run *run,
+                    void (*way)(struct vcpu *, struct tcode *))
 {
     jmp_buf landing, *outer = v->landing;
     v->landing = &landing;
     if (!setjmp(landing)) {
-        if (translated)
-            bt_enter(v, b->code);
-        else
-            interp_blocks(v, b, 0);
+        way(v, t);
         save(v, run);
     } else {
         bt_left(v);
@@ -292,6 +351,14 @@ static void print_guest(struct vcpu *v, const struct block *b)
         }
         print_code(bytes, ci->in.len, 32, ci->rip);
     }
+}
+
+static void print_parts(struct vcpu *v, const struct tcode *t)
+{
+    if (!t->trace)
+        print_guest(v, t->b);
+    for (unsigned k = 0; t->trace && k < t->trace->parts; k++)
+        print_guest(v, t->trace->part[k].block);
 }
 
 static void print_difference(const char *name, u64 interp, u64 bt)
@@ -360,7 +427,7 @@ NORETURN static void report(struct vcpu *v, const struct tcode *t)
         print_fpu(&c->interp.fpu, &c->bt.fpu);
     print_memory(&c->journal);
     fprintf(stderr, "guest code:\n");
-    print_guest(v, b);
+    print_parts(v, t);
     fprintf(stderr, "translation:\n");
     observe_list(t, listing_to_stderr, NULL);
     fflush(stderr);
@@ -379,38 +446,34 @@ static void land(struct vcpu *v, const struct registers *r)
     longjmp(*v->landing, 1);
 }
 
-static bool starts_instruction(const struct block *b, u64 rip)
+static bool code_changed(const struct tcode *t)
 {
-    for (unsigned n = 1; n < b->insns; n++) {
-        if (b->insn[n].rip == rip)
+    for (unsigned k = 0; t->trace && k < t->trace->parts; k++) {
+        if (t->trace->part[k].block->dead)
             return true;
     }
-    return false;
+    return t->b->dead;
 }
 
 /* Whether one of the two stopped early, as it may. */
-static bool stopped_early(struct vcpu *v, const struct block *b, const struct tcode *t)
+static bool stopped_early(struct vcpu *v, const struct tcode *t)
 {
     const struct check *c = check_of(v);
-    const struct registers *interp = &c->interp.r, *bt = &c->bt.r;
-    if (bt_events(v) || (t->dead && !b->dead))
-        return true;
-    if (!interp->faulted && ((interp->shadow & SHADOW_REP) || starts_instruction(b, interp->rip)))
-        return true;
-    return !bt->faulted && (starts_instruction(b, bt->rip) || same_registers(&c->before.r, bt));
+    return bt_events(v) || t->dead || bt_of(v)->interpret || (t->fpu && v->fpu_unmasked) ||
+           c->left || (c->interp.r.shadow & SHADOW_REP);
 }
 
 /* The translation's turn, from the state before. */
-static void compare(struct vcpu *v, struct block *b, const struct tcode *t,
-                    const struct fpu_image *image)
+static void compare(struct vcpu *v, struct tcode *t, const struct fpu_image *image)
 {
     struct check *c = check_of(v);
     journal_undo(&c->journal, v);
     restore(v, &c->before, c->kind == KIND_FPU ? image : NULL);
-    execute(v, b, &c->bt, true);
+    execute(v, t, &c->bt, enter);
     c->compared++;
-    if (!same(c) || b->dead) {
-        if (!stopped_early(v, b, t))
+    c->traces += t->trace != NULL;
+    if (!same(c) || code_changed(t)) {
+        if (code_changed(t) || !stopped_early(v, t))
             report(v, t);
         c->early++;
     }
@@ -423,22 +486,27 @@ void check_block(struct vcpu *v, struct block *b)
     struct check *c = check_of(v);
     struct tcode *t = b->code;
     if (t->check == KIND_UNKNOWN)
-        t->check = (u8)kind_of(b);
+        t->check = (u8)kind_of(t->b);
     c->kind = t->check;
-    c->external = false;
+    c->external = c->left = false;
     journal_begin(&c->journal, page_host(v, 0));
     fpu_put_away(v);
     save(v, &c->before);
     struct fpu_image image;
     if (c->kind == KIND_FPU)
         image = v->fpu;
-    execute(v, b, &c->interp, false);
-    if (c->kind != KIND_ONCE && !c->external && !c->journal.overflow && !b->dead) {
-        compare(v, b, t, &image);
+    execute(v, t, &c->interp, interpret);
+    if (c->kind != KIND_ONCE && !c->external && !c->journal.overflow && !t->dead) {
+        compare(v, t, &image);
     } else {
         c->skipped++;
         land(v, &c->interp.r);
     }
+}
+
+bool check_repeats(const struct block *b)
+{
+    return kind_of(b) != KIND_ONCE;
 }
 
 bool check_attach(struct vcpu *v)
@@ -465,9 +533,11 @@ void check_detach(struct vcpu *v)
     v->hooks = bt->check->hooks;
     v->journal = NULL;
     fprintf(stderr,
-            "anello: check: %llu blocks compared, %llu not repeatable, %llu stopped early\n",
+            "anello: check: %llu blocks compared, %llu of them traces, %llu not repeatable, %llu "
+            "stopped early\n",
             (unsigned long long)(bt->check->compared - bt->check->early),
-            (unsigned long long)bt->check->skipped, (unsigned long long)bt->check->early);
+            (unsigned long long)bt->check->traces, (unsigned long long)bt->check->skipped,
+            (unsigned long long)bt->check->early);
     free(bt->check);
     bt->check = NULL;
     bt_detach(v);

@@ -386,8 +386,10 @@ void bt_left(struct vcpu *v);
 
 /* ---- check.c ---- */
 
-/* Executes a block both ways. */
+/* Executes the block or trace that b->code translates both ways. */
 void check_block(struct vcpu *v, struct block *b);
+/* Whether a block can be executed twice; others are no parts of traces. */
+bool check_repeats(const struct block *b);
 
 /* ---- callout.c: called by thunks. They return where to go on in translated code, or NULL to
  * leave it; v->rip is right then. ---- */

@@ -211,7 +211,8 @@ static void end(struct vcpu *v)
 bool path_take(struct vcpu *v, struct block *b)
 {
     struct path *p = &bt_of(v)->path;
-    bool takes = b && may_be_part(b) && (p->parts ? follows(p, b) : b->hot);
+    bool takes = b && may_be_part(b) && (p->parts ? follows(p, b) : b->hot) &&
+                 (!bt_of(v)->check || check_repeats(b));
     if (!takes) {
         if (p->parts)
             end(v);
@@ -230,10 +231,16 @@ bool path_take(struct vcpu *v, struct block *b)
 #define SAMPLE_CYCLES 2000000 /* of the TSC: about as long */
 #define SAMPLES       2       /* that make a translation hot */
 
+/* Not where each run of a block is to be told. */
+static bool wanted(const struct vcpu *v)
+{
+    return !log_on(v->log, LOG_EXEC);
+}
+
 bool path_begins(struct vcpu *v, struct block *b)
 {
     struct bt *bt = bt_of(v);
-    b->hot |= bt->traces_at_once && !observe_each_run(bt) && may_begin(b);
+    b->hot |= bt->traces_at_once && wanted(v) && may_begin(b);
     return b->hot;
 }
 
@@ -251,7 +258,7 @@ void path_sample(struct vcpu *v)
 {
     struct bt *bt = bt_of(v);
     u64 now = __rdtsc();
-    if (bt->sampled && !observe_each_run(bt))
+    if (bt->sampled && wanted(v))
         look_at(bt, bt->sampled);
     bt->sampled = NULL;
     if (now - bt->sample_set < SAMPLE_CYCLES)

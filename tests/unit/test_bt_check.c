@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define FOUND 70
+#define STACK (BENCH_DATA + 0x2000)
 
 /* Guest code, and a piece of its translation with what it becomes. */
 struct spoil {
@@ -75,17 +76,22 @@ static bool marked(const char *text, const char *line)
     return end && memmem(at, (size_t)(end - at), line[0] == 'r' ? "interp" : "<--", 3);
 }
 
-static struct rig *open_with(const u8 *code, size_t n)
+/* Traces need a window. */
+static struct rig *open_with(const u8 *code, size_t n, bool traces)
 {
     struct rig *r = bt_bench_open(true);
+    if (traces)
+        bt_tune(r->v, &(struct bt_tuning){.hot = 1, .traces_at_once = true});
     bt_bench_put(r, BENCH_CODE, code, n);
     r->v->gpr[REG_BX] = BENCH_DATA;
-    for (unsigned i = 0; i < 4; i++)
+    r->v->gpr[REG_SP] = STACK;
+    for (unsigned i = 0; i < 20; i++)
         bt_bench_run(r, BENCH_CODE);
-    bt_bench_translation(r, BENCH_CODE);
+    assert_true(!bt_bench_translation(r, BENCH_CODE)->trace == !traces);
     return r;
 }
-#define OPEN_WITH(...) open_with((const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+#define OPEN_WITH(...)                                                                             \
+    open_with((const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}), false)
 
 static void spoil_block(struct rig *r, const void *how)
 {
@@ -112,7 +118,7 @@ static void right_translations_pass(void **state)
     for (unsigned i = 0; i < 100; i++)
         bt_bench_run(r, BENCH_CODE);
     assert_true(bt_stats(r->v)->entries > 90);
-    assert_int_equal(peek32(r, BENCH_DATA), 104);
+    assert_int_equal(peek32(r, BENCH_DATA), 120);
     bt_bench_close(r, true);
 }
 
@@ -144,12 +150,45 @@ static const struct spoil spoils[] = {
      {0xdb, 0xe3, 0xd9, 0xe8, 0xd8, 0xc0, 0xeb, 0x00, 0xf4},
      {0xd8, 0xc0}, {0xd8, 0xc8}, 2, "fpu +"},
 };
+
+/* Of traces */
+static const struct spoil trace_spoils[] = {
+    /* inc ecx; jmp; add eax, ecx; jmp; hlt: subtracts, in the second block of a trace */
+    {"a_wrong_register_is_found_in_a_trace", {0x41, 0xeb, 0x00, 0x01, 0xc8, 0xeb, 0x00, 0xf4},
+     {0x01, 0xc8}, {0x29, 0xc8}, 2, "eax"},
+    /* test ecx, ecx; jns +1; hlt; inc ecx; jmp; nop; jmp; hlt: leaves the trace by JNS */
+    {"a_trace_left_too_early_is_found",
+     {0x85, 0xc9, 0x79, 0x01, 0xf4, 0x41, 0xeb, 0x00, 0x90, 0xeb, 0x00, 0xf4},
+     {0x0f, 0x88}, {0x0f, 0x89}, 2, "eip"},
+};
 // clang-format on
+
+static void traces_are_compared_as_a_whole(void **state)
+{
+    (void)state;
+    static const u8 code[] = {0x41, 0xe8, 3,    0, 0, 0, /* inc ecx; call */
+                              0x90, 0xeb, 0x03,          /* nop; jmp to hlt */
+                              0x53, 0x5a, 0xc3,          /* push ebx; pop edx; ret */
+                              0xf4};
+    struct rig *r = open_with(code, sizeof code, true);
+    u64 entries = bt_stats(r->v)->entries;
+    for (unsigned i = 0; i < 100; i++)
+        bt_bench_run(r, BENCH_CODE);
+    assert_int_equal(bt_stats(r->v)->entries - entries, 100);
+    assert_int_equal(r->v->gpr[REG_DX], BENCH_DATA);
+    bt_bench_close(r, true);
+}
 
 static void what_is_spoiled_is_found(void **state)
 {
     const struct spoil *s = *state;
-    expect_found(open_with(s->code, sizeof s->code), spoil_block, s, s->differs);
+    expect_found(open_with(s->code, sizeof s->code, false), spoil_block, s, s->differs);
+}
+
+static void what_is_spoiled_is_found_in_traces(void **state)
+{
+    const struct spoil *s = *state;
+    expect_found(open_with(s->code, sizeof s->code, true), spoil_block, s, s->differs);
 }
 
 /* Translated stores are executed, not only call-outs for them. */
@@ -192,16 +231,24 @@ static void a_thunk_that_changes_a_flag_is_found(void **state)
     expect_found(OPEN_WITH(0xf9, 0x89, 0x0b, 0xeb, 0x00, 0xf4), spoil_write_thunk, NULL, "eflags");
 }
 
+static struct CMUnitTest test_of(const struct spoil *s, CMUnitTestFunction function)
+{
+    return (struct CMUnitTest){
+        .name = s->name, .test_func = function, .initial_state = (void *)(uintptr_t)s};
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[ARRAY_LEN(spoils) + 3] = {
+    struct CMUnitTest tests[4 + ARRAY_LEN(spoils) + ARRAY_LEN(trace_spoils)] = {
         cmocka_unit_test(right_translations_pass),
+        cmocka_unit_test(traces_are_compared_as_a_whole),
         cmocka_unit_test(stores_are_direct_in_the_second_run),
         cmocka_unit_test(a_thunk_that_changes_a_flag_is_found),
     };
     for (size_t i = 0; i < ARRAY_LEN(spoils); i++)
-        tests[3 + i] = (struct CMUnitTest){.name = spoils[i].name,
-                                           .test_func = what_is_spoiled_is_found,
-                                           .initial_state = (void *)&spoils[i]};
+        tests[4 + i] = test_of(&spoils[i], what_is_spoiled_is_found);
+    for (size_t i = 0; i < ARRAY_LEN(trace_spoils); i++)
+        tests[4 + ARRAY_LEN(spoils) + i] =
+            test_of(&trace_spoils[i], what_is_spoiled_is_found_in_traces);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
