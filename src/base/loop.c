@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * epoll for descriptors, an eventfd for posted work and stop requests, and the epoll timeout (with
- * a timerfd for its nanoseconds) for the clock. A watch that is removed inside a callback is freed
- * only after the turn, so that an event already fetched for it is dropped instead of dereferenced.
+ * epoll for descriptors, an eventfd for posted work and stop requests, and a timerfd for the clock.
+ * A watch that is removed inside a callback is freed only after the turn, so that an event already
+ * fetched for it is dropped instead of dereferenced.
+ *
+ * The timerfd is set by whoever moves the clock's earliest deadline nearer: the I/O thread sleeps
+ * on. A guest that idles costs what its timer interrupts cost, and a thread that is woken for each
+ * of them is most of that; so a CPU that has halted keeps the time itself (loop_keep_time()).
+ * Always: the earliest deadline is the timerfd's, or the keeper wakes at it or before.
  */
 #include "base/loop.h"
 
@@ -34,6 +39,8 @@ struct post {
 struct loop {
     struct clock *clock;
     int epoll_fd, event_fd, timer_fd;
+    i64 armed; /* what the timerfd is set to, in the clock's time; CLOCK_NEVER: nothing */
+    i64 kept;  /* from this deadline on timers are the keeper's; CLOCK_NEVER: nobody keeps them */
     bool stop;
     bool running; /* loop_run() is; atomic */
     pthread_mutex_t board;
@@ -42,12 +49,37 @@ struct loop {
     struct loop_watch *dead;
 };
 
-static void wake(void *opaque)
+static void wake(struct loop *loop)
 {
-    struct loop *loop = opaque;
     u64 one = 1;
     ssize_t n = write(loop->event_fd, &one, sizeof one);
     (void)n; /* a full counter wakes just as well */
+}
+
+/* Sets the timerfd to the clock's next deadline, if that is not the keeper's; a paused clock has
+ * none. One that fires too early, because the clock stood still, does no harm. */
+static void arm_host_timer(struct loop *loop)
+{
+    struct itimerspec spec = {0};
+    i64 next = clock_is_paused(loop->clock) ? CLOCK_NEVER : clock_next_deadline(loop->clock);
+    if (next >= loop->kept)
+        next = CLOCK_NEVER;
+    if (next == loop->armed)
+        return;
+    loop->armed = next;
+    if (next != CLOCK_NEVER) {
+        i64 wait = next - clock_now(loop->clock);
+        if (wait < 1)
+            wait = 1;
+        spec.it_value.tv_sec = wait / NS_PER_SEC;
+        spec.it_value.tv_nsec = wait % NS_PER_SEC;
+    }
+    timerfd_settime(loop->timer_fd, 0, &spec, NULL);
+}
+
+static void deadline_is_nearer(void *opaque)
+{
+    arm_host_timer(opaque);
 }
 
 static bool add_internal(struct loop *loop, int fd)
@@ -63,6 +95,7 @@ struct loop *loop_create(struct clock *clock)
         return NULL;
     loop->clock = clock;
     loop->posts_tail = &loop->posts;
+    loop->armed = loop->kept = CLOCK_NEVER;
     pthread_mutex_init(&loop->board, NULL);
     pthread_mutex_init(&loop->post_lock, NULL);
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -73,7 +106,7 @@ struct loop *loop_create(struct clock *clock)
         loop_destroy(loop);
         return NULL;
     }
-    clock_set_wake(clock, wake, loop);
+    clock_set_wake(clock, deadline_is_nearer, loop);
     return loop;
 }
 
@@ -130,26 +163,10 @@ void loop_stop(struct loop *loop)
     wake(loop);
 }
 
-/* Sets the timerfd to the clock's next deadline; a paused clock has none. */
-static void arm_host_timer(struct loop *loop)
-{
-    struct itimerspec spec = {0};
-    i64 next = clock_is_paused(loop->clock) ? CLOCK_NEVER : clock_next_deadline(loop->clock);
-    if (next != CLOCK_NEVER) {
-        i64 wait = next - clock_now(loop->clock);
-        if (wait < 1)
-            wait = 1;
-        spec.it_value.tv_sec = wait / NS_PER_SEC;
-        spec.it_value.tv_nsec = wait % NS_PER_SEC;
-    }
-    timerfd_settime(loop->timer_fd, 0, &spec, NULL);
-}
-
-static void drain_fd(int fd)
+static bool drain_fd(int fd)
 {
     u64 count;
-    while (read(fd, &count, sizeof count) > 0)
-        ;
+    return read(fd, &count, sizeof count) > 0;
 }
 
 static void run_posts(struct loop *loop)
@@ -193,13 +210,36 @@ void loop_turn(struct loop *loop, int timeout_ms)
     int n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_TURN, timeout_ms);
     loop_lock(loop);
     drain_fd(loop->event_fd);
-    drain_fd(loop->timer_fd);
+    if (drain_fd(loop->timer_fd))
+        loop->armed = CLOCK_NEVER;
     for (int i = 0; i < n; i++)
         dispatch_event(&events[i]);
     run_posts(loop);
     if (!clock_is_paused(loop->clock))
         clock_run_expired(loop->clock);
     free_dead(loop);
+    loop_unlock(loop);
+}
+
+i64 loop_keep_time(struct loop *loop)
+{
+    i64 due = CLOCK_NEVER;
+    loop_lock(loop);
+    if (loop->kept == CLOCK_NEVER && !clock_is_paused(loop->clock)) {
+        due = loop->kept = clock_next_deadline(loop->clock);
+        arm_host_timer(loop);
+    }
+    loop_unlock(loop);
+    return due;
+}
+
+void loop_pass_time(struct loop *loop)
+{
+    loop_lock(loop);
+    loop->kept = CLOCK_NEVER;
+    if (!clock_is_paused(loop->clock))
+        clock_run_expired(loop->clock);
+    arm_host_timer(loop);
     loop_unlock(loop);
 }
 

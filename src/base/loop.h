@@ -3,7 +3,7 @@
  * The I/O thread's event loop and the board lock.
  *
  * One board lock per machine guards all device state. It is held while callbacks of this loop run
- * (timers, file descriptors, posted work), while a vCPU accesses a port or an MMIO register, and
+ * (timers, which a CPU's thread may fire too, file descriptors, posted work), while a vCPU accesses a port or an MMIO register, and
  * while the UI pulls a frame. Workers that block (disk I/O) never wait for it: what they find it
  * taken for they leave to the loop.
  */
@@ -36,6 +36,13 @@ void loop_lock(struct loop *loop);
  * leave it to the loop. */
 bool loop_try_enter(struct loop *loop);
 void loop_unlock(struct loop *loop);
+
+/* For a thread that goes to sleep (without the board lock): until loop_pass_time() it sees to the
+ * timers that are due at the time returned or later, and the I/O thread need not wake for them.
+ * CLOCK_NEVER: there is none, or somebody else keeps the time: then there is nothing to pass. */
+i64 loop_keep_time(struct loop *loop);
+/* Fires what is due and gives the timers back to the I/O thread. */
+void loop_pass_time(struct loop *loop);
 
 /* Calls `ready(opaque, events)` with the board lock held when fd is ready for one of `events`
  * (or has hung up: reported as LOOP_READ). Board lock held by the caller. */

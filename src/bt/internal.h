@@ -218,7 +218,8 @@ struct bt {
     bool traces_at_once;   /* wherever one may begin */
     struct path path;      /* that is being recorded */
     struct tcode *sampled; /* a knock found it running; or NULL */
-    u64 sample_set;        /* TSC when the timer was set */
+    u64 sample_set;        /* TSC when the timer was set, and the time halted since */
+    u64 halted_at;         /* TSC when the CPU halted; 0: it runs */
     struct hosttrap_timer sampler;
     bool verify;             /* each translation */
     FILE *perf_map;          /* or NULL */

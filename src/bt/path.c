@@ -254,6 +254,20 @@ static void look_at(struct bt *bt, struct tcode *t)
     tcode_end(bt, t);
 }
 
+/* Time in which the CPU sleeps is not sampled: a knock would only wake it. */
+void path_halted(struct vcpu *v)
+{
+    bt_of(v)->halted_at = __rdtsc();
+}
+
+void path_woken(struct vcpu *v)
+{
+    struct bt *bt = bt_of(v);
+    if (bt->halted_at)
+        bt->sample_set += __rdtsc() - bt->halted_at;
+    bt->halted_at = 0;
+}
+
 void path_sample(struct vcpu *v)
 {
     struct bt *bt = bt_of(v);

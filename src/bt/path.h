@@ -14,6 +14,9 @@
 
 /* Looks at what was found running, and sets the timer for the next time. */
 void path_sample(struct vcpu *v);
+/* The CPU goes to sleep, and runs again: it is not sampled meanwhile. */
+void path_halted(struct vcpu *v);
+void path_woken(struct vcpu *v);
 
 /* Whether a path is to begin with b, which has no translation. */
 bool path_begins(struct vcpu *v, struct block *b);

@@ -398,10 +398,13 @@ enum vcpu_exit bt_run(struct vcpu *v)
     v->interp->granted = v->budget = 0;
     bool faulted = setjmp(landing) != 0;
     bt_left(v);
+    path_woken(v);
     if (faulted && !land(v))
         why = VCPU_EXIT_SHUTDOWN;
     else
         why = run_loop(v);
+    if (why == VCPU_EXIT_HALT)
+        path_halted(v);
     v->landing = outer;
     fpu_put_away(v);
     returns_leave_thread(&signal_stack);

@@ -20,6 +20,7 @@
 #define TICK_NS       10 /* 100 MHz */
 #define PERIOD_FS     (TICK_NS * 1000000u)
 #define MIN_PERIOD_NS 20000
+#define UNSEEN_NS     NS_PER_SEC /* how long matches that nobody sees may wait, see schedule() */
 #define VENDOR        0x8086
 
 enum reg {
@@ -208,8 +209,24 @@ static void leave_line(struct comparator *t)
         irq_set(line, false);
 }
 
+/* A periodic comparator without an interrupt shows its matches in its register alone. */
+static bool is_unseen(const struct comparator *t)
+{
+    return (t->config & (TIMER_PERIODIC | TIMER_ENABLE)) == TIMER_PERIODIC && t->period;
+}
+
+/* The register, with the matches that have come due and were not looked at. */
+static u64 compare_at(const struct comparator *t, i64 now)
+{
+    u64 mask = width_mask(t), late = (counter_at(t->hpet, now) - t->compare) & mask;
+    if (!enabled(t->hpet) || !is_unseen(t) || late > mask / 2)
+        return t->compare;
+    return (t->compare + (late / t->period + 1) * t->period) & mask;
+}
+
 /* Arms the host timer for the next match. `now` is the time at which the comparator was right: if
- * more time passes before the timer is armed the match is late, but it comes. */
+ * more time passes before the timer is armed the match is late, but it comes. Linux leaves
+ * comparator 0 running without its interrupt: for that the host is not woken at each match. */
 static void schedule(struct comparator *t, i64 now)
 {
     struct hpet *h = t->hpet;
@@ -219,13 +236,21 @@ static void schedule(struct comparator *t, i64 now)
     u64 left = (t->compare - counter_at(h, now)) & width_mask(t);
     if (left > (u64)INT64_MAX / 4 / TICK_NS)
         left = (u64)INT64_MAX / 4 / TICK_NS;
-    timer_arm(&t->timer, now + (i64)left * TICK_NS);
+    i64 due = now + (i64)left * TICK_NS;
+    if (is_unseen(t) && due < now + UNSEEN_NS)
+        due = now + UNSEEN_NS;
+    timer_arm(&t->timer, due);
 }
 
 static void match(struct comparator *t, i64 now)
 {
     struct hpet *h = t->hpet;
     u64 mask = width_mask(t);
+    if (is_unseen(t)) {
+        t->compare = compare_at(t, now);
+        schedule(t, now);
+        return;
+    }
     if ((t->config & TIMER_PERIODIC) && t->period) {
         u64 late = (counter_at(h, now) - t->compare) & mask;
         if (late > mask / 2)
@@ -256,6 +281,7 @@ static void catch_up(struct hpet *h, i64 now)
 {
     for (unsigned i = 0; i < TIMERS; i++) {
         struct comparator *t = &h->t[i];
+        t->compare = compare_at(t, now);
         if (timer_is_armed(&t->timer) && t->timer.deadline + TICK_NS <= now) {
             timer_cancel(&t->timer);
             match(t, now);
@@ -324,7 +350,7 @@ static u64 timer_read(const struct comparator *t, u64 reg)
     switch (reg) {
     case TIMER_CONFIG:
         return ROUTE_CAP | t->config | TIMER_PERIODIC_CAP | TIMER_64_CAP | TIMER_FSB_CAP;
-    case TIMER_COMPARATOR: return t->compare;
+    case TIMER_COMPARATOR: return compare_at(t, clock_now(t->hpet->clock));
     case TIMER_FSB: return t->fsb;
     default: return 0;
     }

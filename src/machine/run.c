@@ -10,13 +10,15 @@
  *    +-------------------------------------------------------+  stop_count == 0
  *
  * A CPU that executed HLT sleeps on a futex word that everyone who gives it something to do bumps:
- * no lock is involved, so devices may wake a CPU with the board lock held.
+ * no lock is involved, so devices may wake a CPU with the board lock held. While it sleeps it keeps
+ * the board's time (base/loop.h).
  */
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,6 +30,7 @@
 #include "ui/sdl.h"
 
 #define EXIT_TRIPLE_FAULT 3
+#define EXACTLY           1 /* ns */
 
 double host_seconds(void)
 {
@@ -107,14 +110,31 @@ static void park(struct cpu_thread *c)
     pthread_mutex_unlock(&m->run_lock);
 }
 
-/* HLT: sleeps until there is something to do. */
+/* Until somebody wakes the CPU after `seen`, or it is `due`. */
+static void sleep_until(struct cpu_thread *c, u32 seen, i64 due)
+{
+    struct timespec wait, *limit = NULL;
+    if (due != CLOCK_NEVER) {
+        i64 ns = due - clock_now(c->m->clock);
+        if (ns <= 0)
+            return;
+        wait = (struct timespec){.tv_sec = ns / NS_PER_SEC, .tv_nsec = ns % NS_PER_SEC};
+        limit = &wait;
+    }
+    syscall(SYS_futex, &c->wake, FUTEX_WAIT_PRIVATE, seen, limit, NULL, 0);
+}
+
+/* HLT: sleeps until there is something to do. Mostly that is a timer, which it fires itself. */
 static void wait_for_event(struct cpu_thread *c)
 {
     for (;;) {
         u32 seen = __atomic_load_n(&c->wake, __ATOMIC_SEQ_CST);
         if (vcpu_events(c->v) & EVENT_STOP || excp_wakes(c->v) || has_ended(c->m))
             return;
-        syscall(SYS_futex, &c->wake, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+        i64 due = loop_keep_time(c->m->loop);
+        sleep_until(c, seen, due);
+        if (due != CLOCK_NEVER)
+            loop_pass_time(c->m->loop);
     }
 }
 
@@ -136,6 +156,7 @@ static void *cpu_main(void *opaque)
 {
     struct cpu_thread *c = opaque;
     struct machine *m = c->m;
+    prctl(PR_SET_TIMERSLACK, EXACTLY); /* the guest's timers are as exact as the host's */
     while (!has_ended(m)) {
         vcpu_event_clear(c->v, EVENT_STOP);
         if (must_stop(m)) {

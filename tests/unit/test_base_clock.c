@@ -112,6 +112,89 @@ static void loop_runs_posts_and_timers(void **state)
     clock_destroy(clock);
 }
 
+/* A running clock with its loop and two timers that set flags. */
+struct keeping {
+    struct clock *clock;
+    struct loop *loop;
+    struct timer near, far;
+    bool near_fired, far_fired;
+};
+
+static void keeping_open(struct keeping *k)
+{
+    *k = (struct keeping){.clock = clock_create()};
+    k->loop = loop_create(k->clock);
+    loop_lock(k->loop);
+    clock_resume(k->clock);
+    timer_init(&k->near, k->clock, set_flag, &k->near_fired);
+    timer_init(&k->far, k->clock, set_flag, &k->far_fired);
+    loop_unlock(k->loop);
+}
+
+static void keeping_arm(struct keeping *k, struct timer *t, i64 ns)
+{
+    loop_lock(k->loop);
+    timer_arm(t, clock_now(k->clock) + ns);
+    loop_unlock(k->loop);
+}
+
+static void keeping_close(struct keeping *k)
+{
+    timer_cancel(&k->near);
+    timer_cancel(&k->far);
+    loop_destroy(k->loop);
+    clock_destroy(k->clock);
+}
+
+#define MS        INT64_C(1000000)
+#define LONG_TIME (3600 * NS_PER_SEC)
+
+static void loop_does_not_wake_for_a_timer_that_is_kept(void **state)
+{
+    (void)state;
+    struct keeping k;
+    keeping_open(&k);
+    keeping_arm(&k, &k.near, 2 * MS);
+    assert_int_equal(loop_keep_time(k.loop), k.near.deadline);
+    i64 start = clock_now(k.clock);
+    loop_turn(k.loop, 30);
+    assert_true(clock_now(k.clock) - start >= 29 * MS);
+    keeping_close(&k);
+}
+
+static void loop_sees_to_a_timer_that_is_nearer_than_what_is_kept(void **state)
+{
+    (void)state;
+    struct keeping k;
+    keeping_open(&k);
+    keeping_arm(&k, &k.far, LONG_TIME);
+    assert_int_equal(loop_keep_time(k.loop), k.far.deadline);
+    assert_int_equal(loop_keep_time(k.loop), CLOCK_NEVER); /* one keeper is enough */
+    keeping_arm(&k, &k.near, MS);
+    for (int i = 0; i < 10 && !k.near_fired; i++)
+        loop_turn(k.loop, 60000);
+    assert_true(k.near_fired);
+    assert_false(k.far_fired);
+    keeping_close(&k);
+}
+
+static void loop_takes_timers_back_from_their_keeper(void **state)
+{
+    (void)state;
+    struct keeping k;
+    keeping_open(&k);
+    keeping_arm(&k, &k.near, 1);
+    keeping_arm(&k, &k.far, 5 * MS);
+    assert_int_not_equal(loop_keep_time(k.loop), CLOCK_NEVER);
+    loop_pass_time(k.loop);
+    assert_true(k.near_fired);
+    for (int i = 0; i < 10 && !k.far_fired; i++)
+        loop_turn(k.loop, 60000);
+    assert_true(k.far_fired);
+    assert_int_equal(loop_keep_time(k.loop), CLOCK_NEVER); /* there is none */
+    keeping_close(&k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +202,9 @@ int main(void)
         cmocka_unit_test(clock_step_fires_a_timer_that_rearms_itself),
         cmocka_unit_test(clock_stands_still_while_paused),
         cmocka_unit_test(loop_runs_posts_and_timers),
+        cmocka_unit_test(loop_does_not_wake_for_a_timer_that_is_kept),
+        cmocka_unit_test(loop_sees_to_a_timer_that_is_nearer_than_what_is_kept),
+        cmocka_unit_test(loop_takes_timers_back_from_their_keeper),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -536,6 +536,27 @@ static void hpet_match_is_not_lost_by_a_write_just_after_it(void **state)
     assert_in_range(r->pulses[30], 10, 12);
 }
 
+/* Linux turns the interrupt off and leaves the comparator as it is. */
+static void hpet_without_interrupt_goes_on_but_does_not_wake_the_host(void **state)
+{
+    struct board *r = *state;
+    start_periodic_hpet(r);
+    hpet_write(r, 0x100, 1 << 3, 4);
+    i64 start = clock_now(r->rig.clock);
+    assert_true(clock_next_deadline(r->rig.clock) >= start + NS_PER_SEC);
+    clock_step(r->rig.clock, 12345678);
+    u64 now = hpet_read(r, 0xf0, 8);
+    assert_int_equal(hpet_read(r, 0x108, 8), now - now % 10000 + 10000);
+    clock_step(r->rig.clock, 5 * NS_PER_SEC);
+    now = hpet_read(r, 0xf0, 8);
+    assert_int_equal(hpet_read(r, 0x108, 8), now - now % 10000 + 10000);
+    unsigned before = r->pulses[30];
+    clock_step(r->rig.clock, 3333);
+    hpet_write(r, 0x100, 1 << 2 | 1 << 3, 4);
+    clock_step(r->rig.clock, 1000000);
+    assert_int_equal(r->pulses[30], before + 10);
+}
+
 static void hpet_edge_stays_up_for_the_8259_until_the_next_one(void **state)
 {
     struct board *r = *state;
@@ -618,6 +639,7 @@ int main(void)
         TEST(hpet_match_is_not_lost_by_a_write_just_after_it),
         TEST(hpet_ticks_that_came_while_the_guest_was_away_come_at_once),
         TEST(hpet_forgets_ticks_when_it_is_programmed_or_nobody_takes_them),
+        TEST(hpet_without_interrupt_goes_on_but_does_not_wake_the_host),
         TEST(hpet_edge_stays_up_for_the_8259_until_the_next_one),
         TEST(hpet_drives_only_routes_that_it_offers),
         TEST(hpet_level_interrupts_wait_for_their_status_bit),
