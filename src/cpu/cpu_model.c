@@ -96,6 +96,7 @@ static const struct feature_row features[] = {
     {"rdpid",           CPUID_RDPID,        {CPUID_MSR},                       OURS},
 
     {"serialize",       CPUID_SERIALIZE,    {0},                               OURS},
+    {"spec-ctrl",       CPUID_SPEC_CTRL,    {CPUID_MSR},                       OURS},
     {"arch-capabilities", CPUID_ARCH_CAPABILITIES, {CPUID_MSR},                OURS},
 
     {"syscall",         CPUID_SYSCALL,      {CPUID_LM},                        OURS},

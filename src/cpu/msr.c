@@ -22,12 +22,24 @@
 #define MTRR_DEF_DEFINED  ((u64)0xcff)
 
 /* IA32_ARCH_CAPABILITIES: translated user code cannot reach what its page tables forbid, not even
- * speculatively, because it is not mapped in its window. */
-#define ARCH_CAP_RDCL_NO        (1 << 0)
-#define ARCH_CAP_SKIP_L1DFL     (1 << 3)
-#define ARCH_CAP_MDS_NO         (1 << 5)
-#define ARCH_CAP_PSCHANGE_MC_NO (1 << 6)
-#define ARCH_CAP_TAA_NO         (1 << 8)
+ * speculatively, because it is not mapped in its window.
+ *
+ * Indirect jumps of translated code are the host's, in one process, whatever the guest does about
+ * them: a retpoline becomes an indirect jump, and costs more than one. So enhanced IBRS is shown,
+ * and nothing that makes a guest put something in the place of its indirect jumps. This is no
+ * promise that a guest's rings are safe from each other's speculation (docs/bt.md). */
+#define ARCH_CAP_RDCL_NO        ((u64)1 << 0)
+#define ARCH_CAP_IBRS_ALL       ((u64)1 << 1)
+#define ARCH_CAP_SKIP_L1DFL     ((u64)1 << 3)
+#define ARCH_CAP_MDS_NO         ((u64)1 << 5)
+#define ARCH_CAP_PSCHANGE_MC_NO ((u64)1 << 6)
+#define ARCH_CAP_TAA_NO         ((u64)1 << 8)
+#define ARCH_CAP_BHI_NO         ((u64)1 << 20)
+#define ARCH_CAP_PBRSB_NO       ((u64)1 << 24)
+#define ARCH_CAP_ITS_NO         ((u64)1 << 62)
+
+#define SPEC_CTRL_DEFINED ((u64)3) /* IBRS, STIBP */
+#define PRED_CMD_DEFINED  ((u64)1) /* IBPB */
 
 #define MICROCODE_REVISION ((u64)1 << 32)
 
@@ -214,10 +226,11 @@ static void tsc_adjust(struct vcpu *v, u64 value)
 
 /* ---- all of them ---- */
 
-static u64 arch_capabilities(void)
+static u64 arch_capabilities(const struct vcpu *v)
 {
+    u64 jumps = ARCH_CAP_IBRS_ALL | ARCH_CAP_BHI_NO | ARCH_CAP_PBRSB_NO | ARCH_CAP_ITS_NO;
     return ARCH_CAP_RDCL_NO | ARCH_CAP_SKIP_L1DFL | ARCH_CAP_MDS_NO | ARCH_CAP_PSCHANGE_MC_NO |
-           ARCH_CAP_TAA_NO;
+           ARCH_CAP_TAA_NO | (vcpu_shows(v, CPUID_SPEC_CTRL) ? jumps : 0);
 }
 
 static bool read_known(struct vcpu *v, u32 msr, u64 *value)
@@ -237,12 +250,13 @@ static bool read_known(struct vcpu *v, u32 msr, u64 *value)
         *value = v->tsc_aux;
         return vcpu_shows(v, CPUID_RDTSCP) || vcpu_shows(v, CPUID_RDPID);
     case MSR_TSC_ADJUST: *value = v->tsc_adjust; return vcpu_shows(v, CPUID_TSC_ADJUST);
+    case MSR_SPEC_CTRL: *value = v->spec_ctrl; return vcpu_shows(v, CPUID_SPEC_CTRL);
     case MSR_MISC_ENABLE: *value = v->misc_enable; return true;
     case MSR_FEATURE_CONTROL: *value = v->feature_control; return true;
     case MSR_MCG_STATUS: *value = v->mcg_status; return vcpu_shows(v, CPUID_MCA);
     case MSR_MCG_CAP: return vcpu_shows(v, CPUID_MCA); /* no banks */
     case MSR_ARCH_CAPABILITIES:
-        *value = arch_capabilities();
+        *value = arch_capabilities(v);
         return vcpu_shows(v, CPUID_ARCH_CAPABILITIES);
     case MSR_BIOS_SIGN_ID: *value = MICROCODE_REVISION; return true;
     case MSR_P5_MC_ADDR:
@@ -300,6 +314,12 @@ static bool write_known(struct vcpu *v, u32 msr, u64 value)
             return false;
         tsc_adjust(v, value);
         return true;
+    case MSR_SPEC_CTRL:
+        if (!vcpu_shows(v, CPUID_SPEC_CTRL) || value & ~SPEC_CTRL_DEFINED)
+            return false;
+        v->spec_ctrl = value;
+        return true;
+    case MSR_PRED_CMD: return vcpu_shows(v, CPUID_SPEC_CTRL) && !(value & ~PRED_CMD_DEFINED);
     case MSR_MISC_ENABLE: v->misc_enable = value; return true;
     case MSR_MCG_STATUS: return vcpu_shows(v, CPUID_MCA) && !value;
     case MSR_BIOS_SIGN_ID: /* cleared before CPUID fills it in again */

@@ -17,6 +17,8 @@ enum msr {
     MSR_SMI_COUNT = 0x34,
     MSR_FEATURE_CONTROL = 0x3a,
     MSR_TSC_ADJUST = 0x3b,
+    MSR_SPEC_CTRL = 0x48,
+    MSR_PRED_CMD = 0x49,
     MSR_BIOS_UPDT_TRIG = 0x79,
     MSR_BIOS_SIGN_ID = 0x8b,
     MSR_PLATFORM_INFO = 0xce,

@@ -180,6 +180,7 @@ void vcpu_reset(struct vcpu *v)
     v->misc_enable = MISC_FAST_STRINGS;
     v->feature_control = 1; /* locked, VMX off */
     v->mcg_status = 0;
+    v->spec_ctrl = 0;
     v->tsc_offset = -(i64)__rdtsc();
     v->tsc_adjust = 0;
     fpu_reset(v);

@@ -363,7 +363,7 @@ struct vcpu {
     u64 star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
     u64 pat, mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
     u64 misc_enable; /* enum misc_enable_bits */
-    u64 feature_control, mcg_status, tsc_adjust;
+    u64 feature_control, mcg_status, tsc_adjust, spec_ctrl;
     i64 tsc_offset; /* guest TSC = host TSC + offset */
 
     /* Delivery in progress and one-instruction states */

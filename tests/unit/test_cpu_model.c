@@ -269,6 +269,31 @@ static void msr_pat_and_mtrrs_check_types(void **state)
     rig_close(r);
 }
 
+static void msr_speculation_control_takes_its_bits_and_the_barrier_is_write_only(void **state)
+{
+    (void)state;
+    const u64 ibrs_all = 2;
+    struct rig *r = rig_open("max");
+    u64 value;
+    assert_true(msr_write(r->v, MSR_SPEC_CTRL, 3));
+    assert_int_equal(rdmsr(r, MSR_SPEC_CTRL), 3);
+    assert_false(msr_write(r->v, MSR_SPEC_CTRL, 4)); /* SSBD is not shown */
+    assert_int_equal(rdmsr(r, MSR_SPEC_CTRL), 3);
+    assert_true(msr_write(r->v, MSR_PRED_CMD, 1));
+    assert_false(msr_write(r->v, MSR_PRED_CMD, 2));
+    assert_false(msr_read(r->v, MSR_PRED_CMD, &value));
+    assert_true(rdmsr(r, MSR_ARCH_CAPABILITIES) & ibrs_all);
+    vcpu_reset(r->v);
+    assert_int_equal(rdmsr(r, MSR_SPEC_CTRL), 0);
+    rig_close(r);
+
+    r = rig_open("max,-spec-ctrl");
+    assert_false(rdmsr(r, MSR_ARCH_CAPABILITIES) & ibrs_all);
+    assert_false(msr_write(r->v, MSR_SPEC_CTRL, 0));
+    assert_false(msr_write(r->v, MSR_PRED_CMD, 1));
+    rig_close(r);
+}
+
 static void msr_tsc_moves_with_adjust(void **state)
 {
     (void)state;
@@ -446,6 +471,7 @@ int main(void)
         cmocka_unit_test(msr_efer_takes_defined_bits_and_lme_only_without_paging),
         cmocka_unit_test(msr_addresses_must_be_canonical),
         cmocka_unit_test(msr_pat_and_mtrrs_check_types),
+        cmocka_unit_test(msr_speculation_control_takes_its_bits_and_the_barrier_is_write_only),
         cmocka_unit_test(msr_tsc_moves_with_adjust),
         cmocka_unit_test(cr0_and_cr4_refuse_impossible_states),
         cmocka_unit_test(long_mode_is_entered_by_paging_with_lme_and_pae),
