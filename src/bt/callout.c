@@ -278,15 +278,3 @@ const u8 *callout_fpu(struct vcpu *v, const u8 *back, u64 place)
     bt_of(v)->interpret = true;
     return leave(v, ci->rip);
 }
-
-/* The first access through FS or GS found a limit: blocks are translated for segments without. */
-const u8 *callout_seg(struct vcpu *v, const u8 *back, u64 place)
-{
-    (void)back;
-    const struct cached_insn *ci = (const void *)(v->interp->arena + place);
-    const struct tcode *t = insn_block(ci)->code;
-    move_sp(v, t->sp[ci->index]);
-    x87_catch_up(v, t, ci->index);
-    bt_of(v)->interpret = true;
-    return leave(v, ci->rip);
-}

@@ -145,7 +145,7 @@ struct thunks {
     const u8 *exit;                /* to the run loop; R8 is the guest address */
     const u8 *jump;                /* R8 is the guest address: through the table of jumps */
     const u8 *find;                /* the same, called: R10 is its entry; see xl_flow.c */
-    const u8 *callout, *fpu, *seg; /* called with R8 = an instruction's place in the arena */
+    const u8 *callout, *fpu; /* called with R8 = an instruction's place in the arena */
     const u8 *port;                /* the same, of IN or OUT at CPL 0 */
     const u8 *last_callout;        /* jumped to, likewise, by what ends its block */
     const u8 *lookup;              /* R8 is the guest address, which the table does not know */
@@ -401,6 +401,5 @@ const u8 *callout_slow(struct vcpu *v, const u8 *back);
 const u8 *callout_lookup(struct vcpu *v, const u8 *back, u64 target);
 const u8 *callout_trap(struct vcpu *v, const u8 *where);
 const u8 *callout_fpu(struct vcpu *v, const u8 *back, u64 place);
-const u8 *callout_seg(struct vcpu *v, const u8 *back, u64 place);
 
 #endif

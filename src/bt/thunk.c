@@ -265,7 +265,6 @@ static void make_doors(struct asm_buf *a, struct thunks *t)
     t->last_callout = make_door(a, t, (const void *)callout_insn, false);
     t->port = make_door(a, t, (const void *)callout_port, true);
     t->fpu = make_door(a, t, (const void *)callout_fpu, true);
-    t->seg = make_door(a, t, (const void *)callout_seg, true);
     t->lookup = make_door(a, t, (const void *)callout_lookup, true);
     /* A trap has no return address yet: it takes where it happened for one. */
     t->trap = asm_here(a);
@@ -415,7 +414,6 @@ unsigned thunks_verify_targets(const struct bt *bt, const struct block *b,
         {.at = t->last_callout, .kind = VERIFY_JUMP},
         {.at = t->port, .kind = VERIFY_CALL},
         {.at = t->fpu, .kind = VERIFY_CALL},
-        {.at = t->seg, .kind = VERIFY_CALL},
         {.at = t->slow, .kind = VERIFY_CALL},
         {.at = t->sysenter, .kind = VERIFY_JUMP},
         {.at = t->sysexit, .kind = VERIFY_JUMP},

@@ -25,7 +25,6 @@ static void put_callout(struct xl *x, const struct cached_insn *ci)
         asm_jmp(&x->a, x->bt->thunk.last_callout); /* a return would be predicted to come here */
     else
         asm_call(&x->a, x->bt->thunk.callout);
-    x->unlimited = 0; /* it may have loaded a segment register */
     x->bt->stats.callout_insns++;
 }
 

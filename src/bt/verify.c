@@ -93,6 +93,8 @@ struct verifier {
     const struct verify_target *found; /* a VERIFY_FIND has just returned */
     u64 point;                         /* up to here R8 is the address of a place in this code */
     u64 back;                          /* up to here R9 is that of a return's guard */
+    u64 reach; /* up to here a register holds `unusable` and `limited` of segment `reach_seg` */
+    unsigned reach_reg, reach_seg;
     char *text;
     size_t size;
 };
@@ -400,6 +402,38 @@ static bool check_field(struct verifier *v, const cs_x86_op *o)
     return true;
 }
 
+static u64 segment_field(unsigned seg, size_t field)
+{
+    return offsetof(struct vcpu, seg) + seg * sizeof(struct segment) + field;
+}
+
+/* mov r, [r15 + FS's or GS's `unusable`], both halves */
+static void note_reach(struct verifier *v)
+{
+    const cs_x86_op *to = &v->x86->operands[0], *from = &v->x86->operands[1];
+    if (v->insn->id != X86_INS_MOV || to->type != X86_OP_REG || from->type != X86_OP_MEM ||
+        from->size != sizeof(u64) || from->mem.base != X86_REG_R15 ||
+        from->mem.index != X86_REG_INVALID)
+        return;
+    for (unsigned seg = SEG_FS; seg <= SEG_GS; seg++) {
+        if ((u64)from->mem.disp == segment_field(seg, offsetof(struct segment, unusable))) {
+            v->reach = v->insn->address + v->insn->size;
+            v->reach_reg = to->reg;
+            v->reach_seg = seg;
+        }
+    }
+}
+
+/* mov r, [r15 + r + base] right behind it: the base, or an address that traps. */
+static bool is_base_within_reach(const struct verifier *v, const cs_x86_op *o)
+{
+    return v->reach == v->insn->address && !v->targets[offset_of(v->code, v->insn->address)] &&
+           v->insn->id == X86_INS_MOV && o == &v->x86->operands[1] && o->size == sizeof(u32) &&
+           o->mem.base == X86_REG_R15 && o->mem.index == (x86_reg)v->reach_reg &&
+           o->mem.scale == 1 && o->mem.segment == X86_REG_INVALID && v->x86->addr_size == 8 &&
+           (u64)o->mem.disp == segment_field(v->reach_seg, offsetof(struct segment, base));
+}
+
 static bool check_memory(struct verifier *v, const cs_x86_op *o)
 {
     if (v->insn->id == X86_INS_LEA || v->insn->id == X86_INS_NOP)
@@ -415,6 +449,8 @@ static bool check_memory(struct verifier *v, const cs_x86_op *o)
         return check_approved(v, o);
     if (only_base && o->mem.base == X86_REG_R15)
         return check_field(v, o);
+    if (is_base_within_reach(v, o))
+        return true;
     return refuse(v, "an address of its own");
 }
 
@@ -658,6 +694,7 @@ static bool check_insn(struct verifier *v)
               (vector && !in_list(denied, ARRAY_LEN(denied), id));
     if (!ok)
         return refuse(v, "not an instruction of translated code");
+    note_reach(v);
     return check_operands(v) && check_registers(v);
 }
 

@@ -30,7 +30,6 @@ struct xl {
     bool direct;             /* this instruction's accesses go through the window */
     i32 sp;                  /* the guest's ESP is that of the host plus this */
     bool fpu_checked;
-    u8 unlimited;               /* by segment register: FS, GS have been seen to have no limit */
     unsigned x87_last, x87_mem; /* instruction whose note is due, from 1; 0: none (x87_track.c) */
 
     /* Jumps to places that come after the code proper, by a guard in their place or without. */

@@ -10,21 +10,13 @@ static struct x64_mem seg_field(unsigned seg, size_t field)
                   (i32)(offsetof(struct vcpu, seg) + seg * sizeof(struct segment) + field));
 }
 
-/* The first access through FS or GS makes sure that there is no limit. */
-static void put_seg_check(struct xl *x, unsigned seg)
+/* The base of FS or GS, if there is no limit; else this traps, and C executes the instruction. The
+ * verifier knows this form. */
+static void put_seg_base(struct xl *x, unsigned seg, unsigned to)
 {
-    if (x->unlimited >> seg & 1)
-        return;
-    x->unlimited |= (u8)(1 << seg);
-    asm_copy64(&x->a, HR_T3, X64_RCX);
-    asm_rm(&x->a, XO_MOV_LOAD, X64_RCX, seg_field(seg, offsetof(struct segment, limited)));
-    u8 *none = asm_jrcxz(&x->a);
-    asm_rel32_here(&x->cold, asm_jmp(&x->a, NULL));
-    asm_copy64(&x->cold, X64_RCX, HR_T3);
-    asm_mov_imm32(&x->cold, HR_T0, (u32)xl_place(x, &x->b->insn[x->n]));
-    asm_call(&x->cold, x->bt->thunk.seg);
-    asm_short_here(&x->a, none);
-    asm_copy64(&x->a, X64_RCX, HR_T3);
+    asm_load64(&x->a, to, seg_field(seg, offsetof(struct segment, unusable)));
+    asm_rm(&x->a, XO_MOV_LOAD, to,
+           x64_indexed(HR_VCPU, to, 1, seg_field(seg, offsetof(struct segment, base)).disp));
 }
 
 bool xl_seg_ok(unsigned seg)
@@ -72,14 +64,12 @@ static void put_base(struct xl *x, unsigned seg)
 {
     if (seg < SEG_FS)
         return;
-    asm_rm(&x->a, XO_MOV_LOAD, HR_T1, seg_field(seg, offsetof(struct segment, base)));
+    put_seg_base(x, seg, HR_T1);
     asm_rm(&x->a, XO_LEA, HR_T0, x64_indexed(HR_T0, HR_T1, 1, 0));
 }
 
 void xl_put_la(struct xl *x, const struct insn *in)
 {
-    if (in->seg >= SEG_FS)
-        put_seg_check(x, in->seg);
     xl_put_ea(x, in);
     put_base(x, in->seg);
 }
@@ -109,8 +99,7 @@ struct x64_mem xl_mem_at_la(struct xl *x, unsigned size, bool write)
 static struct x64_mem at_base(struct xl *x, const struct insn *in)
 {
     struct x64_mem m = xl_ea(x, in);
-    put_seg_check(x, in->seg);
-    asm_rm(&x->a, XO_MOV_LOAD, HR_T2, seg_field(in->seg, offsetof(struct segment, base)));
+    put_seg_base(x, in->seg, HR_T2);
     if (m.base == X64_NONE) {
         m.base = HR_T2;
     } else {
@@ -135,8 +124,6 @@ struct x64_mem xl_string_mem(struct xl *x, unsigned seg, unsigned gpr, unsigned 
     struct x64_mem m = x64_at(host_gpr(gpr), 0);
     if (x->direct && seg < SEG_FS)
         return in_window(m);
-    if (seg >= SEG_FS)
-        put_seg_check(x, seg);
     asm_rr(&x->a, XO_MOV_LOAD, HR_T0, m.base);
     put_base(x, seg);
     return xl_mem_at_la(x, size, write);

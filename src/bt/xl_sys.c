@@ -70,7 +70,6 @@ static bool put_mov_from_seg(struct xl *x, const struct insn *in)
 static void put_load_seg(struct xl *x, unsigned seg)
 {
     put_thunk(x, x->bt->thunk.load[(x->mode & MODE_CPL) == 3][seg]);
-    x->unlimited &= (u8) ~(1 << seg);
 }
 
 /* The thunks are for levels 0 and 3; SS is for C, and #UD. */

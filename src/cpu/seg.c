@@ -30,7 +30,7 @@ struct segment seg_vm86(u16 sel)
 
 struct segment seg_null(u16 sel)
 {
-    return (struct segment){.sel = sel, .unusable = true};
+    return (struct segment){.sel = sel, .unusable = 1};
 }
 
 /* True when bytes first..last of the selector's table exist. */
@@ -134,7 +134,7 @@ static void load_real(struct vcpu *v, unsigned s, u16 sel)
         r->attr = ATTR_DATA;
     r->sel = sel;
     r->base = (u64)sel << 4;
-    r->unusable = false;
+    r->unusable = 0;
 }
 
 /* ---- what was loaded ---- */
@@ -234,7 +234,7 @@ void seg_drop_inaccessible(struct vcpu *v)
         /* A null selector loses its RPL, as Linux' selftest sigreturn sees on hardware. */
         if (s->unusable || (!conforming && attr_dpl(s->attr) < v->cpl)) {
             s->sel = 0;
-            s->unusable = true; /* the base stays, and counts for FS and GS in 64-bit mode */
+            s->unusable = 1; /* the base stays, and counts for FS and GS in 64-bit mode */
         }
     }
 }

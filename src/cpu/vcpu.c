@@ -231,7 +231,7 @@ static void set_quick_limits(struct segment *s, bool protected)
     bool code = s->attr & SEG_CODE;
     s->end_of = limits_made_from(s, protected);
     s->end[0] = s->end[1] = 0;
-    s->limited = true;
+    s->limited = SEGMENT_LIMITED;
     if (s->unusable || (!code && (s->attr & SEG_EXPAND_DOWN)))
         return;
     /* Types are checked in protected mode only. */
@@ -239,7 +239,7 @@ static void set_quick_limits(struct segment *s, bool protected)
         s->end[0] = end;
     if (!protected || (!code && (s->attr & SEG_WRITABLE)))
         s->end[1] = end;
-    s->limited = !(s->end[0] & s->end[1] & NO_LIMIT);
+    s->limited = s->end[0] & s->end[1] & NO_LIMIT ? 0 : SEGMENT_LIMITED;
 }
 
 /* Without a branch: kernels load segments all the time, and now one thing holds, now another. */

@@ -154,17 +154,23 @@ struct segment {
     u32 limit; /* in bytes, granularity applied */
     u16 attr;  /* enum seg_attr */
     u16 sel;
-    bool unusable; /* a null selector was loaded: any access faults (outside 64-bit mode) */
-    u32 limited;   /* 0: any access is inside the limit and allowed. Made with `end` */
-    u64 end[2];    /* [write]: accesses that end at or below this offset are allowed without further
-                      checks; 0 when none are. Made by vcpu_mode_changed() */
-    u64 end_of;    /* what `end` was made from */
+    u32 unusable; /* 1: a null selector was loaded: any access faults (outside 64-bit mode) */
+    u32 limited;  /* 0: any access is inside the limit and allowed; else SEGMENT_LIMITED. Made with
+                     `end`. Emitted code adds both, as 64 bits, to where it reads the base */
+    u64 end[2];   /* [write]: accesses that end at or below this offset are allowed without further
+                     checks; 0 when none are. Made by vcpu_mode_changed() */
+    u64 end_of;   /* what `end` was made from */
 };
 
 struct table_reg {
     u64 base;
     u16 limit;
 };
+
+/* No address of the host's is canonical with this in its upper half. */
+#define SEGMENT_LIMITED ((u32)1 << 30)
+_Static_assert(offsetof(struct segment, limited) == offsetof(struct segment, unusable) + 4,
+               "both are read as one");
 
 /* A descriptor of the GDT as DS, ES, FS or GS were loaded with it. As long as the same bytes are
  * there (v->gdt_host), loading it gives the same. Read by emitted code: see seg_remember(). */
