@@ -92,14 +92,22 @@ static struct tcode *new_tcode(struct bt *bt, struct block *b, const struct path
     return t;
 }
 
+/* In another page than the trace has begun in, and nothing is known of it yet. */
+static bool part_needs_check(const struct xl *x)
+{
+    const struct block *b = x->path->part[x->part];
+    return !x->key_checked && (((u32)b->la ^ (u32)x->b->la) & ~(u32)PAGE_OFFSET_MASK);
+}
+
 /* From here on the instructions are from the trace's next block. */
 static void begin_part(struct xl *x, unsigned n)
 {
+    bool check = part_needs_check(x);
     const struct block *b = x->path->part[x->part++];
     x->page = b->page;
     x->la = (u32)b->la;
     x->next_part = n + b->insns;
-    if (x->key_checked || !((x->la ^ (u32)x->b->la) & ~(u32)PAGE_OFFSET_MASK))
+    if (!check)
         return;
     x->t->trace->free = x->free;
     if (x->free)
@@ -109,17 +117,27 @@ static void begin_part(struct xl *x, unsigned n)
     x->key_checked = true;
 }
 
+/* Whether ESP has to be in its register before this instruction, which may begin a part. A branch
+ * that the trace goes on behind leaves that to who leaves there. */
+static bool wants_sp(const struct xl *x, const struct cached_insn *ci, bool begins)
+{
+    if (x->sp != (i16)x->sp || ci->patched || (begins && part_needs_check(x)))
+        return true;
+    bool branch = ci->in.op == OP_JCC || (ci->in.op == OP_JMP && ci->in.operand[0].kind == OPD_REL);
+    return xl_reads_sp(&ci->in) && !(branch && xl_goes_on(x));
+}
+
 static void put_insns(struct xl *x)
 {
     const struct block *b = x->b;
     for (unsigned n = 0; n < b->insns; n++) {
         const struct cached_insn *ci = &b->insn[n];
         bool begins = x->path && n == x->next_part;
-        if (begins || ci->patched || xl_reads_sp(&ci->in))
+        x->n = n;
+        if (wants_sp(x, ci, begins))
             xl_settle_sp(x);
         x->t->at[n] = (u16)(asm_here(&x->a) - x->t->entry);
         x->t->sp[n] = (i16)x->sp;
-        x->n = n;
         if (begins)
             begin_part(x, n);
         xl_x87_before(x, &ci->in);

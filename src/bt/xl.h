@@ -40,6 +40,7 @@ struct xl {
         u64 page;       /* that the exit is in */
         u32 la;         /* of the block */
         unsigned depth; /* calls that are open */
+        i32 sp;         /* that the register is behind by */
         bool live;      /* FPU registers */
     } exit[EXITS_MOST];
     unsigned exits;

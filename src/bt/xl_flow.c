@@ -38,6 +38,7 @@ static struct xl_exit *note_exit(struct xl *x, u8 *field, u32 target)
                           .page = x->page,
                           .la = x->la,
                           .depth = x->depth,
+                          .sp = x->sp,
                           .live = x->fpu_checked};
     return e;
 }
@@ -131,17 +132,25 @@ static void put_open_calls(struct xl *x, struct asm_buf *a, unsigned depth)
     }
 }
 
+/* Where a trace is left, the guest's stack pointer is in its register. */
+static void put_sp(struct asm_buf *a, i32 sp)
+{
+    if (sp)
+        asm_rm(a, XO_LEA, HR_SP, x64_at(HR_SP, sp));
+}
+
 /* What an exit leads to as long as it is not linked, and what its guard does not let pass. */
 static void finish_exit(struct xl *x, const struct xl_exit *exit)
 {
     struct asm_buf *a = &x->cold;
     u8 *field = exit->field;
     asm_rel32_here(a, field);
+    put_sp(a, exit->sp);
     if (!can_link(x)) {
         put_lookup(x, a, exit->target);
         return;
     }
-    if (exit->depth) {
+    if (exit->depth || exit->sp) {
         put_open_calls(x, a, exit->depth);
         field = asm_jmp(a, NULL);
         asm_rel32_here(a, field);
@@ -242,7 +251,6 @@ static void put_push_return(struct xl *x, u32 next)
 {
     asm_mov_mem_imm32(&x->a, xl_stack_mem(x, REG_SP, -4, 4, true), next);
     xl_adjust_sp(x, -4);
-    xl_settle_sp(x);
 }
 
 /* Not where the block has changed the mode: what it leads to then is looked up. */
@@ -375,6 +383,7 @@ static void put_call_to(struct xl *x, u32 next)
 {
     xl_put_aside(x);
     put_push_return(x, next);
+    xl_settle_sp(x);
     xl_take_back(x, HR_T0);
     put_jump(x, true);
     put_return_point(x, next);
@@ -399,6 +408,7 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
             x->depth += returns;
             return true;
         }
+        xl_settle_sp(x);
         if (!returns) {
             xl_exit_jmp(x, target);
             return true;
@@ -426,6 +436,7 @@ static void put_return_within(struct xl *x)
     x->depth--;
     asm_rel32_here(cold, differs);
     asm_copy64(cold, X64_RCX, HR_T3);
+    put_sp(cold, x->sp);
     put_open_calls(x, cold, x->depth);
     put_target_jump(cold, asm_jmp_mem);
 }
@@ -435,11 +446,12 @@ static bool put_ret(struct xl *x, const struct insn *in)
     i32 extra = in->imm_len ? (i32)(in->imm & 0xffff) : 0;
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
     xl_adjust_sp(x, 4 + extra);
-    xl_settle_sp(x);
-    if (xl_goes_on(x))
+    if (xl_goes_on(x)) {
         put_return_within(x);
-    else
-        asm_ret(&x->a);
+        return true;
+    }
+    xl_settle_sp(x);
+    asm_ret(&x->a);
     return true;
 }
 
