@@ -82,19 +82,17 @@ static void set_rights(struct segment *s, u32 attr_sel)
     s->sel = (u16)(attr_sel >> 16);
 }
 
-static void change_ring(struct vcpu *v, const struct ring_change *c, bool user)
+static void change_ring(struct vcpu *v, const struct ring_change *c)
 {
     set_rights(&v->seg[SEG_CS], c->cs);
     set_rights(&v->seg[SEG_SS], c->ss);
     v->mode = c->mode;
-    v->view = (u8)c->view;
-    v->cpl = user ? 3 : 0;
+    v->at_ring = c->at_ring;
     v->code_key = v->target_key = c->code_key;
     v->code_key_smap = c->code_key_smap;
     if (v->window != c->window)
         __asm__ volatile("wrgsbase %0" : : "r"(c->window));
     v->window = c->window;
-    v->window_settled = (u8)(1 + user);
 }
 
 static enum gate_done go_to(struct vcpu *v, u32 ip, const u8 **to)
@@ -162,7 +160,7 @@ static bool enter_inner(struct vcpu *v, const struct gate_change *c, const struc
     store32(frame, (u32)v->gpr[REG_SP]);
     store32(frame + SLOT, v->seg[SEG_SS].sel);
     v->gpr[REG_SP] = sp;
-    change_ring(v, &c->ring, false);
+    change_ring(v, &c->ring);
     return true;
 }
 
@@ -337,7 +335,7 @@ static enum gate_done return_outer(struct vcpu *v, const u8 *frame, u32 image, c
         return GATE_NOT;
     load_flags(v, image);
     v->gpr[REG_SP] = load32(frame + FRAME_SP * SLOT);
-    change_ring(v, &c->ring, true);
+    change_ring(v, &c->ring);
     return go_back(v, load32(frame + FRAME_IP * SLOT), image, to);
 }
 

@@ -42,7 +42,7 @@ bool ring_now(const struct vcpu *v, u32 from, struct ring_change *c)
                               .mode = v->mode,
                               .cs = attr_sel(&v->seg[SEG_CS]),
                               .ss = attr_sel(&v->seg[SEG_SS]),
-                              .view = v->view,
+                              .at_ring = v->at_ring,
                               .code_key = v->code_key,
                               .code_key_smap = v->code_key_smap,
                               .window = v->window};
@@ -78,6 +78,23 @@ static void put_index(struct asm_buf *a)
     asm_pext(a, HR_T1, HR_T0, HR_T1);
 }
 
+/* From the entry at HR_T1 to the register. What is flat has nothing but selector and rights of its
+ * own; `end_of` may tell that the rest was made for others. */
+static void put_segment(struct asm_buf *a, unsigned seg)
+{
+    const i32 table = (i32)(offsetof(struct vcpu, seg_loaded) + offsetof(struct seg_loaded, seg));
+    const i32 rights = (i32)offsetof(struct segment, attr);
+    if (seg < SEG_FS) {
+        asm_rm(a, XO_MOV_LOAD, HR_T2, x64_indexed(HR_VCPU, HR_T1, 8, table + rights));
+        asm_rm(a, XO_MOV_STORE, HR_T2, seg_field(seg, offsetof(struct segment, attr)));
+        return;
+    }
+    for (unsigned at = 0; at < sizeof(struct segment); at += 8) {
+        asm_load64(a, HR_T2, x64_indexed(HR_VCPU, HR_T1, 8, table + (i32)at));
+        asm_store64(a, HR_T2, seg_field(seg, at));
+    }
+}
+
 static const u8 *make_load(struct asm_buf *a, unsigned seg, unsigned cpl, const u8 *slow)
 {
     const u8 *start = asm_here(a);
@@ -98,11 +115,7 @@ static const u8 *make_load(struct asm_buf *a, unsigned seg, unsigned cpl, const 
     asm_rm(a, XO_MOV_LOAD, X64_RCX, x64_indexed(HR_VCPU, HR_T1, 8, table + tag));
     asm_rm(a, XO_LEA, X64_RCX, x64_indexed(X64_RCX, HR_T0, 1, (i32)seg_tag(0, cpl)));
     thunk_slow_unless_zero(a, slow);
-    for (unsigned at = 0; at < sizeof(struct segment); at += 8) {
-        i32 from = table + (i32)offsetof(struct seg_loaded, seg) + (i32)at;
-        asm_load64(a, HR_T2, x64_indexed(HR_VCPU, HR_T1, 8, from));
-        asm_store64(a, HR_T2, seg_field(seg, at));
-    }
+    put_segment(a, seg);
     asm_copy64(a, X64_RCX, HR_T3);
     asm_ret(a);
     return start;
@@ -170,26 +183,17 @@ static void put_copy64(struct asm_buf *a, struct x64_mem to, struct x64_mem from
     asm_store64(a, HR_T1, to);
 }
 
-static void put_imm8(struct asm_buf *a, struct x64_mem to, u8 value)
-{
-    asm_mov_imm32(a, HR_T1, value);
-    asm_rm(a, XO_MOV_STORE8, HR_T1, to);
-}
-
 static void put_ring_change(struct asm_buf *a, unsigned user)
 {
     put_copy32(a, seg_field(SEG_CS, offsetof(struct segment, attr)), RING(user, cs));
     put_copy32(a, seg_field(SEG_SS, offsetof(struct segment, attr)), RING(user, ss));
     put_copy32(a, VCPU(mode), RING(user, mode));
     put_copy64(a, VCPU(code_key), RING(user, code_key));
-    put_copy64(a, VCPU(target_key), VCPU(code_key));
+    asm_store64(a, HR_T1, VCPU(target_key));
     put_copy64(a, VCPU(code_key_smap), RING(user, code_key_smap));
     put_copy64(a, VCPU(window), RING(user, window));
     asm_wrgsbase(a, HR_T1);
-    asm_rm(a, XO_MOV_LOAD, HR_T1, RING(user, view));
-    asm_rm(a, XO_MOV_STORE8, HR_T1, VCPU(view));
-    put_imm8(a, VCPU(cpl), user ? 3 : 0);
-    put_imm8(a, VCPU(window_settled), (u8)(1 + user));
+    put_copy32(a, VCPU(at_ring), RING(user, at_ring));
 }
 
 /* SYSENTER and SYSEXIT are jumped to, with the place of the instruction in HR_T2. */

@@ -28,6 +28,14 @@ static void put_flag(struct asm_buf *a, u32 flag, bool on)
     asm_rm(a, XO_MOV_STORE, HR_T0, VCPU(rflags));
 }
 
+/* The same where it is known to be the other way round. Destroys HR_T0. */
+static void put_flag_turned(struct asm_buf *a, u32 flag, bool on)
+{
+    asm_rm(a, XO_MOV_LOAD, HR_T0, VCPU(rflags));
+    asm_rm(a, XO_LEA, HR_T0, x64_at(HR_T0, on ? (i32)flag : -(i32)flag));
+    asm_rm(a, XO_MOV_STORE, HR_T0, VCPU(rflags));
+}
+
 static const u8 *make_cli(struct asm_buf *a)
 {
     const u8 *start = asm_here(a);
@@ -163,7 +171,7 @@ static const u8 *make_ac(struct asm_buf *a, bool on)
     asm_rm(a, XO_MOV_STORE, HR_T0, VCPU(mode));
     asm_mov_imm32(a, HR_T1, on ? TLB_KERNEL : TLB_KERNEL_SMAP);
     asm_rm(a, XO_MOV_STORE8, HR_T1, VCPU(view));
-    put_flag(a, FLAG_AC, on);
+    put_flag_turned(a, FLAG_AC, on); /* MODE_SMAP says that it is clear */
     asm_ret(a);
     return start;
 }

@@ -298,7 +298,12 @@ struct ring_change {
     u32 minus_mode; /* that it starts from, negative; 0: nothing is known */
     u32 mode;       /* that it leads to */
     u32 cs, ss;     /* struct segment: attr, and sel above it */
-    u32 view;
+    union {
+        u32 at_ring; /* as in struct vcpu */
+        struct {
+            u8 cpl, view, sys_view, window_settled;
+        };
+    };
     u64 code_key, code_key_smap, window;
 };
 
@@ -354,9 +359,15 @@ struct vcpu {
         u64 cr0, cr4, efer, xcr0, dr7;
     } control;
     u32 events; /* enum vcpu_event, atomic */
-    u8 cpl;
-    u8 view;     /* enum tlb_view of explicit accesses; vcpu_mode_changed() */
-    u8 sys_view; /* and of the CPU's own to descriptor tables and TSS */
+    union {
+        u32 at_ring; /* all of these, for who changes rings */
+        struct {
+            u8 cpl;
+            u8 view;           /* enum tlb_view of explicit accesses; vcpu_mode_changed() */
+            u8 sys_view;       /* and of the CPU's own to descriptor tables and TSS */
+            u8 window_settled; /* `window` needs no look: 1 at CPL 0..2, 2 at CPL 3; 0: it does */
+        };
+    };
 
     struct segment seg[SEG_COUNT], ldtr, tr;
     struct table_reg gdtr, idtr;
@@ -424,7 +435,6 @@ struct vcpu {
     void (*journal)(struct vcpu *v, u64 offset, unsigned size, struct tlb_entry *by);
     u32 window_mode[2];         /* mode bits that the translator adds, [1] at CPL 3 */
     u64 window;                 /* host address of the one in use: bt/windows.c */
-    u8 window_settled;          /* it needs no look: 1 at CPL 0..2, 2 at CPL 3; 0: it does */
     struct ring_change ring[2]; /* to ring 0, to ring 3 */
     u32 ring_age;               /* how often they have been forgotten */
     const u8 *targets[TARGETS]; /* where jumps and returns to an address lead; see bt/internal.h */
