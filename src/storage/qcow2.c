@@ -52,7 +52,8 @@ static void forget_tables(struct qcow2 *q)
     free(q->inflated);
     q->guard = NULL;
     q->inflated = NULL;
-    q->guard_pages = q->free_hint = q->inflated_entry = 0;
+    q->guard_pages = q->inflated_entry = 0;
+    memset(q->free_hints, 0, sizeof q->free_hints);
 }
 
 static void destroy(struct qcow2 *q)

@@ -51,6 +51,7 @@
 #define QCOW2_MAX_L1_BYTES     MIB(32)
 #define QCOW2_MAX_REFTABLE     MIB(8)
 #define QCOW2_MAX_SNAPSHOTS    65536
+#define QCOW2_HINTS            16
 #define QCOW2_MAX_BACKING_NAME 1023
 #define QCOW2_V2_HEADER_BYTES  72
 #define QCOW2_V3_HEADER_BYTES  104
@@ -152,8 +153,8 @@ struct qcow2 {
     u64 reftable_dirty_from, reftable_dirty_to; /* entries */
     struct qcow2_table **refblocks;             /* by index; NULL: not loaded */
     bool refcounts_dirty;                       /* one of them may be */
-    u64 free_hint;                              /* no free cluster below */
-    u64 high_water; /* file offset from which on nothing was ever written */
+    u64 free_hints[QCOW2_HINTS]; /* no run of 1 << n free clusters begins below the n-th */
+    u64 high_water;              /* file offset from which on nothing was ever written */
 
     u8 **guard; /* kinds of clusters, in pages */
     u64 guard_pages;

@@ -99,6 +99,16 @@ static void store_count(struct qcow2 *q, u64 cluster, u64 count)
     q->refcounts_dirty = true;
 }
 
+/* The cluster became free: a run that it is part of begins less than its length before it. */
+static void lower_hints(struct qcow2 *q, u64 cluster)
+{
+    for (unsigned i = 0; i < QCOW2_HINTS; i++) {
+        u64 before = bit64(i) - 1, begin = cluster > before ? cluster - before : 0;
+        if (q->free_hints[i] > begin)
+            q->free_hints[i] = begin;
+    }
+}
+
 int qcow2_refcount_add(struct qcow2 *q, u64 cluster, i64 delta)
 {
     u64 count;
@@ -113,8 +123,7 @@ int qcow2_refcount_add(struct qcow2 *q, u64 cluster, i64 delta)
     store_count(q, cluster, count);
     if (!count) {
         qcow2_set_kind(q, cluster << q->cluster_bits, 1, KIND_DATA);
-        if (cluster < q->free_hint)
-            q->free_hint = cluster;
+        lower_hints(q, cluster);
     }
     return 0;
 }
@@ -160,7 +169,7 @@ static int is_free(struct qcow2 *q, u64 cluster, bool *result)
 static int place_block(struct qcow2 *q, u64 index, u64 count, u64 *cluster)
 {
     bool yes = false, own = count <= q->refblock_entries / 2;
-    u64 c = q->free_hint;
+    u64 c = q->free_hints[0];
     for (; !own && covered(q, c / q->refblock_entries) && !yes; c++) {
         int error = is_free(q, c, &yes);
         if (error)
@@ -203,11 +212,29 @@ static int create_block(struct qcow2 *q, u64 index, u64 count)
 
 /* ---- allocation ---- */
 
+/* Where to begin to look for runs of 1 << level clusters. */
+static u64 run_hint(const struct qcow2 *q, unsigned level)
+{
+    u64 hint = 0;
+    for (unsigned i = 0; i <= level; i++) {
+        if (hint < q->free_hints[i])
+            hint = q->free_hints[i];
+    }
+    return hint;
+}
+
+/* The first run of that length. Shorter ones that are passed, the first of each power of two, are
+ * remembered: a file with much in it would otherwise be looked through for every cluster. */
 static int find_run(struct qcow2 *q, u64 count, u64 *start)
 {
-    *start = q->free_hint;
     u64 most = (u64)INT64_MAX >> q->cluster_bits, run = 0;
-    for (u64 c = q->free_hint; run < count; c++) {
+    unsigned level = 0, next = 0;
+    while (level + 1 < QCOW2_HINTS && count >> (level + 1))
+        level++;
+    *start = run_hint(q, level);
+    while (q->free_hints[next] < *start)
+        next++; /* of those that begin earlier this search sees not all */
+    for (u64 c = *start; run < count; c++) {
         bool yes;
         if (c >= most)
             return -EFBIG;
@@ -216,6 +243,8 @@ static int find_run(struct qcow2 *q, u64 count, u64 *start)
             return error;
         run = yes ? run + 1 : 0;
         *start = c + 1 - run;
+        for (; next <= level && run >> next; next++)
+            q->free_hints[next] = *start;
     }
     return 0;
 }
@@ -247,8 +276,10 @@ int qcow2_alloc(struct qcow2 *q, u64 count, u64 *offset)
     }
     for (u64 c = start; c < start + count; c++)
         store_count(q, c, 1);
-    if (start == q->free_hint)
-        q->free_hint = start + count;
+    for (unsigned i = 0; i < QCOW2_HINTS; i++) {
+        if (q->free_hints[i] == start)
+            q->free_hints[i] = start + count;
+    }
     *offset = start << q->cluster_bits;
     u64 end = (start + count) << q->cluster_bits;
     if (end > q->high_water)
