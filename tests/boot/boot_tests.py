@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
@@ -324,6 +325,7 @@ def linux_686_heeds_ctrl_alt_del(context):
 # ---- the network
 
 PAYLOAD_BYTES = 1 << 20
+DATAGRAM_BYTES = 4000  # three frames
 IPXE_FOLDERS = ["/usr/lib/ipxe/qemu", "/usr/share/qemu"]
 
 
@@ -363,12 +365,13 @@ def check_interrupts(guest, at, pattern):
 
 
 def guest_fetches_a_file(context, kernel, card, *modules, interrupts=None):
-    """The guest's own driver, DHCP client and HTTP client against a server on our loopback."""
+    """The guest's own driver, DHCP client and HTTP client against a server on our loopback. And
+    datagrams that are longer than a frame, there and back."""
     lease = os.path.join(HERE, "lease.sh")
     added = [(lease, "bin/lease.sh")]
     added += module_files(context, kernel, modules)
     payload = os.urandom(PAYLOAD_BYTES)
-    with served(payload) as port, \
+    with served(payload) as port, TftpStore() as stored, \
             linux(context, kernel, *card, append="console=ttyS0", added=added) as guest:
         at = shell(guest)
         at = load_modules(guest, at, modules)
@@ -376,9 +379,40 @@ def guest_fetches_a_file(context, kernel, card, *modules, interrupts=None):
                      r"address 10\.0\.2\.15 router 10\.0\.2\.2 dns 10\.0\.2\.3", 120)
         at = command(guest, at, f"wget -O /tmp/f http://10.0.2.2:{port}/f; md5sum /tmp/f",
                      hashlib.md5(payload).hexdigest(), 240)
+        at = command(guest, at, f"ping -c 3 -s {DATAGRAM_BYTES} 10.0.2.2", "3 packets received")
+        at = command(guest, at, f"tftp -p -b {DATAGRAM_BYTES} -l /tmp/f 10.0.2.2 {stored.port}; "
+                     "echo is=$?", "is=0")
+        guest.check(stored.bytes == payload, "TFTP brought something else")
         check_interrupts(guest, at, interrupts)
         guest.type_serial("poweroff\n")
         guest.wait_exit(0, 60)
+
+
+class TftpStore(socketserver.UDPServer):
+    """A TFTP server on the loopback that takes one file, in blocks as large as the client likes."""
+    WRITE, DATA, ACK, OPTIONS = (bytes((0, code)) for code in (2, 3, 4, 6))
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), None)
+        self.port = self.server_address[1]
+        self.bytes = b""
+
+    def finish_request(self, request, client_address):
+        data, endpoint = request
+        if data[:2] == self.WRITE:
+            endpoint.sendto(self.OPTIONS + b"blksize\0%d\0" % DATAGRAM_BYTES, client_address)
+        elif data[:2] == self.DATA:
+            if int.from_bytes(data[2:4], "big") * DATAGRAM_BYTES == len(self.bytes) + DATAGRAM_BYTES:
+                self.bytes += data[4:]  # and not one that comes again
+            endpoint.sendto(self.ACK + data[2:4], client_address)
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
 
 
 @contextlib.contextmanager

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Installs Debian 12 by its own installer, unattended, and works in what was installed.
 
-usage: install_test.py [--binary FILE] [--accel NAME] [--disk ide|sata|virtio] [--folder FOLDER]
-                       [--from STEP] [--other FILE|none] [--method installer|debootstrap]
-                       [--patience FACTOR]
+usage: install_test.py [--binary FILE] [--accel NAME] [--disk ide|sata|virtio] [--nic MODEL]
+                       [--folder FOLDER] [--from STEP] [--to STEP] [--other FILE|none]
+                       [--method installer|debootstrap] [--patience FACTOR]
 
-The steps, each of which can be begun with when the folder of an earlier run is given:
+The steps, each of which can be begun with when the folder of an earlier run is given (behind another
+controller too, or with another network card):
 
   install   Debian's unmodified installer (kernel and initrd) on an empty qcow2 disk. Its answers
             come by HTTP from a server on the host's loopback, its packages from Debian's mirror
@@ -146,7 +147,8 @@ class Test:
         self.phases.append(phases)
         phases.begin(f"{step}: firmware to kernel")
         accel = None if binary != self.options.binary else self.options.accel
-        command = ["-m", self.options.memory, "-no-reboot", "-nic", "user,model=e1000",
+        command = ["-m", self.options.memory, "-no-reboot",
+                   "-nic", f"user,model={self.options.nic}",
                    *guest_disks.drive(self.options.disk, f"file={disk or self.disk},format={form}"),
                    *arguments]
         return Machine(binary, command, accel, self.options.patience, self.path(f"{step}.log"),
@@ -350,6 +352,8 @@ def parse_options():
     parser.add_argument("--memory", default="768M")
     parser.add_argument("--folder", help="default: a new one under /tmp")
     parser.add_argument("--from", dest="first", choices=STEPS, default="install")
+    parser.add_argument("--to", dest="last", choices=STEPS, default=STEPS[-1])
+    parser.add_argument("--nic", default="e1000", metavar="MODEL", help="the network card")
     parser.add_argument("--method", choices=["installer", "debootstrap"])
     parser.add_argument("--limit", type=float, default=3 * 3600, help="seconds for the installer")
     parser.add_argument("--patience", type=float, default=1.0, help="factor of all time limits")
@@ -396,7 +400,7 @@ def main():
     print(f"logs, pictures and the disk: {options.folder}", flush=True)
     start = time.monotonic()
     try:
-        for step in STEPS[STEPS.index(options.first):]:
+        for step in STEPS[STEPS.index(options.first):STEPS.index(options.last) + 1]:
             print(f"-- {step}", flush=True)
             getattr(test, step)()
     except Failure as failure:
