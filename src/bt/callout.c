@@ -61,8 +61,10 @@ static const u8 *go_to_next(struct vcpu *v, const struct tcode *t, const struct 
     if (UNLIKELY(t->dead || bt_events(v) || !fpu_as_before(v, t)))
         return NULL;
     if (ci->fn == uop_exec_mode) {
-        u32 mode = b->mode ^ (t->smap_switched >> ci->index & 1 ? (u32)MODE_SMAP : 0);
-        if (UNLIKELY(v->mode != mode || excp_stepping(v) || !code_page_is(v, b->la, b->page))) {
+        bool smap = !t->trace && (t->smap_switched >> ci->index & 1);
+        u32 mode = b->mode ^ (smap ? (u32)MODE_SMAP : 0);
+        if (UNLIKELY(t->trace || v->mode != mode || excp_stepping(v) ||
+                     !code_page_is(v, b->la, b->page))) {
             return bring_up_to_date(v) ? go_to_rip(v) : NULL;
         }
         tcode_update_key(v);

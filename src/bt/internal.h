@@ -59,7 +59,8 @@ struct texit {
 /* A trace (path.h): its `b` is one of all the instructions, which nobody else knows. Where it goes
  * on in another page than it has begun in it looks whether the key is the one it was made under:
  * then all its pages are where they were. It depends on each of its blocks. */
-#define PATH_PARTS 16
+#define PATH_PARTS 64
+#define PATH_DEPTH 16 /* calls within it that are open at a time */
 struct trace_part {
     struct block *block;
     struct tcode *t;
@@ -77,6 +78,7 @@ struct path {
     struct block *part[PATH_PARTS];
     unsigned parts, insns;
     int depth; /* calls that are open where the last one begins */
+    bool x87;
 };
 
 #define EXITS_OF(parts) ((parts) + 3u) /* of a translation, at most */
@@ -100,7 +102,8 @@ struct tcode {
     struct texit *exit;
     struct trace *trace; /* or NULL */
     u8 check;            /* what check.c knows of it, 0: nothing yet */
-    u64 smap_switched;   /* by instruction: after it the mode differs from b->mode in MODE_SMAP */
+    u64 smap_switched;   /* by instruction: after it the mode differs from b->mode in MODE_SMAP; of
+                            traces only whether there is such a one is known */
     u64 x87, x87_done;   /* by instruction: tracked, noted before it (x87_track.c) */
     u64 x87_mem, x87_mem_done;
     struct texit *in; /* links to it */
@@ -136,21 +139,21 @@ struct tkey {
 #define ACCESS_SIZES 7 /* 1, 2, 4, 8, 10, 16, 32 */
 
 struct thunks {
-    const u8 *enter;               /* (vcpu, host code): the way in for C */
-    const u8 *leave;               /* the way out; RAX is what `enter` returns */
-    const u8 *leave_c;             /* the same when RSP is in the stack of C code again */
-    const u8 *underflow;           /* returned to when the stack of returns is empty */
-    const u8 *link;                /* called by an exit's stub */
-    const u8 *miss;                /* called by an exit's guard; R8 is the guest address */
-    const u8 *exit;                /* to the run loop; R8 is the guest address */
-    const u8 *jump;                /* R8 is the guest address: through the table of jumps */
-    const u8 *find;                /* the same, called: R10 is its entry; see xl_flow.c */
+    const u8 *enter;         /* (vcpu, host code): the way in for C */
+    const u8 *leave;         /* the way out; RAX is what `enter` returns */
+    const u8 *leave_c;       /* the same when RSP is in the stack of C code again */
+    const u8 *underflow;     /* returned to when the stack of returns is empty */
+    const u8 *link;          /* called by an exit's stub */
+    const u8 *miss;          /* called by an exit's guard; R8 is the guest address */
+    const u8 *exit;          /* to the run loop; R8 is the guest address */
+    const u8 *jump;          /* R8 is the guest address: through the table of jumps */
+    const u8 *find;          /* the same, called: R10 is its entry; see xl_flow.c */
     const u8 *callout, *fpu; /* called with R8 = an instruction's place in the arena */
-    const u8 *port;                /* the same, of IN or OUT at CPL 0 */
-    const u8 *last_callout;        /* jumped to, likewise, by what ends its block */
-    const u8 *lookup;              /* R8 is the guest address, which the table does not know */
-    const u8 *trap;                /* R9 = where the host trapped */
-    const u8 *slow;                /* called: the instruction, by the interpreter's function */
+    const u8 *port;          /* the same, of IN or OUT at CPL 0 */
+    const u8 *last_callout;  /* jumped to, likewise, by what ends its block */
+    const u8 *lookup;        /* R8 is the guest address, which the table does not know */
+    const u8 *trap;          /* R9 = where the host trapped */
+    const u8 *slow;          /* called: the instruction, by the interpreter's function */
     /* Called, and go to `slow` where there is more to be done than usual: thunk_sys.c. */
     const u8 *cli, *sti, *pushf, *popf, *rdtsc, *rdtsc_user, *stac, *clac, *clac_if_smap;
     /* The same, by view; [1]: of 4 bytes, not 1. thunk_string.c */

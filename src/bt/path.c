@@ -10,16 +10,38 @@
 
 /* ---- what may follow what ---- */
 
-/* All of its instructions are as they were read, in one page, and leave the mode as it is. */
+/* Has a thunk that leaves the mode as it is, but for SMAP; C, which may change it, comes back by
+ * the table of jumps. */
+static bool has_mode_thunk(const struct insn *in)
+{
+    return in->op == OP_STAC || in->op == OP_CLAC || in->op == OP_POPF || in->op == OP_MOV_SEG ||
+           in->op == OP_POP_SEG;
+}
+
+/* All of its instructions are as they were read, in one page, and it leaves the mode as it is. */
 static bool may_be_part(const struct block *b)
 {
+    bool smap = b->mode & MODE_SMAP, ends_with_smap = smap;
     if (!(b->mode & MODE_WINDOW) || b->next_page != NO_PAGE)
         return false;
     for (unsigned n = 0; n < b->insns; n++) {
-        if (b->insn[n].patched || b->insn[n].fn == uop_exec_mode)
+        const struct cached_insn *ci = &b->insn[n];
+        if (ci->patched || (ci->fn == uop_exec_mode && !has_mode_thunk(&ci->in)))
             return false;
+        if (ci->in.op == OP_STAC || ci->in.op == OP_CLAC)
+            ends_with_smap = ci->in.op == OP_CLAC;
     }
-    return true;
+    return smap == ends_with_smap;
+}
+
+/* What is tracked of x87 instructions are bits of a word. */
+static bool has_x87(const struct block *b)
+{
+    for (unsigned n = 0; n < b->insns; n++) {
+        if (op_row(&b->insn[n].in)->cls == CLASS_X87)
+            return true;
+    }
+    return false;
 }
 
 static const struct cached_insn *last_insn(const struct block *b)
@@ -114,7 +136,8 @@ static int depth_after(const struct path *p)
 
 static bool follows(const struct path *p, const struct block *b)
 {
-    return p->parts < PATH_PARTS && p->insns + b->insns <= BLOCK_INSNS &&
+    unsigned most = p->x87 || has_x87(b) ? BLOCK_INSNS : JOIN_INSNS;
+    return p->parts < PATH_PARTS && p->insns + b->insns <= most && depth_after(p) < PATH_DEPTH &&
            b->mode == p->part[0]->mode && goes_on_at(p, (u32)b->rip) && !is_on_path(p, b) &&
            (depth_after(p) || !begins_a_trace(b));
 }
@@ -220,6 +243,7 @@ bool path_take(struct vcpu *v, struct block *b)
     }
     p->depth = p->parts ? depth_after(p) : 0;
     p->insns = p->parts ? p->insns + b->insns : b->insns;
+    p->x87 = (p->parts && p->x87) || has_x87(b);
     p->part[p->parts++] = b;
     b->hot = false;
     return true;

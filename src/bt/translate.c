@@ -12,9 +12,10 @@
 #include "bt/xl.h"
 #include "cpu/fpu.h"
 
-/* More than any block needs: an instruction takes less than 160 bytes with all that it entails. */
-#define MOST_CODE (BLOCK_INSNS * 160 + 512)
-#define MOST_COLD (BLOCK_INSNS * 32 + EXITS_MOST * 96 + 512)
+/* More than any block or trace needs: an instruction takes less than 160 bytes with all that it
+ * entails, an open call at an exit of a trace less than 10. */
+#define MOST_CODE (JOIN_INSNS * 160 + 512)
+#define MOST_COLD (JOIN_INSNS * 32 + EXITS_MOST * (96 + PATH_DEPTH * 10) + 512)
 
 static void put_callout(struct xl *x, const struct cached_insn *ci)
 {
@@ -61,7 +62,7 @@ static size_t tcode_bytes(unsigned insns)
 }
 
 #define TCODE_MOST                                                                                 \
-    (tcode_bytes(BLOCK_INSNS) + EXITS_MOST * sizeof(struct texit) + sizeof(struct trace) + 16)
+    (tcode_bytes(JOIN_INSNS) + EXITS_MOST * sizeof(struct texit) + sizeof(struct trace) + 16)
 
 static bool has_room(const struct bt *bt)
 {
@@ -104,6 +105,8 @@ static void begin_part(struct xl *x, unsigned n)
 {
     bool check = part_needs_check(x);
     const struct block *b = x->path->part[x->part++];
+    x->from = b;
+    x->part_begins = n;
     x->page = b->page;
     x->la = (u32)b->la;
     x->next_part = n + b->insns;
@@ -141,11 +144,12 @@ static void put_insns(struct xl *x)
         if (begins)
             begin_part(x, n);
         xl_x87_before(x, &ci->in);
-        x->direct = (b->mode & MODE_WINDOW) && !(b->checked >> n & 1);
-        if ((b->left_to_c >> n & 1) || !put_native(x, ci))
+        unsigned at = n - x->part_begins; /* of the block that it is from */
+        x->direct = (b->mode & MODE_WINDOW) && !(x->from->checked >> at & 1);
+        if ((x->from->left_to_c >> at & 1) || !put_native(x, ci))
             put_callout(x, ci);
         if (x->mode != b->mode)
-            x->t->smap_switched |= bit64(n);
+            x->t->smap_switched |= bit64(at);
     }
     x->n = b->insns;
     xl_settle_sp(x);
@@ -177,6 +181,7 @@ static struct tcode *make(struct vcpu *v, struct block *b, const struct path *p)
                    .v = v,
                    .b = b,
                    .path = p,
+                   .from = b,
                    .page = b->page,
                    .la = (u32)b->la,
                    .free = needs_no_guards(v, b, p)};

@@ -25,10 +25,13 @@ struct xl {
     const struct path *path; /* of a trace, or NULL */
     unsigned part;           /* the next one */
     unsigned next_part;      /* the instruction that it begins with */
-    bool key_checked;        /* all pages of the trace are where they were */
-    unsigned depth;          /* calls that are open */
-    bool direct;             /* this instruction's accesses go through the window */
-    i32 sp;                  /* the guest's ESP is that of the host plus this */
+    const struct block
+        *from; /* whose instruction is in hand: b, or the one that is part of the trace */
+    unsigned part_begins; /* which instruction it begins with */
+    bool key_checked;     /* all pages of the trace are where they were */
+    unsigned depth;       /* calls that are open */
+    bool direct;          /* this instruction's accesses go through the window */
+    i32 sp;               /* the guest's ESP is that of the host plus this */
     bool fpu_checked;
     unsigned x87_last, x87_mem; /* instruction whose note is due, from 1; 0: none (x87_track.c) */
 

@@ -749,19 +749,18 @@ static struct block *build(struct vcpu *v, const struct code_page *code, u32 mod
 struct block *cache_join(struct vcpu *v, struct block *const part[], unsigned parts)
 {
     struct interp *i = v->interp;
-    if (i->used + BLOCK_MOST_BYTES > ARENA_BYTES)
+    if (i->used + JOIN_INSNS * sizeof(struct cached_insn) + sizeof(struct block) + 256 >
+        ARENA_BYTES)
         return NULL;
     struct cached_insn *insn = (struct cached_insn *)(i->arena + i->used);
     struct block joined = *part[0];
     joined.insn = insn;
-    joined.checked = joined.left_to_c = 0;
+    joined.checked = joined.left_to_c = 0; /* those of the parts count */
     joined.insns = 0;
     joined.bytes = 0;
     for (unsigned k = 0; k < parts; k++) {
         const struct block *b = part[k];
         memcpy(insn + joined.insns, b->insn, b->insns * sizeof *insn);
-        joined.checked |= b->checked << joined.insns;
-        joined.left_to_c |= b->left_to_c << joined.insns;
         joined.insns = (u8)(joined.insns + b->insns);
         joined.bytes = (u16)(joined.bytes + b->bytes);
     }

@@ -69,7 +69,8 @@ struct cached_insn {
     struct insn in;
 };
 
-#define BLOCK_INSNS 64 /* most instructions of a block */
+#define BLOCK_INSNS 64  /* most instructions of a block */
+#define JOIN_INSNS  255 /* and of some that are joined */
 #define BLOCK_UOPS  (BLOCK_INSNS + 3)
 #define NO_PAGE     UINT64_MAX
 
