@@ -76,6 +76,7 @@ struct trace {
 /* Blocks that were executed one after the other. */
 struct path {
     struct block *part[PATH_PARTS];
+    i8 depth_at[PATH_PARTS]; /* calls that are open where each begins */
     unsigned parts, insns;
     int depth; /* calls that are open where the last one begins */
     bool x87;

@@ -4,6 +4,7 @@
 #include <x86intrin.h>
 
 #include "bt/observe.h"
+#include "bt/xl.h"
 #include "cpu/code_map.h"
 #include "cpu/fpu.h"
 #include "cpu/optable.h"
@@ -14,8 +15,18 @@
  * the table of jumps. */
 static bool has_mode_thunk(const struct insn *in)
 {
-    return in->op == OP_STAC || in->op == OP_CLAC || in->op == OP_POPF || in->op == OP_MOV_SEG ||
-           in->op == OP_POP_SEG;
+    switch (in->op) {
+    case OP_CLI:
+    case OP_STI:
+    case OP_STAC:
+    case OP_CLAC:
+    case OP_POPF:
+    case OP_MOV_SEG:
+    case OP_POP_SEG:
+    case OP_RDTSC:
+    case OP_RDTSCP: return true;
+    default: return false;
+    }
 }
 
 /* All of its instructions are as they were read, in one page, and it leaves the mode as it is. */
@@ -54,17 +65,29 @@ static u32 address_after(const struct cached_insn *ci)
     return ci->rip + ci->in.len;
 }
 
-static bool is_call(const struct cached_insn *ci)
+/* An indirect call or jump that mostly leads to the same place: by a pointer that the linker has
+ * put somewhere, or in a kernel, which has them for what is chosen once. Not by a table of jumps.
+ */
+static bool has_usual_target(const struct block *b, const struct insn *in)
 {
-    return ci->in.op == OP_CALL && ci->in.operand[0].kind == OPD_REL && ci->in.opsize == 4;
+    const struct operand *o = &in->operand[0];
+    bool kernel = !(b->mode & MODE_CPL);
+    if (in->opsize != 4)
+        return false;
+    if (o->kind == OPD_GPR)
+        return kernel && in->op == OP_CALL;
+    if (o->kind != OPD_MEM || !xl_mem_ok(in))
+        return false;
+    return (kernel && in->op == OP_CALL) || (in->index >= 8 && (in->op == OP_JMP || in->base >= 8));
 }
 
 /* How many calls more are open after a block that ends so. */
 static int depth_by(const struct cached_insn *ci)
 {
-    if (is_call(ci)) /* to the next instruction: how old code asks where it is */
-        return ci->in.imm != 0;
-    return ci->in.op == OP_RET ? -1 : 0;
+    const struct insn *in = &ci->in;
+    if (in->op == OP_CALL && in->opsize == 4) /* to the next one: how old code asks where it is */
+        return in->operand[0].kind != OPD_REL || in->imm != 0;
+    return in->op == OP_RET ? -1 : 0;
 }
 
 /* Where the innermost open call returns to. */
@@ -80,7 +103,8 @@ static u32 return_address(const struct path *p)
 /* Translated code goes on from the end of the path at `rip` by itself. */
 static bool goes_on_at(const struct path *p, u32 rip)
 {
-    const struct cached_insn *ci = last_insn(p->part[p->parts - 1]);
+    const struct block *b = p->part[p->parts - 1];
+    const struct cached_insn *ci = last_insn(b);
     const struct insn *in = &ci->in;
     u32 next = address_after(ci), target = next + (u32)in->imm;
     if (ci->fn != uop_exec_end)
@@ -92,35 +116,28 @@ static bool goes_on_at(const struct path *p, u32 rip)
     switch (in->op) {
     case OP_JCC: return rip == next || rip == target;
     case OP_JMP:
-    case OP_CALL: return in->operand[0].kind == OPD_REL && rip == target;
+    case OP_CALL: return in->operand[0].kind == OPD_REL ? rip == target : has_usual_target(b, in);
     case OP_RET: return p->depth > 0 && rip == return_address(p);
     default: return false;
     }
 }
 
-/* Whether it goes on to where the code says, and not by what a register or the stack has. */
-static bool has_known_target(const struct cached_insn *ci)
+/* Whether it goes on to where the code says, or usually the same way. */
+static bool has_known_target(const struct block *b)
 {
+    const struct cached_insn *ci = last_insn(b);
     const struct insn *in = &ci->in;
     if (ci->fn != uop_exec_end)
         return !ci->faults;
     if (op_row(in)->cls == CLASS_STRING || in->op == OP_JCC)
         return true;
-    return (in->op == OP_JMP || in->op == OP_CALL) && in->operand[0].kind == OPD_REL;
+    return (in->op == OP_JMP || in->op == OP_CALL) &&
+           (in->operand[0].kind == OPD_REL || has_usual_target(b, in));
 }
 
 static bool may_begin(const struct block *b)
 {
-    return !b->alone && has_known_target(last_insn(b)) && may_be_part(b);
-}
-
-static bool is_on_path(const struct path *p, const struct block *b)
-{
-    for (unsigned k = 0; k < p->parts; k++) {
-        if (p->part[k] == b)
-            return true;
-    }
-    return false;
+    return !b->alone && has_known_target(b) && may_be_part(b);
 }
 
 static bool begins_a_trace(const struct block *b)
@@ -134,12 +151,45 @@ static int depth_after(const struct path *p)
     return p->depth + depth_by(last_insn(p->part[p->parts - 1]));
 }
 
+/* Going on with b would be a loop. Functions may be called more than once. */
+static bool would_loop(const struct path *p, const struct block *b)
+{
+    int depth = depth_after(p);
+    for (unsigned k = p->parts; k-- > 0;) {
+        if (p->depth_at[k] > depth)
+            continue; /* has returned */
+        depth = p->depth_at[k];
+        if (p->part[k] == b)
+            return true;
+    }
+    return false;
+}
+
 static bool follows(const struct path *p, const struct block *b)
 {
     unsigned most = p->x87 || has_x87(b) ? BLOCK_INSNS : JOIN_INSNS;
     return p->parts < PATH_PARTS && p->insns + b->insns <= most && depth_after(p) < PATH_DEPTH &&
-           b->mode == p->part[0]->mode && goes_on_at(p, (u32)b->rip) && !is_on_path(p, b) &&
+           b->mode == p->part[0]->mode && goes_on_at(p, (u32)b->rip) && !would_loop(p, b) &&
            (depth_after(p) || !begins_a_trace(b));
+}
+
+/* Where STAC or CLAC has changed the mode the interpreter leaves the block in its midst, as the
+ * translation does not: b is the rest of the path's last block. */
+static bool is_rest_of_last(const struct path *p, const struct block *b)
+{
+    const struct block *last = p->part[p->parts - 1];
+    for (unsigned n = 1; n < last->insns; n++) {
+        if (last->insn[n].rip == (u32)b->rip)
+            return last->insn[n - 1].fn == uop_exec_mode;
+    }
+    return false;
+}
+
+/* Whatever comes after the last block, it is not known before. The block may change the mode. */
+static bool is_at_end(const struct path *p)
+{
+    const struct block *last = p->part[p->parts - 1];
+    return !has_known_target(last) && (last_insn(last)->in.op != OP_RET || p->depth <= 0);
 }
 
 /* ---- the end of a path ---- */
@@ -234,6 +284,8 @@ static void end(struct vcpu *v)
 bool path_take(struct vcpu *v, struct block *b)
 {
     struct path *p = &bt_of(v)->path;
+    if (b && p->parts && is_rest_of_last(p, b))
+        return true;
     bool takes = b && may_be_part(b) && (p->parts ? follows(p, b) : b->hot) &&
                  (!bt_of(v)->check || check_repeats(b));
     if (!takes) {
@@ -244,9 +296,13 @@ bool path_take(struct vcpu *v, struct block *b)
     p->depth = p->parts ? depth_after(p) : 0;
     p->insns = p->parts ? p->insns + b->insns : b->insns;
     p->x87 = (p->parts && p->x87) || has_x87(b);
+    p->depth_at[p->parts] = (i8)p->depth;
     p->part[p->parts++] = b;
     b->hot = false;
-    return true;
+    if (!is_at_end(p))
+        return true;
+    end(v);
+    return false;
 }
 
 /* ---- what is hot ---- */

@@ -253,12 +253,6 @@ static void put_push_return(struct xl *x, u32 next)
     xl_adjust_sp(x, -4);
 }
 
-/* Not where the block has changed the mode: what it leads to then is looked up. */
-static bool has_target_key(const struct xl *x)
-{
-    return can_link(x) && !x->t->smap_switched;
-}
-
 static struct x64_mem target_slot(u32 target)
 {
     return x64_at(HR_VCPU,
@@ -278,7 +272,7 @@ static u8 *put_target(struct asm_buf *a, u32 target)
 static void put_jump(struct xl *x, bool call)
 {
     void (*go)(struct asm_buf *, struct x64_mem) = call ? asm_call_mem : asm_jmp_mem;
-    if (has_target_key(x)) {
+    if (can_link(x)) {
         put_target_jump(&x->a, go);
     } else {
         asm_call(&x->a, x->bt->thunk.find);
@@ -365,6 +359,25 @@ static bool put_operand(struct xl *x, const struct insn *in)
     return true;
 }
 
+/* Within a trace: it goes on if HR_T0 is the address of its next instruction. Else `depth` calls
+ * are open where it is left. */
+static void put_go_on(struct xl *x, unsigned depth)
+{
+    struct asm_buf *a = &x->a, *cold = &x->cold;
+    asm_copy64(a, HR_T3, X64_RCX);
+    asm_rm(a, XO_LEA, X64_RCX, x64_at(HR_T0, -(i32)x->b->insn[x->n + 1].rip));
+    u8 *same = asm_jrcxz(a), *differs = asm_jmp(a, NULL);
+    asm_short_here(a, same);
+    asm_copy64(a, X64_RCX, HR_T3);
+
+    asm_rel32_here(cold, differs);
+    asm_copy64(cold, X64_RCX, HR_T3);
+    put_sp(cold, x->sp);
+    put_open_calls(x, cold, depth);
+    put_target_jump(cold, asm_jmp_mem);
+    x->depth = depth;
+}
+
 static bool put_jmp(struct xl *x, const struct insn *in, u32 target)
 {
     if (in->operand[0].kind == OPD_REL) {
@@ -374,7 +387,10 @@ static bool put_jmp(struct xl *x, const struct insn *in, u32 target)
     }
     if (!put_operand(x, in))
         return false;
-    put_jump(x, false);
+    if (xl_goes_on(x))
+        put_go_on(x, x->depth);
+    else
+        put_jump(x, false);
     return true;
 }
 
@@ -383,8 +399,12 @@ static void put_call_to(struct xl *x, u32 next)
 {
     xl_put_aside(x);
     put_push_return(x, next);
-    xl_settle_sp(x);
     xl_take_back(x, HR_T0);
+    if (xl_goes_on(x)) {
+        put_go_on(x, x->depth + 1);
+        return;
+    }
+    xl_settle_sp(x);
     put_jump(x, true);
     put_return_point(x, next);
 }
@@ -423,31 +443,13 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
     return true;
 }
 
-/* The return of a call that is part of the trace as well, if HR_T0 is where that came from. */
-static void put_return_within(struct xl *x)
-{
-    struct asm_buf *a = &x->a, *cold = &x->cold;
-    asm_copy64(a, HR_T3, X64_RCX);
-    asm_rm(a, XO_LEA, X64_RCX, x64_at(HR_T0, -(i32)x->b->insn[x->n + 1].rip));
-    u8 *same = asm_jrcxz(a), *differs = asm_jmp(a, NULL);
-    asm_short_here(a, same);
-    asm_copy64(a, X64_RCX, HR_T3);
-
-    x->depth--;
-    asm_rel32_here(cold, differs);
-    asm_copy64(cold, X64_RCX, HR_T3);
-    put_sp(cold, x->sp);
-    put_open_calls(x, cold, x->depth);
-    put_target_jump(cold, asm_jmp_mem);
-}
-
 static bool put_ret(struct xl *x, const struct insn *in)
 {
     i32 extra = in->imm_len ? (i32)(in->imm & 0xffff) : 0;
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
     xl_adjust_sp(x, 4 + extra);
     if (xl_goes_on(x)) {
-        put_return_within(x);
+        put_go_on(x, x->depth - 1);
         return true;
     }
     xl_settle_sp(x);
