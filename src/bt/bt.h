@@ -74,6 +74,8 @@ struct bt_tuning {
     unsigned hot;        /* executions after which a block is translated */
     u64 window_after;    /* TSC cycles after which an address space gets a window */
     bool traces_at_once; /* traces wherever they may begin */
+    /* Writes beside code after which a page's blocks check themselves, for a round; 0: as usual. */
+    unsigned beside;
 };
 void bt_tune(struct vcpu *v, const struct bt_tuning *tuning);
 
@@ -90,6 +92,7 @@ struct bt_stats {
     u64 translations;  /* made */
     u64 insns;         /* guest instructions in them */
     u64 callout_insns; /* of them, executed by call-outs */
+    u64 self_checking; /* translations that look whether their code has changed */
     u64 guest_bytes, code_bytes;
     u64 traces;    /* of them, made of several blocks */
     u64 flushes;   /* of all code memory */

@@ -7,6 +7,7 @@
 
 #include "bt/observe.h"
 #include "cpu/code_map.h"
+#include "cpu/code_self.h"
 #include "cpu/fpu.h"
 
 /* ---- finding ---- */
@@ -268,7 +269,7 @@ struct tcode *tcode_recall(struct vcpu *v)
 {
     const struct block *b = *jump_slot(v, v->rip);
     if (!b || !b->code || b->rip != v->rip || b->mode != v->mode || b->next_page != NO_PAGE ||
-        !code_page_is(v, b->la, b->page))
+        !code_page_is(v, b->la, b->page) || !code_self_same(v, b))
         return NULL;
     return b->code;
 }

@@ -159,6 +159,17 @@ static const struct slow_place *slow_place(struct bt *bt, const u8 *host)
     return p;
 }
 
+/* The write of instruction n of t has opened its page (cpu/code_self.h): it may be direct from now
+ * on. */
+static void take_opened(struct vcpu *v, const struct tcode *t, unsigned n)
+{
+    if (t->dead)
+        return;
+    struct block *b = tcode_home(t, &n);
+    b->checked &= ~bit64(n);
+    tcode_killed(v, b);
+}
+
 /* `back` follows the call, which is inside its instruction's code. */
 const u8 *callout_slow(struct vcpu *v, const u8 *back)
 {
@@ -170,7 +181,10 @@ const u8 *callout_slow(struct vcpu *v, const u8 *back)
     bt->stats.slow++;
     move_sp(v, t->sp[n]);
     x87_catch_up(v, t, n);
+    bt->opened = false;
     u32 mode = execute(v, ci);
+    if (UNLIKELY(bt->opened))
+        take_opened(v, t, n);
     return go_on(v, t, ci, mode);
 }
 

@@ -214,6 +214,7 @@ struct bt {
     u64 key_made;
     bool interpret;   /* the next block is for the interpreter */
     bool guards;      /* every link to another page needs a guard */
+    bool opened;      /* a page, by a write that is being executed */
     u64 born, undone; /* TSC; links without guards that have been undone */
     u64 trap_address; /* what translated code was accessing when the host trapped, or 0 */
     struct block *adapted[ADAPTED_MOST]; /* blocks with checked accesses in spite of a window */

@@ -88,6 +88,17 @@ void bt_verify(struct vcpu *v, bool on)
     bt_of(v)->verify = on;
 }
 
+static void own_code(const struct vcpu *v, const struct block *b, struct verify_own own[VERIFY_OWN])
+{
+    const u8 *ram = physmem_fast(v->pm)->base;
+    size_t in_first = PAGE_BYTES - b->offset;
+    own[0] = (struct verify_own){ram + b->page + b->offset, b->bytes};
+    if (b->next_page == NO_PAGE)
+        return;
+    own[0].size = in_first;
+    own[1] = (struct verify_own){ram + b->next_page, b->bytes - in_first};
+}
+
 static void verify_made(struct bt *bt, const struct tcode *t)
 {
     struct verify_target targets[VERIFY_TARGETS];
@@ -98,6 +109,8 @@ static void verify_made(struct bt *bt, const struct tcode *t)
         .target = targets,
         .targets = thunks_verify_targets(bt, t->b, targets)};
     bt->stats.verified++;
+    if (t->b->copy)
+        own_code(bt->v, t->b, code.own);
     if (verify_code(&code, why, sizeof why))
         return;
     fprintf(stderr, "anello: the verifier refuses the translation of %08llx, mode %08x:\n%s\n",

@@ -29,11 +29,12 @@ static bool has_mode_thunk(const struct insn *in)
     }
 }
 
-/* All of its instructions are as they were read, in one page, and it leaves the mode as it is. */
+/* All of its instructions are as they were read, in one page, which is guarded, and it leaves the
+ * mode as it is. */
 static bool may_be_part(const struct block *b)
 {
     bool smap = b->mode & MODE_SMAP, ends_with_smap = smap;
-    if (!(b->mode & MODE_WINDOW) || b->next_page != NO_PAGE)
+    if (!(b->mode & MODE_WINDOW) || b->next_page != NO_PAGE || b->copy)
         return false;
     for (unsigned n = 0; n < b->insns; n++) {
         const struct cached_insn *ci = &b->insn[n];

@@ -118,6 +118,11 @@ static int install_traps(void)
 
 /* ---- life ---- */
 
+static void page_opened(struct vcpu *v)
+{
+    bt_of(v)->opened = true;
+}
+
 const char *bt_unavailable(void)
 {
     u32 a, b, c, d;
@@ -160,6 +165,7 @@ bool bt_attach(struct vcpu *v)
     v->knock = knock;
     v->interp->killed = tcode_killed;
     v->interp->dropped = tcode_drop_all;
+    v->interp->opened = page_opened;
     return true;
 }
 
@@ -175,6 +181,7 @@ void bt_detach(struct vcpu *v)
     observe_close(bt);
     v->interp->killed = NULL;
     v->interp->dropped = NULL;
+    v->interp->opened = NULL;
     codemem_destroy(&bt->mem);
     returns_destroy(&bt->returns);
     if (v->jumps)
@@ -193,6 +200,9 @@ void bt_tune(struct vcpu *v, const struct bt_tuning *tuning)
     struct bt *bt = bt_of(v);
     bt->hot = tuning->hot;
     bt->traces_at_once = tuning->traces_at_once;
+    v->interp->beside_most = tuning->beside ? tuning->beside : BESIDE_MOST;
+    v->interp->open_for = tuning->beside ? 1 : OPEN_FOR;
+    v->beside_wait = 1;
     if (bt->windows)
         windows_promote_after(bt->windows, tuning->window_after);
 }

@@ -301,7 +301,8 @@ static void put_one_word(struct asm_buf *a, unsigned size, const u8 *slow)
 
 /* A write that is no hit. It is one all the same if the page is kept from direct writes by code
  * only, and there is none in the bytes written. HR_T1 is the negative page of the last byte, less
- * 1. A page without any code is for C, which lets go of it after a while. */
+ * 1. A page without any code is for C, which lets go of it after a while; and now and then another
+ * one, which C may open (cpu/code_self.h). */
 static void put_write_beside_code(struct asm_buf *a, unsigned size, unsigned view, const u8 *slow)
 {
     const struct x64_vex shrx64 = {.opcode = 0xf7, .map = 2, .pp = 3, .w = true};
@@ -322,12 +323,19 @@ static void put_write_beside_code(struct asm_buf *a, unsigned size, unsigned vie
     asm_vex_rr(a, shrx64, X64_RCX, HR_T0, X64_RCX); /* the count is taken modulo 64 */
     asm_mov_imm32(a, HR_T1, (u32)mask64(size));
     asm_pext(a, X64_RCX, X64_RCX, HR_T1);
-    u8 *beside = asm_jrcxz(a);
+    u8 *beside = asm_jrcxz(a), *within = asm_jmp(a, NULL);
+    asm_short_here(a, beside);
+    asm_rm(a, XO_MOV_LOAD, X64_RCX, VCPU(beside_wait));
+    asm_rm(a, XO_LEA, X64_RCX, x64_at(X64_RCX, -1));
+    asm_rm(a, XO_MOV_STORE, X64_RCX, VCPU(beside_wait));
+    u8 *sample = asm_jrcxz(a), *done = asm_jmp(a, NULL);
     asm_short_here(a, unknown);
     asm_short_here(a, no_code);
+    asm_short_here(a, sample);
+    asm_rel32_here(a, within);
     asm_copy64(a, X64_RCX, HR_T3);
     asm_jmp(a, slow);
-    asm_short_here(a, beside);
+    asm_rel32_here(a, done);
 }
 
 /* HR_T0 from linear to host address, and back. */

@@ -14,7 +14,7 @@
 
 /* More than any block or trace needs: an instruction takes less than 160 bytes with all that it
  * entails, an open call at an exit of a trace less than 10. */
-#define MOST_CODE (JOIN_INSNS * 160 + 512)
+#define MOST_CODE (JOIN_INSNS * 160 + SELF_BYTES * 8 + 512)
 #define MOST_COLD (JOIN_INSNS * 32 + EXITS_MOST * (96 + PATH_DEPTH * 10) + 512)
 
 static void put_callout(struct xl *x, const struct cached_insn *ci)
@@ -195,6 +195,7 @@ static struct tcode *make(struct vcpu *v, struct block *b, const struct path *p)
         xl_put_entry_guard(&x);
     x.t->entry = asm_here(&x.a);
     xl_put_way_in(&x);
+    xl_check_self(&x);
     put_insns(&x);
     xl_finish_fpu(&x);
     xl_finish_exits(&x);

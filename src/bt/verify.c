@@ -672,9 +672,30 @@ static bool check_push(struct verifier *v)
     return true;
 }
 
+/* mov r8, imm64, when that is where code of the block is. Up to its end it may be read. */
+static bool approve_own(struct verifier *v)
+{
+    const cs_x86_op *o = v->x86->operands;
+    if (v->insn->id != X86_INS_MOVABS || o[0].type != X86_OP_REG || o[0].reg != X86_REG_R8 ||
+        o[1].type != X86_OP_IMM)
+        return false;
+    for (unsigned i = 0; i < VERIFY_OWN; i++) {
+        const struct verify_own *own = &v->code->own[i];
+        u64 at = (u64)o[1].imm - (u64)(uintptr_t)own->at;
+        if (at >= own->size || own->size - at > UINT8_MAX)
+            continue;
+        v->approved = APPROVED_READ;
+        v->approved_size = (u8)(own->size - at);
+        return true;
+    }
+    return false;
+}
+
 static bool check_insn(struct verifier *v)
 {
     u64 place;
+    if (approve_own(v))
+        return true;
     if (is_lea_place(v, &place)) {
         bool r9 = v->x86->operands[0].reg == X86_REG_R9, thunk = r9 && is_place_of_return(v, place);
         if (thunk || (r9 && is_return_guard(v, place)))

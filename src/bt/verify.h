@@ -9,6 +9,7 @@
  *       in the window: GS with a 32-bit address size, in a translation that has a window;
  *       what the TLB approved: [R8 + n] after a call of an access thunk, for no more bytes and no
  *       other kind of access, with nothing in between that changes R8 or can be jumped to;
+ *       the guest's code that it was made from, read: [R8 + n] after MOV R8 of such an address;
  *       a field of struct vcpu: [R15 + n], writes only to the fields of a table;
  *   - registers that belong to the translator (RSP, R13 to R15) are not written, and those of the
  *     guest only in their low 32 bits, so that no address is beyond the window and its guard;
@@ -53,9 +54,17 @@ struct verify_part {
 
 #define VERIFY_PARTS 2
 
+/* Bytes of the guest's code: as many as there are in `size`, at host addresses. */
+struct verify_own {
+    const u8 *at;
+    size_t size;
+};
+#define VERIFY_OWN 2
+
 struct verify_code {
     struct verify_part part[VERIFY_PARTS]; /* branches may lead from one to the other */
     bool window;                           /* GS base is a window whenever this runs */
+    struct verify_own own[VERIFY_OWN];     /* what it was made from, if it may look at that */
     const struct verify_target *target;
     unsigned targets;
 };

@@ -6,6 +6,7 @@
 #include <x86intrin.h>
 
 #include "bt/internal.h"
+#include "cpu/code_self.h"
 
 #define WINDOWS     6 /* of user code */
 #define SPACES      64
@@ -212,6 +213,7 @@ static void end_round(struct windows *ws)
     window_forgive(&ws->kernel_window);
     for (unsigned i = 0; i < WINDOWS; i++)
         window_forgive(&ws->window[i]);
+    code_self_reconsider(ws->v);
     bt_try_windows_again(bt_of(ws->v));
 }
 

@@ -142,6 +142,12 @@ bool xl_string(struct xl *x, const struct insn *in);
 bool xl_reads_sp(const struct insn *in);
 
 bool xl_patched(struct xl *x, const struct cached_insn *ci);
+/* xl_self.c: leaves the translation before its first instruction if the guest's code has changed.
+ */
+void xl_check_self(struct xl *x);
+/* xl_flow.c: jumps to `same` if HR_T2 + HR_T1 is 0 in 64 bits. Returns the field of the jump for
+ * when it is not; RCX is anything there. The verifier knows this form. */
+u8 *xl_put_wide_test(struct asm_buf *a, u8 **same);
 /* xl_flow.c: JMP or CALL, HR_T1 being the displacement. */
 void xl_flow_relative(struct xl *x, const struct cached_insn *ci);
 

@@ -181,9 +181,7 @@ static void finish_exit(struct xl *x, const struct xl_exit *exit)
     put_miss(x, exit->target);
 }
 
-/* Jumps to `same` if HR_T2 + HR_T1 is 0 in 64 bits. Returns the field of the jump for when it is
- * not; RCX is anything there. The verifier knows this form. */
-static u8 *put_wide_test(struct asm_buf *a, u8 **same)
+u8 *xl_put_wide_test(struct asm_buf *a, u8 **same)
 {
     asm_rm(a, XO_LEA | X64_W, X64_RCX, x64_indexed(HR_T2, HR_T1, 1, 0));
     *same = asm_jrcxz(a);
@@ -211,7 +209,7 @@ static void put_return_point(struct xl *x, u32 target)
     x->back.key = a->at - sizeof(u64);
     asm_rm(a, XO_LEA | X64_W, HR_T2, x64_indexed(HR_T2, HR_T0, 1, 0));
     u8 *same;
-    x->back.differs = put_wide_test(a, &same);
+    x->back.differs = xl_put_wide_test(a, &same);
     asm_short_here(a, same);
     asm_copy64(a, X64_RCX, HR_T3);
     x->back.field = asm_jmp(a, NULL);
@@ -295,7 +293,7 @@ void xl_put_entry_guard(struct xl *x)
     asm_load64(a, HR_T2, VCPU(target_key));
     asm_load64(a, HR_T1, target_tag_slot((u32)x->b->rip));
     asm_rm(a, XO_LEA | X64_W, HR_T2, x64_indexed(HR_T2, HR_T0, 1, 1));
-    u8 *same, *differs = put_wide_test(a, &same);
+    u8 *same, *differs = xl_put_wide_test(a, &same);
     asm_short_here(a, same);
     asm_copy64(a, X64_RCX, HR_T3);
 

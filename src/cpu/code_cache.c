@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "cpu/code_self.h"
 #include "cpu/decode.h"
 #include "cpu/flags.h"
 #include "cpu/fpu.h"
@@ -56,6 +57,9 @@ bool interp_attach(struct vcpu *v)
         return false;
     }
     pthread_mutex_init(&i->lock, NULL);
+    i->beside_most = BESIDE_MOST;
+    i->open_for = OPEN_FOR;
+    v->beside_wait = BESIDE_SAMPLE;
     v->interp = i;
     v->code_written = heard_code_written;
     return true;
@@ -110,7 +114,7 @@ u32 cache_page_place(const struct vcpu *v, u64 offset)
 {
     struct interp *i = v->interp;
     const struct page_record *page = i ? page_find(i, offset) : NULL;
-    return page ? (u32)((const u8 *)page - (const u8 *)i) : 0;
+    return page && !page->open ? (u32)((const u8 *)page - (const u8 *)i) : 0;
 }
 
 static void page_release(struct vcpu *v, struct page_record *page)
@@ -118,7 +122,10 @@ static void page_release(struct vcpu *v, struct page_record *page)
     struct interp *i = v->interp;
     tlb_forget_code(v, page->offset);
     *page_slot(i, page->offset) = page->hash_next;
-    physmem_release_code(v->pm, page->offset);
+    if (page->open)
+        code_self_forget(v, page);
+    else
+        physmem_release_code(v->pm, page->offset);
     page->hash_next = i->spare_pages;
     i->spare_pages = page;
 }
@@ -355,7 +362,7 @@ static u64 block_hash(const struct block *b)
     return key_hash(b->page + b->offset, b->rip, b->mode);
 }
 
-static void kill(struct vcpu *v, struct block *b)
+void cache_kill(struct vcpu *v, struct block *b)
 {
     struct interp *i = v->interp;
     for (unsigned n = 0; n <= b->insns; n++)
@@ -378,6 +385,14 @@ static void kill(struct vcpu *v, struct block *b)
     i->blocks_killed++;
     if (b->code || b->traces)
         i->killed(v, b);
+}
+
+void cache_kill_changed(struct vcpu *v, struct block *b)
+{
+    u64 from, to;
+    if (code_self_difference(v, b, &from, &to))
+        note_patch(page_find(v->interp, b->page), b, b->offset + from, b->offset + to);
+    cache_kill(v, b);
 }
 
 /* Bytes from..to-1 are in an immediate that b does not depend on. */
@@ -421,8 +436,10 @@ void cache_written(struct vcpu *v, u64 offset, u32 size)
         for (; b; b = find_overlap(page, from, size)) {
             if (size <= 4)
                 note_patch(page, b, from, from + size);
-            kill(v, b);
+            cache_kill(v, b);
         }
+    } else if (page->blocks) {
+        code_self_beside(v, page);
     }
     /* Who patches code runs it again: taking the page in and out of all tables each time costs more
      * than some writes the slow way. */
@@ -450,15 +467,17 @@ void cache_drop_all(struct vcpu *v)
     if (i->dropped)
         i->dropped(v);
     for (unsigned n = 0; n < ARRAY_LEN(i->pages); n++) {
-        for (struct page_record *page = i->pages[n]; page; page = page->hash_next)
-            physmem_release_code(v->pm, page->offset);
+        for (struct page_record *page = i->pages[n]; page; page = page->hash_next) {
+            if (!page->open)
+                physmem_release_code(v->pm, page->offset);
+        }
     }
     tlb_forget_code(v, ALL_PAGES);
     memset(i->pages, 0, sizeof i->pages);
     memset(i->hash, 0, sizeof i->hash);
     memset(i->jump, 0, sizeof i->jump);
     i->spare_pages = NULL;
-    i->pages_used = 0;
+    i->pages_used = i->open_count = 0;
     i->used = 0;
     i->generation++;
     i->flushes++;
@@ -614,6 +633,10 @@ static void lay_uops(struct vcpu *v, struct block *b)
         if (fn && fast_exits(&ci->in, after, &target, &sides))
             b->exit = (u8)k;
     }
+    if (b->copy && !single) {
+        b->first = b->uop[0].fn;
+        b->uop[0].fn = uop_self;
+    }
     b->uop[n].fn = single ? uop_leave : uop_go_on;
     for (unsigned k = 0; k <= n + 2; k++)
         b->uop[k].at = (u8)k;
@@ -632,6 +655,7 @@ struct straddle {
     u8 bytes[INSN_MAX_BYTES];
     unsigned count;
     u64 next_page;
+    bool open; /* it checks itself for this page's sake */
 };
 
 static u64 next_page_la(const struct vcpu *v)
@@ -648,7 +672,7 @@ static bool straddle_read(struct vcpu *v, const u8 *first, u64 in_first, u64 lim
     if (!next.hp)
         return false;
     s->next_page = next.offset;
-    page_hold(v, next.offset);
+    s->open = page_hold(v, next.offset)->open;
     for (s->count = 0; s->count < INSN_MAX_BYTES && s->count < limit; s->count++)
         s->bytes[s->count] = s->count < in_first ? first[s->count] : next.hp[s->count - in_first];
     return true;
@@ -662,12 +686,35 @@ static void number_insns(struct cached_insn *insn, unsigned n)
     }
 }
 
+/* The bytes of a block that checks itself: what is decoded has to be what is compared, whoever
+ * writes there meanwhile. */
+static const u8 *copy_code(struct vcpu *v, struct block *b, const u8 *code, u64 *room)
+{
+    u8 *copy = v->interp->copy;
+    if (*room > SELF_BYTES)
+        *room = SELF_BYTES;
+    memcpy(copy, code, *room);
+    b->copy = copy;
+    return copy;
+}
+
+static void take_straddling(struct vcpu *v, struct block *b, const struct straddle *s)
+{
+    b->next_page = s->next_page;
+    if (!b->copy && !s->open)
+        return;
+    memcpy(v->interp->copy, s->bytes, s->count);
+    b->copy = v->interp->copy;
+}
+
 /* Decodes a whole block's instructions into insn[]. False: the first one leads to where there is no
  * memory. */
 static bool decode_block(struct vcpu *v, struct block *b, struct cached_insn *insn, const u8 *code)
 {
     u64 in_page = PAGE_BYTES - b->offset, limit = limit_bytes(v);
     u64 room = in_page < limit ? in_page : limit;
+    if (page_find(v->interp, b->page)->open)
+        code = copy_code(v, b, code, &room);
     unsigned most = b->mode & MODE_SINGLE ? 1 : BLOCK_INSNS, n = 0;
     u64 at = 0;
     for (bool ends = false; !ends && n < most && at < room; n++) {
@@ -680,11 +727,11 @@ static bool decode_block(struct vcpu *v, struct block *b, struct cached_insn *in
             if (!straddle_read(v, code, in_page, limit, &s))
                 return false;
             status = decode(s.bytes, s.count, code_mode(v), &ci->in);
-            b->next_page = s.next_page;
+            take_straddling(v, b, &s);
         }
         if (status == DECODE_TRUNCATED)
             cpu_raise_error(v, VEC_GP, 0); /* the segment ends within it */
-        ends = take_insn(v, ci, status, at);
+        ends = take_insn(v, ci, status, at) || (b->copy && code_self_ends(ci));
         at += ci->in.len;
     }
     number_insns(insn, n);
@@ -695,7 +742,7 @@ static bool decode_block(struct vcpu *v, struct block *b, struct cached_insn *in
 
 #define BLOCK_MOST_BYTES                                                                           \
     (sizeof(struct block) + BLOCK_UOPS * sizeof(struct uop) +                                      \
-     BLOCK_INSNS * sizeof(struct cached_insn) + 256)
+     BLOCK_INSNS * sizeof(struct cached_insn) + SELF_BYTES + 256)
 
 static void set_key(const struct vcpu *v, struct block *b, u64 offset, u32 mode)
 {
@@ -733,7 +780,12 @@ static struct block *build(struct vcpu *v, const struct code_page *code, u32 mod
     b->insn = insn;
     if (log_on(v->log, LOG_IN_ASM))
         trace_block(v, b, code->hp);
-    i->used = align_up((u64)((u8 *)&b->uop[b->insns + 3] - i->arena), 64);
+    u8 *end = (u8 *)&b->uop[b->insns + 3];
+    if (b->copy) {
+        b->copy = memcpy(end, i->copy, b->bytes);
+        end += b->bytes;
+    }
+    i->used = align_up((u64)(end - i->arena), 64);
     take_patched(b, page_hold(v, b->page));
     lay_uops(v, b);
     page_add_block(page_hold(v, b->page), b, 0);
@@ -802,7 +854,10 @@ struct block *cache_find(struct vcpu *v, u32 extra)
     while (b && !key_matches(v, b, code.offset, mode))
         b = b->hash_next;
     if (b && !next_page_matches(v, b)) {
-        kill(v, b);
+        cache_kill(v, b);
+        b = NULL;
+    } else if (b && !code_self_same(v, b)) {
+        cache_kill_changed(v, b);
         b = NULL;
     }
     if (!b)

@@ -23,6 +23,8 @@
  *     are replaced by one that looks rip up again, and nothing links to it any more. So a store
  *     into the running block needs no check: the next handler it would have called is gone.
  *  4. Memory of blocks is given back only all at once, between blocks.
+ *  5. Open pages are excepted from 2 and 3: their blocks look at their bytes whenever they are
+ *     entered (code_self.h).
  */
 #ifndef ANELLO_CPU_CODE_CACHE_H
 #define ANELLO_CPU_CODE_CACHE_H
@@ -111,7 +113,9 @@ struct block {
     struct trace_part *traces; /* the translator's: those that it is a part of */
     u64 checked;               /* bit n: instruction n does not access memory by the window */
     u64 left_to_c;             /* bit n: instruction n is a call-out, because it keeps trapping */
-    u16 waits; /* of `checked`: rounds until it is tried again, and how many the next time */
+    u16 waits;      /* of `checked`: rounds until it is tried again, and how many the next time */
+    const u8 *copy; /* of its bytes, if it checks itself (code_self.h); or NULL */
+    uop_fn first;   /* what its first uop does then, after the check */
     u16 patience;
     u8 insns;   /* instructions */
     u8 exit;    /* the uop that `out` are the links of */
@@ -135,6 +139,10 @@ struct page_record {
     struct page_link *blocks;
     struct page_record *hash_next;
     unsigned idle_writes;      /* since it has lost its last block */
+    bool open;                 /* it is not held: its blocks check themselves (code_self.h) */
+    unsigned beside;           /* writes beside code since `since` */
+    u64 since;                 /* TSC; also when it was opened */
+    u64 patience;              /* how long it stays open, in TSC cycles */
     u64 code[PAGE_BYTES / 64]; /* a bit for each byte that blocks may depend on */
     struct patched {
         u16 at; /* in the page */
@@ -148,6 +156,12 @@ struct page_record {
 #define JUMP_BITS  12
 #define CODE_PAGES 32768
 #define FOREIGN    64 /* writes by others that are remembered one by one */
+#define OPEN_PAGES 64
+
+#define SELF_BYTES    64        /* most bytes of a block that checks itself */
+#define BESIDE_MOST   4096      /* writes beside code after which a page is opened */
+#define BESIDE_SAMPLE 64        /* of them that translated code makes unheard */
+#define OPEN_FOR      100000000 /* the first time, in TSC cycles */
 
 struct interp {
     struct block *jump[1 << JUMP_BITS]; /* by rip: the last block seen there */
@@ -156,6 +170,12 @@ struct interp {
     struct page_record page_pool[CODE_PAGES];
     struct page_record *spare_pages;
     unsigned pages_used; /* of the pool */
+    struct page_record *open[OPEN_PAGES];
+    unsigned open_count;
+    unsigned beside_most; /* BESIDE_MOST, or what a test wants */
+    u64 open_for;         /* OPEN_FOR, likewise */
+    u64 pages_opened;
+    u8 copy[SELF_BYTES]; /* of what is being decoded for a block that checks itself */
     u8 *arena;           /* of blocks */
     size_t used;
     u64 generation; /* of the arena's contents */
@@ -175,9 +195,10 @@ struct interp {
     u64 blocks_made, blocks_killed, flushes;
 
     /* The translator, if there is one: a block was killed that it knows; all blocks are about to be
-     * given up. */
+     * given up; a page was opened for the write that is being made. */
     void (*killed)(struct vcpu *v, struct block *b);
     void (*dropped)(struct vcpu *v);
+    void (*opened)(struct vcpu *v);
 
     union { /* last: a struct block has no fixed size */
         struct block block;
@@ -228,6 +249,10 @@ void cache_link(struct block *from, unsigned side, struct block *to);
 /* A block of the instructions of all of these, one after the other, which nobody finds: it has no
  * uops and belongs to no page. NULL: there is no room. */
 struct block *cache_join(struct vcpu *v, struct block *const part[], unsigned parts);
+/* b is no longer found, linked or run. */
+void cache_kill(struct vcpu *v, struct block *b);
+/* The same for one that is not what its bytes say any more: what has changed is looked at. */
+void cache_kill_changed(struct vcpu *v, struct block *b);
 
 /* Kills the blocks that have bytes in size bytes at `offset` of the memfd. */
 void cache_written(struct vcpu *v, u64 offset, u32 size);
@@ -276,6 +301,7 @@ const struct uop *uop_leave(struct vcpu *v, const struct uop *u);     /* the sam
 const struct uop *uop_stub(struct vcpu *v, const struct uop *u);
 const struct uop *uop_stub_checked(struct vcpu *v, const struct uop *u);
 const struct uop *uop_stale(struct vcpu *v, const struct uop *u);
+const struct uop *uop_self(struct vcpu *v, const struct uop *u); /* the check, then b->first */
 
 /* What a handler ends with that does not simply go on. */
 const struct uop *uop_general(struct vcpu *v, const struct uop *u);   /* by the general handler */

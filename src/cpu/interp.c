@@ -12,7 +12,7 @@
  */
 #include "cpu/interp.h"
 
-#include "cpu/code_cache.h"
+#include "cpu/code_self.h"
 #include "cpu/fpu.h"
 
 /* ---- where a uop is ---- */
@@ -111,6 +111,16 @@ const struct uop *uop_stale(struct vcpu *v, const struct uop *u)
         return uop_leave(v, u);
     v->rip = uop_rip(v, u);
     return uop_jump(v, u->at);
+}
+
+const struct uop *uop_self(struct vcpu *v, const struct uop *u)
+{
+    struct block *b = uop_block(u);
+    if (LIKELY(code_self_same(v, b)))
+        return b->first(v, u);
+    v->rip = uop_rip(v, u);
+    cache_kill_changed(v, b);
+    return uop_jump(v, 0);
 }
 
 const struct uop *uop_stub(struct vcpu *v, const struct uop *u)

@@ -424,6 +424,7 @@ struct vcpu {
     u32 rf_ahead;      /* RF if an event comes before it does, else not */
     u32 jump_patience; /* jumps by the table until C looks at one; 0: at this one */
     u32 patience;      /* misses of guards until one's link is made anew */
+    u32 beside_wait;   /* writes beside code until C makes one; 0: this one */
     u32 event_mask;    /* the events that translated code is left for; see bt/internal.h */
     u32 jump_to;       /* target of an indirect call while its return address is pushed */
     bool inside;       /* translated code is running: events must knock */

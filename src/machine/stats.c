@@ -90,6 +90,7 @@ bool stats_write(struct machine *m, const char *path, char *error, size_t n)
         {"bt.exits.slow_access", (double)bt.slow},
         {"bt.exits.smc", (double)bt.killed},
         {"bt.adapted_sites", (double)bt.adapted},
+        {"bt.self_checking", (double)bt.self_checking},
         {"bt.verified", (double)bt.verified},
         {"window.fills", (double)window.fills},
         {"window.pages", (double)window.pages},

@@ -48,12 +48,13 @@ enum count {
     SMALL,
     V86,
     TRACES,
+    SELF_CHECKING,
     COUNTS
 };
 static const char *const count_names[COUNTS] = {
-    "translations",      "call-outs",      "links",      "killed",   "faults",
-    "window pages",      "instructions",   "exceptions", "services", "by SYSENTER",
-    "16-bit exceptions", "v86 exceptions", "traces"};
+    "translations",      "call-outs",      "links",      "killed",       "faults",
+    "window pages",      "instructions",   "exceptions", "services",     "by SYSENTER",
+    "16-bit exceptions", "v86 exceptions", "traces",     "self-checking"};
 
 struct tally {
     u64 run, different, crashed, skipped, counts[COUNTS];
@@ -245,7 +246,8 @@ static void run_batch(const struct options *o, int to, u64 seed, unsigned n)
                                 done.fast_services,
                                 done.small,
                                 done.v86,
-                                bt->traces};
+                                bt->traces,
+                                bt->self_checking};
     _exit(write(to, counts, sizeof counts) != sizeof counts);
 }
 

@@ -254,6 +254,7 @@ static void draw_config(struct rng *r, struct config *c)
     c->hot = RNG_PICK(r, hots);
     c->window_after = rng_one_in(r, 4) ? UINT64_MAX : 1;
     c->traces = !rng_one_in(r, 3);
+    c->beside = rng_one_in(r, 3) ? 0 : 1 + rng_below(r, 8);
 }
 
 static void draw_nature(struct maker *m)
@@ -365,12 +366,12 @@ static void print_config(const struct config *c, FILE *f)
     static const char *const paging[] = {"off", "32-bit", "32-bit, large pages", "PAE"};
     fprintf(f,
             "ring %u%s, paging %s%s%s%s%s%s%s, %u spaces%s, IOPL %u, IF %u%s, hot %u, windows %s, "
-            "traces %u\n",
+            "traces %u, beside %u\n",
             c->ring, c->both ? " and back" : "", paging[c->paging], c->nx ? " NX" : "",
             c->wp ? " WP" : "", c->global ? " PGE" : "", c->smap ? " SMAP" : "",
             c->smep ? " SMEP" : "", c->pvi ? " PVI" : "", c->spaces,
             c->alignment_checks ? ", AM" : "", c->iopl, c->interrupts, c->ticks ? ", ticks" : "",
-            c->hot, c->window_after > 1 ? "never" : "at once", c->traces);
+            c->hot, c->window_after > 1 ? "never" : "at once", c->traces, c->beside);
 }
 
 void program_print(const struct program *p, FILE *f)

@@ -107,6 +107,7 @@ struct config {
     unsigned hot;
     u64 window_after;
     bool traces;
+    unsigned beside;
 };
 
 enum fixup_kind { FIX_REL32, FIX_REL8, FIX_ABS32 };

@@ -341,7 +341,8 @@ enum ending subject_run(struct subject *s, const struct program *p, u64 limit)
     if (s->translated)
         bt_tune(s->v, &(struct bt_tuning){.hot = p->config.hot,
                                           .window_after = p->config.window_after,
-                                          .traces_at_once = p->config.traces});
+                                          .traces_at_once = p->config.traces,
+                                          .beside = p->config.beside});
     if (s->translated)
         bt_verify(s->v, true);
     s->left = s->late = false;
