@@ -20,6 +20,7 @@
 #define CALLOUT ((const u8 *)0x20000200)
 #define JUMP    ((const u8 *)0x20000300)
 #define FIND    ((const u8 *)0x20000400)
+#define OWN     0x700000001000u /* the guest's code, of 8 bytes */
 
 static const struct verify_target targets[] = {
     {.at = READ_4, .kind = VERIFY_ACCESS, .size = 4},
@@ -47,6 +48,7 @@ static bool verify(struct bench *b, bool window)
     asm_jmp(&b->a, JUMP);
     struct verify_code code = {.part = {{b->bytes, CODE_AT, (size_t)(b->a.at - b->bytes)}},
                                .window = window,
+                               .own = {{(const u8 *)OWN, 8}},
                                .target = targets,
                                .targets = ARRAY_LEN(targets)};
     return verify_code(&code, b->text, sizeof b->text);
@@ -379,6 +381,44 @@ static void what_the_tlb_did_not_approve_is_refused(void **state)
     expect_refused(&b, "below the approved bytes", "more bytes");
 }
 
+static void what_code_was_made_from_may_be_read(void **state)
+{
+    struct bench b;
+    (void)state;
+    asm_mov_imm64(begin(&b), X64_R8, OWN);
+    asm_rm(&b.a, XO_MOV_LOAD, X64_R10, x64_at(X64_R8, 4));
+    asm_rm(&b.a, XO_MOVZX16, X64_R10, x64_at(X64_R8, 6));
+    asm_mov_imm64(&b.a, X64_R8, OWN + 7);
+    asm_rm(&b.a, XO_MOVZX8, X64_R10, x64_at(X64_R8, 0));
+    expect_good(&b);
+
+    asm_mov_imm64(begin(&b), X64_R8, OWN);
+    asm_rm(&b.a, XO_MOV_LOAD, X64_R10, x64_at(X64_R8, 5));
+    expect_refused(&b, "beyond it", "more bytes");
+
+    asm_mov_imm64(begin(&b), X64_R8, OWN);
+    asm_rm(&b.a, XO_MOV_STORE, X64_R10, x64_at(X64_R8, 0));
+    expect_refused(&b, "a write to it", "approved as a read");
+
+    asm_mov_imm64(begin(&b), X64_R8, OWN - 1);
+    asm_rm(&b.a, XO_MOV_LOAD, X64_R10, x64_at(X64_R8, 1));
+    expect_refused(&b, "from before it", "has not approved");
+
+    asm_mov_imm64(begin(&b), X64_R8, OWN + 8);
+    asm_rm(&b.a, XO_MOVZX8, X64_R10, x64_at(X64_R8, 0));
+    expect_refused(&b, "what follows it", "has not approved");
+
+    asm_mov_imm64(begin(&b), X64_R9, OWN);
+    asm_rm(&b.a, XO_MOV_LOAD, X64_R10, x64_at(X64_R9, 0));
+    expect_refused(&b, "by another register", "an address of its own");
+
+    u8 *over = asm_jrcxz(begin(&b));
+    asm_mov_imm64(&b.a, X64_R8, OWN);
+    asm_short_here(&b.a, over);
+    asm_rm(&b.a, XO_MOV_LOAD, X64_R10, x64_at(X64_R8, 0));
+    expect_refused(&b, "where a jump arrives", "has not approved");
+}
+
 static void approval_ends(void **state)
 {
     struct bench b;
@@ -578,6 +618,7 @@ int main(void)
         cmocka_unit_test(the_window_takes_addresses_of_32_bits),
         cmocka_unit_test(what_the_tlb_approved_may_be_accessed),
         cmocka_unit_test(what_the_tlb_did_not_approve_is_refused),
+        cmocka_unit_test(what_code_was_made_from_may_be_read),
         cmocka_unit_test(approval_ends),
         cmocka_unit_test(fields_of_the_cpu_are_read_and_some_are_written),
         cmocka_unit_test(branches_lead_to_thunks_and_instructions),
