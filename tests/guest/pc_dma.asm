@@ -5,6 +5,7 @@
 ; the immediate of a function that has run many times; then the CPU writes there again.
 
 %include "guest.inc"
+%include "open.inc"
 
 CODE_AT equ 0x30000
 PORT    equ 0x514
@@ -51,6 +52,31 @@ main:
         or [wrongs], eax
         COOL
         EQUAL "DMA over the next instruction", [wrongs], 0
+        ; in a page that is written all the time, over what is a part of its code
+        mov dword [CODE_AT], 0xc169     ; imul eax, ecx, imm32; ret
+        mov dword [CODE_AT + 4], 0xc30000
+        OPEN CODE_AT, CODE_AT + 0x800
+        HOT 60
+        mov eax, [hot]
+        mov [CODE_AT + 2], eax
+        mov edx, CODE_AT
+        mov ebx, 20
+.beside: mov ecx, 1
+        call edx
+        dec ebx
+        jnz .beside
+        sub eax, [hot]
+        or [wrongs], eax
+        mov ebx, CODE_AT + 2
+        mov ecx, 4
+        call dma
+        mov edx, CODE_AT
+        mov ecx, 1
+        call edx
+        sub eax, SIGNATURE
+        or [wrongs], eax
+        COOL
+        EQUAL "DMA over code beside changing data", [wrongs], 0
         ; across two pages
         mov byte [CODE_AT + 0xffd], 0xb8
         mov byte [CODE_AT + 0x1002], 0xc3
