@@ -54,6 +54,11 @@ struct texit {
     u8 *guard_key, *guard_field; /* what is added to the key, and a rel32, in the writable view */
     u64 page;                    /* that it is in: offset in the memfd */
     u32 target;
+    /* Within a trace's calls: the block of the innermost one. How often it was taken since when
+     * (TSC), as long as that is counted. */
+    struct block *opener;
+    u8 taken;
+    u64 since;
 };
 
 /* A trace (path.h): its `b` is one of all the instructions, which nobody else knows. Where it goes

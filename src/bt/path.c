@@ -117,7 +117,10 @@ static bool goes_on_at(const struct path *p, u32 rip)
     switch (in->op) {
     case OP_JCC: return rip == next || rip == target;
     case OP_JMP:
-    case OP_CALL: return in->operand[0].kind == OPD_REL ? rip == target : has_usual_target(b, in);
+    case OP_CALL:
+        if (in->op == OP_CALL && b->calls_out)
+            return false;
+        return in->operand[0].kind == OPD_REL ? rip == target : has_usual_target(b, in);
     case OP_RET: return p->depth > 0 && rip == return_address(p);
     default: return false;
     }
@@ -132,6 +135,8 @@ static bool has_known_target(const struct block *b)
         return !ci->faults;
     if (op_row(in)->cls == CLASS_STRING || in->op == OP_JCC)
         return true;
+    if (in->op == OP_CALL && b->calls_out)
+        return false;
     return (in->op == OP_JMP || in->op == OP_CALL) &&
            (in->operand[0].kind == OPD_REL || has_usual_target(b, in));
 }
@@ -303,6 +308,29 @@ bool path_take(struct vcpu *v, struct block *b)
     if (!is_at_end(p))
         return true;
     end(v);
+    return false;
+}
+
+/* ---- what was not worth it ---- */
+
+#define LEAVES        64    /* of a trace by one exit */
+#define LEAVES_CYCLES 20000 /* a time: TSC */
+
+bool path_leaves(struct bt *bt, struct texit *x)
+{
+    if (!x->opener)
+        return true;
+    u64 now = __rdtsc();
+    if (!x->taken++)
+        x->since = now;
+    if (x->taken < LEAVES)
+        return false;
+    struct block *opener = x->opener;
+    x->opener = NULL;
+    if (now - x->since > LEAVES * LEAVES_CYCLES)
+        return true;
+    opener->calls_out = true;
+    tcode_end(bt, x->from);
     return false;
 }
 

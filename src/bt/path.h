@@ -34,4 +34,9 @@ bool path_take(struct vcpu *v, struct block *b);
 /* The pages of trace t may be elsewhere, as its check x has found. */
 void path_meant_again(struct vcpu *v, const struct tcode *t, const struct texit *x);
 
+/* A trace has been left by its exit x. False: it is not to be linked. Where that happens often and
+ * within a call, the host's returns go wrong and the trace is given up; the next one does without
+ * the call. */
+bool path_leaves(struct bt *bt, struct texit *x);
+
 #endif

@@ -292,6 +292,8 @@ static void link_exit(struct vcpu *v, const u8 *back)
         path_meant_again(v, from, exit_at(from, back));
         return;
     }
+    if (!path_leaves(bt, exit_at(from, back)))
+        return;
     struct block *b = cache_find(v, 0);
     if (!b || flushes != bt->stats.flushes || from->dead)
         return;

@@ -27,11 +27,12 @@ struct xl {
     unsigned next_part;      /* the instruction that it begins with */
     const struct block
         *from; /* whose instruction is in hand: b, or the one that is part of the trace */
-    unsigned part_begins; /* which instruction it begins with */
-    bool key_checked;     /* all pages of the trace are where they were */
-    unsigned depth;       /* calls that are open */
-    bool direct;          /* this instruction's accesses go through the window */
-    i32 sp;               /* the guest's ESP is that of the host plus this */
+    unsigned part_begins;             /* which instruction it begins with */
+    bool key_checked;                 /* all pages of the trace are where they were */
+    unsigned depth;                   /* calls that are open */
+    struct block *opener[PATH_DEPTH]; /* whose they are */
+    bool direct;                      /* this instruction's accesses go through the window */
+    i32 sp;                           /* the guest's ESP is that of the host plus this */
     bool fpu_checked;
     unsigned x87_last, x87_mem; /* instruction whose note is due, from 1; 0: none (x87_track.c) */
 
@@ -44,7 +45,8 @@ struct xl {
         u32 la;         /* of the block */
         unsigned depth; /* calls that are open */
         i32 sp;         /* that the register is behind by */
-        bool live;      /* FPU registers */
+        struct block *opener;
+        bool live; /* FPU registers */
     } exit[EXITS_MOST];
     unsigned exits;
     struct {

@@ -39,6 +39,7 @@ static struct xl_exit *note_exit(struct xl *x, u8 *field, u32 target)
                           .la = x->la,
                           .depth = x->depth,
                           .sp = x->sp,
+                          .opener = x->depth ? x->opener[x->depth - 1] : NULL,
                           .live = x->fpu_checked};
     return e;
 }
@@ -157,6 +158,7 @@ static void finish_exit(struct xl *x, const struct xl_exit *exit)
     }
     struct texit *e = new_exit(x, field, exit->target, exit->page);
     e->live = exit->live;
+    e->opener = exit->opener;
     if (exit->guard_field) {
         e->guard_key = exit->guard_key;
         e->guard_field = exit->guard_field;
@@ -357,6 +359,12 @@ static bool put_operand(struct xl *x, const struct insn *in)
     return true;
 }
 
+/* From here on the call in hand is open. */
+static void open_call(struct xl *x)
+{
+    x->opener[x->depth++] = x->path->part[x->part - 1];
+}
+
 /* Within a trace: it goes on if HR_T0 is the address of its next instruction. Else `depth` calls
  * are open where it is left. */
 static void put_go_on(struct xl *x, unsigned depth)
@@ -373,7 +381,6 @@ static void put_go_on(struct xl *x, unsigned depth)
     put_sp(cold, x->sp);
     put_open_calls(x, cold, depth);
     put_target_jump(cold, asm_jmp_mem);
-    x->depth = depth;
 }
 
 static bool put_jmp(struct xl *x, const struct insn *in, u32 target)
@@ -400,6 +407,7 @@ static void put_call_to(struct xl *x, u32 next)
     xl_take_back(x, HR_T0);
     if (xl_goes_on(x)) {
         put_go_on(x, x->depth + 1);
+        open_call(x);
         return;
     }
     xl_settle_sp(x);
@@ -423,7 +431,8 @@ static bool put_call(struct xl *x, const struct insn *in, u32 next, u32 target)
         put_push_return(x, next);
         bool returns = target != next; /* not when old code asks where it is */
         if (xl_goes_on(x)) {
-            x->depth += returns;
+            if (returns)
+                open_call(x);
             return true;
         }
         xl_settle_sp(x);
@@ -447,7 +456,7 @@ static bool put_ret(struct xl *x, const struct insn *in)
     asm_rm(&x->a, XO_MOV_LOAD, HR_T0, xl_stack_mem(x, REG_SP, 0, 4, false));
     xl_adjust_sp(x, 4 + extra);
     if (xl_goes_on(x)) {
-        put_go_on(x, x->depth - 1);
+        put_go_on(x, --x->depth);
         return true;
     }
     xl_settle_sp(x);

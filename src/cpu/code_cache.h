@@ -104,12 +104,13 @@ struct block {
     u64 next_page; /* of the page that the only instruction straddles into, or NO_PAGE */
 
     bool dead;
-    bool by_jump; /* the translator has come here by a jump to an address not known before */
-    u8 heat;      /* times that the translator has seen it, until it translates it */
-    u8 samples;   /* times that its translation was found running */
-    bool hot;     /* a trace is to begin here */
-    bool alone;   /* none is worth while */
-    void *code;   /* the translator's, or NULL */
+    bool by_jump;   /* the translator has come here by a jump to an address not known before */
+    u8 heat;        /* times that the translator has seen it, until it translates it */
+    u8 samples;     /* times that its translation was found running */
+    bool hot;       /* a trace is to begin here */
+    bool alone;     /* none is worth while */
+    bool calls_out; /* what it calls at its end is no part of a trace */
+    void *code;     /* the translator's, or NULL */
     struct trace_part *traces; /* the translator's: those that it is a part of */
     u64 checked;               /* bit n: instruction n does not access memory by the window */
     u64 left_to_c;             /* bit n: instruction n is a call-out, because it keeps trapping */
