@@ -171,7 +171,7 @@ struct thunks {
     const u8 *find_end, *jump_end, *end; /* of their code */
 };
 
-#define ARENA_BYTES MIB(64)    /* of address space for tcodes */
+#define ARENA_BYTES MIB(32)    /* of address space for tcodes */
 #define CODES       (1u << 18) /* translations at a time */
 
 #define ADAPTED_MOST 4096
@@ -195,8 +195,12 @@ struct slow_place {
 };
 #define SLOW_PLACES 64
 
-#define CODE_BYTES MIB(64)
-#define COLD_AT    MIB(36) /* from here on: what is rarely executed */
+#define CODE_BYTES MIB(40)
+#define COLD_AT    MIB(22) /* from here on: what is rarely executed */
+
+/* All that may fill. When the blocks' arena is full, of the other two 15 and 6 MiB are mostly. */
+_Static_assert(INTERP_ARENA_BYTES + ARENA_BYTES + CODE_BYTES <= MIB(208),
+               "256 MiB beside the guest's memory are allowed; 48 are for everything else");
 
 struct bt {
     struct vcpu *v;

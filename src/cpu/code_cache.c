@@ -20,8 +20,6 @@
 #include "cpu/optable.h"
 #include "cpu/trace.h"
 
-#define ARENA_BYTES MIB(128) /* of address space; about 130,000 blocks of average size */
-
 /* A page without blocks is let go of after so many writes, or one of so many bytes. */
 #define IDLE_WRITES 16
 #define IDLE_SIZE   64
@@ -50,7 +48,7 @@ bool interp_attach(struct vcpu *v)
     struct interp *i = calloc(1, sizeof *i);
     if (!i)
         return false;
-    i->arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE,
+    i->arena = mmap(NULL, INTERP_ARENA_BYTES, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (i->arena == MAP_FAILED) {
         free(i);
@@ -70,7 +68,7 @@ void interp_detach(struct vcpu *v)
     if (!v->interp)
         return;
     cache_drop_all(v);
-    munmap(v->interp->arena, ARENA_BYTES);
+    munmap(v->interp->arena, INTERP_ARENA_BYTES);
     pthread_mutex_destroy(&v->interp->lock);
     free(v->interp);
     v->interp = NULL;
@@ -759,7 +757,7 @@ static void set_key(const struct vcpu *v, struct block *b, u64 offset, u32 mode)
 static void make_room(struct vcpu *v)
 {
     struct interp *i = v->interp;
-    bool full = i->used + BLOCK_MOST_BYTES > ARENA_BYTES || i->pages_used + 2 > CODE_PAGES;
+    bool full = i->used + BLOCK_MOST_BYTES > INTERP_ARENA_BYTES || i->pages_used + 2 > CODE_PAGES;
     if (full)
         cache_drop_all(v);
 }
@@ -802,7 +800,7 @@ struct block *cache_join(struct vcpu *v, struct block *const part[], unsigned pa
 {
     struct interp *i = v->interp;
     if (i->used + JOIN_INSNS * sizeof(struct cached_insn) + sizeof(struct block) + 256 >
-        ARENA_BYTES)
+        INTERP_ARENA_BYTES)
         return NULL;
     struct cached_insn *insn = (struct cached_insn *)(i->arena + i->used);
     struct block joined = *part[0];

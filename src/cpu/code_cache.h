@@ -71,6 +71,10 @@ struct cached_insn {
     struct insn in;
 };
 
+/* Of address space for blocks and page records: about 130,000 blocks of average size. A boot of
+ * Linux fills most of it; half as much makes one 7 percent slower. */
+#define INTERP_ARENA_BYTES MIB(128)
+
 #define BLOCK_INSNS 64  /* most instructions of a block */
 #define JOIN_INSNS  255 /* and of some that are joined */
 #define BLOCK_UOPS  (BLOCK_INSNS + 3)

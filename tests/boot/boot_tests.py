@@ -29,11 +29,16 @@ from guest import Failure, Guest, Unavailable
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "bench"))
+
+from measure.runs import memory_beyond  # noqa: E402 (the path is set just above)
+
 CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 GUESTS = os.environ.get("ANELLO_GUESTS") or os.path.join(
     os.environ.get("ANELLO_CACHE") or os.path.join(CACHE, "anello"), "guests")
 
 SKIPPED = 77
+MIB_BEYOND = 256  # beside guest memory
 SAMPLE_STEP = 53  # of pixels, where a share of colours is estimated
 TESTS = {}
 
@@ -754,10 +759,15 @@ def nanobenchmark_counts_and_exits_through_the_debug_port(context):
 
 @boot_test("kernel-686", "busybox-i386")
 def bench_guest_runs_its_workloads(context):
-    with linux(context, "kernel-686",
+    """And then the process has no more memory beside the guest's than the project allows."""
+    with linux(context, "kernel-686", "-no-shutdown",
                append="console=ttyS0 quiet bench=all bench_scale=1") as guest:
         guest.wait_serial(r"BENCH-DONE", 900)
         guest.check("FAILED" not in guest.serial, "a workload failed")
+        beyond = memory_beyond(guest.process.pid)  # None: it is not anello
+        guest.check(beyond is None or beyond <= MIB_BEYOND,
+                    f"{beyond} MiB beside the guest's memory")
+        guest.command_monitor("quit")
         guest.wait_exit(0, 60)
 
 
