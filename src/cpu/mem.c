@@ -189,6 +189,12 @@ void mem_probe(struct vcpu *v, u64 la, unsigned size, enum access access)
         translate(v, la, size, access, v->view);
 }
 
+void mem_probe_area(struct vcpu *v, u64 la, unsigned first, unsigned size, enum access access)
+{
+    mem_probe(v, la, first, access);
+    mem_probe(v, next_la(v, la, size - 1), 1, access);
+}
+
 /* ---- blocks of bytes ---- */
 
 /* memcpy() may use vector registers, which hold guest state. */

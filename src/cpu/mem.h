@@ -79,6 +79,10 @@ void mem_write_bytes(struct vcpu *v, u64 la, const void *from, unsigned size);
 /* Raises when a write (read) of size bytes at la would fault; changes nothing else (A/D bits may
  * be set, as hardware may). */
 void mem_probe(struct vcpu *v, u64 la, unsigned size, enum access access);
+/* Likewise an area of state, in one or two pages, as FNSAVE, FXSAVE and their likes do it:
+ * CR2 is an address in its first `first` bytes, or its last byte (observed on Intel Cascade Lake).
+ */
+void mem_probe_area(struct vcpu *v, u64 la, unsigned first, unsigned size, enum access access);
 
 /* ---- Paging ---- */
 

@@ -117,6 +117,8 @@ static void vec_maskmov_bytes(struct vcpu *v, const struct insn *in)
     u64 la = seg_linear(v, in->seg, ea, size, ACCESS_WRITE);
     fpu_check_alignment(v, la, sizeof(u64)); /* of 16 bytes too */
     stub_fn *stub = fpu_stub_of(v, in);
+    if (UNLIKELY(size == XMM_BYTES && (la & PAGE_OFFSET_MASK) > PAGE_BYTES - XMM_BYTES))
+        mem_probe(v, la + XMM_BYTES / 2, XMM_BYTES / 2, ACCESS_WRITE); /* the upper half first */
     fpu_operand_open_la(v, &op, la, size, ACCESS_WRITE);
     if (LIKELY(op.hp != op.bounce)) {
         fpu_run(v, stub, op.hp);

@@ -16,6 +16,7 @@
  *                 asserted, with the error hidden from the host and put back afterwards.
  */
 #include "cpu/op_fpu.h"
+#include "cpu/seg.h"
 
 /* FNSTENV's image in 64-bit host mode: the 32-bit protected-mode format. */
 struct x87_env {
@@ -217,20 +218,51 @@ FPU_ASM static void load_image(struct vcpu *v, const struct fpu_image *image)
     fpu_leave(v);
 }
 
-/* A store that finds an unmasked error does not store (SDM 1 §8.5), unless the error is only that
- * the result is inexact; it does not even look at its operand, so that cannot fault. This finds out
- * by running it on a buffer, and takes that back. */
-static bool stores(struct vcpu *v, stub_fn *stub)
+/* Runs a store on a buffer and takes it back. Returns the exceptions that it finds. */
+static u16 try_store(struct vcpu *v, stub_fn *stub, u8 buffer[FPU_OPERAND_MAX])
 {
     struct fpu_image before;
-    u8 buffer[FPU_OPERAND_MAX];
-    u16 fcw = control_word(v);
     store_image(v, &before);
     clear_exceptions(v);
     fpu_run(v, stub, buffer);
     u16 found = fpu_status_word(v) & X87_EXCEPTIONS;
     load_image(v, &before);
-    return !(found & ~fcw & ~X87_PE);
+    return found;
+}
+
+/* A store that finds an unmasked error does not store (SDM 1 §8.5), unless the error is only that
+ * the result is inexact; it does not even look at its operand, so that cannot fault. */
+static bool stores(struct vcpu *v, stub_fn *stub)
+{
+    u8 buffer[FPU_OPERAND_MAX];
+    u16 fcw = control_word(v);
+    return !(try_store(v, stub, buffer) & ~fcw & ~X87_PE);
+}
+
+/* Whether of a store of ten bytes only the last two are beyond the limit, or in a page that may not
+ * be written. */
+static bool last_two_fault(struct vcpu *v, const struct insn *in, u64 ea, u64 la)
+{
+    struct walk walk;
+    u32 error;
+    u64 page = align_down(la + IMAGE_ST_BYTES - 1, PAGE_BYTES);
+    if (!(v->mode & MODE_CS64) && !seg_in_limit(&v->seg[in->seg], ea, IMAGE_ST_BYTES))
+        return true;
+    return page >= la + sizeof(u64) &&
+           !paging_walk(v, page, ACCESS_WRITE, v->view, true, &walk, &error);
+}
+
+/* Ten bytes are written as eight and two: where only the two fault, the eight are there (observed
+ * on Intel Cascade Lake; SDM 3A §8.1.1 allows it). */
+static void store_first_eight(struct vcpu *v, const struct insn *in, u64 ea, stub_fn *stub)
+{
+    u8 buffer[FPU_OPERAND_MAX];
+    u64 la = seg_linear(v, in->seg, ea, sizeof(u64), ACCESS_WRITE);
+    if (LIKELY(!last_two_fault(v, in, ea, la)))
+        return;
+    fpu_check_alignment(v, la, IMAGE_ST_BYTES);
+    try_store(v, stub, buffer);
+    mem_write(v, la, load64(buffer), sizeof(u64));
 }
 
 void op_x87_store(struct vcpu *v, const struct insn *in)
@@ -242,6 +274,8 @@ void op_x87_store(struct vcpu *v, const struct insn *in)
     stub_fn *stub = fpu_stub_of(v, in);
     bool error;
     if (LIKELY(!v->fpu_unmasked) || stores(v, stub)) {
+        if (size == IMAGE_ST_BYTES)
+            store_first_eight(v, in, ea, stub);
         u64 la = seg_linear(v, in->seg, ea, size, ACCESS_WRITE);
         fpu_operand_open_la(v, &op, la, size, ACCESS_WRITE);
         error = run(v, stub, op.hp);
@@ -424,7 +458,7 @@ static void x87_fnstenv(struct vcpu *v, const struct insn *in)
     unsigned size = ENV_WORDS * f.width;
     no_wait(v);
     u64 la = env_la(v, in, f, size, ACCESS_WRITE);
-    mem_probe(v, la, size, ACCESS_WRITE);
+    mem_probe_area(v, la, f.width, size, ACCESS_WRITE);
     store_env(v, &env);
     env_compose(v, f, &env, image);
     mem_write_bytes(v, la, image, size);
@@ -437,7 +471,9 @@ static void x87_fldenv(struct vcpu *v, const struct insn *in)
     u8 image[sizeof env];
     unsigned size = ENV_WORDS * f.width;
     fpu_check(v, CHECK_X87);
-    mem_read_bytes(v, env_la(v, in, f, size, ACCESS_READ), image, size);
+    u64 la = env_la(v, in, f, size, ACCESS_READ);
+    mem_probe_area(v, la, f.width, size, ACCESS_READ);
+    mem_read_bytes(v, la, image, size);
     u16 before = v->cr0 & CR0_NE ? 0 : fpu_status_word(v);
     env_parse(v, f, image, &env);
     load_env(v, &env);
@@ -452,7 +488,7 @@ static void x87_fnsave(struct vcpu *v, const struct insn *in)
     unsigned env_size = ENV_WORDS * f.width, size = env_size + sizeof save.st;
     no_wait(v);
     u64 la = env_la(v, in, f, size, ACCESS_WRITE);
-    mem_probe(v, la, size, ACCESS_WRITE);
+    mem_probe_area(v, la, f.width, size, ACCESS_WRITE);
     store_all(v, &save);
     env_compose(v, f, &save.env, image);
     memcpy(image + env_size, save.st, sizeof save.st);
@@ -467,7 +503,9 @@ static void x87_frstor(struct vcpu *v, const struct insn *in)
     u8 image[sizeof save];
     unsigned env_size = ENV_WORDS * f.width, size = env_size + sizeof save.st;
     fpu_check(v, CHECK_X87);
-    mem_read_bytes(v, env_la(v, in, f, size, ACCESS_READ), image, size);
+    u64 la = env_la(v, in, f, size, ACCESS_READ);
+    mem_probe_area(v, la, f.width, size, ACCESS_READ);
+    mem_read_bytes(v, la, image, size);
     u16 before = v->cr0 & CR0_NE ? 0 : fpu_status_word(v);
     env_parse(v, f, image, &save.env);
     memcpy(save.st, image + env_size, sizeof save.st);

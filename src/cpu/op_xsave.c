@@ -88,7 +88,7 @@ static void xsave_fxsave(struct vcpu *v, const struct insn *in)
 {
     check_fxsave(v);
     struct area a = area_open(v, in, IMAGE_FXSAVE, FXSAVE_ALIGN, ACCESS_WRITE);
-    mem_probe(v, a.la, IMAGE_FXSAVE, ACCESS_WRITE);
+    mem_probe_area(v, a.la, FXSAVE_ALIGN, IMAGE_FXSAVE, ACCESS_WRITE);
     struct fpu_image image;
     image_copy(v, a.wide, &image);
     mem_write_bytes(v, a.la, image.bytes, IMAGE_XMM + a.xmm_bytes);
@@ -100,7 +100,7 @@ static void xsave_fxrstor(struct vcpu *v, const struct insn *in)
     check_fxsave(v);
     struct area a = area_open(v, in, IMAGE_FXSAVE, FXSAVE_ALIGN, ACCESS_READ);
     unsigned size = IMAGE_XMM + a.xmm_bytes;
-    mem_probe(v, a.la, IMAGE_FXSAVE, ACCESS_READ);
+    mem_probe_area(v, a.la, FXSAVE_ALIGN, IMAGE_FXSAVE, ACCESS_READ);
     mem_read_bytes(v, a.la, from.bytes, size);
     check_mxcsr(v, from.bytes);
     fpu_store(v);

@@ -702,9 +702,13 @@ crossing:
         CROSS "crossing: fst 8", 8, {fst qword [ebx]}, {fcom qword [ebx]}
         CROSS "crossing: fistp 8", 8, FISTP_8_STORE, FISTP_8_LOAD
         fninit
+        mov byte [is_fstp_10], 1
         CROSS "crossing: fstp 10", 10, FSTP_10_STORE, FSTP_10_LOAD
+        mov byte [is_fstp_10], 0
         fninit
+        mov byte [is_fnstenv], 1
         CROSS "crossing: fnstenv", 28, {fnstenv [ebx]}, {fldenv [ebx]}
+        mov byte [is_fnstenv], 0
         fninit
         CROSS "crossing: cmpxchg8b", 8, {lock cmpxchg8b [ebx]}, {fcom qword [ebx]}
         mov eax, 1
@@ -737,17 +741,37 @@ judge_write_ro:
         mov ebx, PAGE_B
 judge:  cmp dword [exc_vector], 14
         jne .bad
+        cmp byte [is_fnstenv], 0        ; its first word is looked at, then its last byte
+        je .address
+        cmp dword [count], 4
+        jb .address
+        sub ebx, [count]
+        add ebx, 27
+.address:
         cmp [exc_error], eax
         jne .bad
         cmp [exc_cr2], ebx
         jne .bad
-        mov eax, [PAGE_B - 4]
+        cmp byte [is_fstp_10], 0        ; stored as eight bytes and two
+        je .whole
+        cmp dword [count], 8
+        jae .in_part
+.whole: mov eax, [PAGE_B - 4]
         and eax, [PAGE_B - 8]
         and eax, [PAGE_B - 12]
         cmp eax, 0x5a5a5a5a
         je .good
 .bad:   inc dword [wrongs]
 .good:  ret
+.in_part:
+        mov ebx, PAGE_B
+        sub ebx, [count]
+        mov eax, [ebx + 4]              ; of 1.0, or of a NaN when the stack is full
+        and eax, ~0x40000000
+        xor eax, 0x80000000
+        or eax, [ebx]
+        jz .good
+        jmp .bad
 judge_first:
         mov eax, PAGE_B
         sub eax, [count]
@@ -1170,6 +1194,9 @@ pae:
 wrongs:  dd 0
 place:   dd 0
 count:   dd 0
+is_fstp_10: db 0
+is_fnstenv: db 0
+        align 4
 scratch: dd 0, 0
 
         GUEST_END
