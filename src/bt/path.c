@@ -20,8 +20,10 @@ static bool has_mode_thunk(const struct insn *in)
     case OP_STI:
     case OP_STAC:
     case OP_CLAC:
+    case OP_PUSHF:
     case OP_POPF:
     case OP_MOV_SEG:
+    case OP_PUSH_SEG:
     case OP_POP_SEG:
     case OP_RDTSC:
     case OP_RDTSCP: return true;
