@@ -18,6 +18,7 @@
 #include "devices/hpet.h"
 #include "devices/ioapic.h"
 #include "devices/mch.h"
+#include "machine/table_out.h"
 
 #define TABLES_FILE "etc/acpi/tables"
 #define RSDP_FILE   "etc/acpi/rsdp"
@@ -110,63 +111,20 @@ const struct acpi_board acpi_board_q35 = {.dsdt = dsdt_q35,
                                           .ecam_bytes = MCH_ECAM_BYTES};
 
 struct build {
-    u8 *tables;
-    size_t size;
-    bool full;              /* something did not fit: the result is unusable */
+    struct table_out out;   /* the tables */
     u32 listed[MAX_TABLES]; /* offsets of tables for RSDT and XSDT */
     unsigned listed_count;
     u8 script[MAX_COMMANDS * COMMAND_BYTES];
     unsigned commands;
 };
 
-/* ---- Bytes ---- */
-
-/* Room for n zeroed bytes; returns their offset. */
-static u32 reserve(struct build *b, size_t n)
-{
-    u32 at = (u32)b->size;
-    if (b->size + n > TABLES_BYTES) {
-        b->full = true;
-        return 0;
-    }
-    b->size += n;
-    return at;
-}
-
-static void put(struct build *b, const void *bytes, size_t n)
-{
-    u32 at = reserve(b, n);
-    if (!b->full)
-        memcpy(b->tables + at, bytes, n);
-}
-
-static void put8(struct build *b, u8 v)
-{
-    put(b, &v, sizeof v);
-}
-
-static void put16(struct build *b, u16 v)
-{
-    put(b, &v, sizeof v);
-}
-
-static void put32(struct build *b, u32 v)
-{
-    put(b, &v, sizeof v);
-}
-
-static void put64(struct build *b, u64 v)
-{
-    put(b, &v, sizeof v);
-}
-
 /* Generic address structure: ACPI 2.0 §5.2.3.1. */
 static void put_gas(struct build *b, u8 space, u8 bits, u64 address)
 {
-    put8(b, space);
-    put8(b, bits);
-    put16(b, 0);
-    put64(b, address);
+    put8(&b->out, space);
+    put8(&b->out, bits);
+    put16(&b->out, 0);
+    put64(&b->out, address);
 }
 
 /* ---- Script ---- */
@@ -174,7 +132,7 @@ static void put_gas(struct build *b, u8 space, u8 bits, u64 address)
 static u8 *command(struct build *b, u32 code)
 {
     if (b->commands == MAX_COMMANDS) {
-        b->full = true;
+        b->out.full = true;
         return b->script;
     }
     u8 *c = b->script + b->commands++ * COMMAND_BYTES;
@@ -219,25 +177,25 @@ static void script_checksum(struct build *b, const char *file, u32 at, u32 start
 /* The common header (ACPI 2.0 §5.2.6); length and checksum follow in end_table(). */
 static u32 begin_table(struct build *b, const char *signature, u8 revision)
 {
-    u32 at = (u32)b->size;
-    put(b, signature, 4);
-    put32(b, 0);
-    put8(b, revision);
-    put8(b, 0);
-    put(b, "ANELLO", 6);
-    put(b, "ANELLOPC", 8);
-    put32(b, 1);
-    put(b, "ANLO", 4);
-    put32(b, 1);
+    u32 at = (u32)b->out.size;
+    put(&b->out, signature, 4);
+    put32(&b->out, 0);
+    put8(&b->out, revision);
+    put8(&b->out, 0);
+    put(&b->out, "ANELLO", 6);
+    put(&b->out, "ANELLOPC", 8);
+    put32(&b->out, 1);
+    put(&b->out, "ANLO", 4);
+    put32(&b->out, 1);
     return at;
 }
 
 static void end_table(struct build *b, u32 at)
 {
-    if (b->full)
+    if (b->out.full)
         return;
-    u32 n = (u32)b->size - at;
-    store32(b->tables + at + HEADER_LENGTH, n);
+    u32 n = (u32)b->out.size - at;
+    store32(b->out.bytes + at + HEADER_LENGTH, n);
     script_checksum(b, TABLES_FILE, at + HEADER_CHECKSUM, at, n);
 }
 
@@ -245,26 +203,26 @@ static void end_table(struct build *b, u32 at)
 static void list_table(struct build *b, u32 at)
 {
     if (b->listed_count == MAX_TABLES)
-        b->full = true;
+        b->out.full = true;
     else
         b->listed[b->listed_count++] = at;
 }
 
 static u32 add_facs(struct build *b)
 {
-    u32 at = (u32)b->size;
-    put(b, "FACS", 4);
-    put32(b, FACS_BYTES);
-    reserve(b, 24); /* hardware signature, waking vectors, lock, flags */
-    put8(b, 1);     /* version */
-    reserve(b, FACS_BYTES - 33);
+    u32 at = (u32)b->out.size;
+    put(&b->out, "FACS", 4);
+    put32(&b->out, FACS_BYTES);
+    reserve(&b->out, 24); /* hardware signature, waking vectors, lock, flags */
+    put8(&b->out, 1);     /* version */
+    reserve(&b->out, FACS_BYTES - 33);
     return at;
 }
 
 static u32 add_dsdt(struct build *b, const struct acpi_board *board)
 {
-    u32 at = (u32)b->size;
-    put(b, board->dsdt, board->dsdt_bytes);
+    u32 at = (u32)b->out.size;
+    put(&b->out, board->dsdt, board->dsdt_bytes);
     return at;
 }
 
@@ -273,43 +231,44 @@ static void add_fadt(struct build *b, const struct acpi_config *config, u32 facs
 {
     u16 pm = config->pm_base, gpe = (u16)(pm + config->pm->gpe_status);
     u32 at = begin_table(b, "FACP", 3);
-    put32(b, facs);
-    put32(b, dsdt_at);
-    put16(b, 0); /* reserved; no preferred profile */
-    put16(b, (u16)config->sci_irq);
-    put32(b, ACPI_PM_SMI_CMD);
-    put8(b, ACPI_PM_ENABLE);
-    put8(b, ACPI_PM_DISABLE);
-    put16(b, 0);      /* no S4BIOS, no P-states */
-    put32(b, pm);     /* PM1a event block */
-    put32(b, 0);      /* PM1b */
-    put32(b, pm + 4); /* PM1a control */
-    put32(b, 0);
-    put32(b, 0);      /* PM2 control */
-    put32(b, pm + 8); /* PM timer */
-    put32(b, gpe);    /* GPE0 */
-    put32(b, 0);
-    put8(b, 4); /* bytes of: PM1 event, PM1 control, PM2 control, PM timer, GPE0, GPE1 */
-    put8(b, 2);
-    put8(b, 0);
-    put8(b, 4);
-    put8(b, (u8)(2 * config->pm->gpe_bytes));
-    put8(b, 0);
-    put16(b, 0); /* GPE1 base, C-state control */
-    put16(b, C2_C3_UNSUPPORTED);
-    put16(b, C2_C3_UNSUPPORTED);
-    put32(b, 0); /* flush size and stride: WBINVD works */
-    put16(b, 0); /* duty cycle */
-    put16(b, 0); /* RTC alarm: day, month */
-    put8(b, CMOS_CENTURY);
-    put16(b, BOOT_LEGACY_DEVICES | BOOT_8042);
-    put8(b, 0);
-    put32(b, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_RESET_REG_SUP);
+    put32(&b->out, facs);
+    put32(&b->out, dsdt_at);
+    put16(&b->out, 0); /* reserved; no preferred profile */
+    put16(&b->out, (u16)config->sci_irq);
+    put32(&b->out, ACPI_PM_SMI_CMD);
+    put8(&b->out, ACPI_PM_ENABLE);
+    put8(&b->out, ACPI_PM_DISABLE);
+    put16(&b->out, 0);      /* no S4BIOS, no P-states */
+    put32(&b->out, pm);     /* PM1a event block */
+    put32(&b->out, 0);      /* PM1b */
+    put32(&b->out, pm + 4); /* PM1a control */
+    put32(&b->out, 0);
+    put32(&b->out, 0);      /* PM2 control */
+    put32(&b->out, pm + 8); /* PM timer */
+    put32(&b->out, gpe);    /* GPE0 */
+    put32(&b->out, 0);
+    put8(&b->out, 4); /* bytes of: PM1 event, PM1 control, PM2 control, PM timer, GPE0, GPE1 */
+    put8(&b->out, 2);
+    put8(&b->out, 0);
+    put8(&b->out, 4);
+    put8(&b->out, (u8)(2 * config->pm->gpe_bytes));
+    put8(&b->out, 0);
+    put16(&b->out, 0); /* GPE1 base, C-state control */
+    put16(&b->out, C2_C3_UNSUPPORTED);
+    put16(&b->out, C2_C3_UNSUPPORTED);
+    put32(&b->out, 0); /* flush size and stride: WBINVD works */
+    put16(&b->out, 0); /* duty cycle */
+    put16(&b->out, 0); /* RTC alarm: day, month */
+    put8(&b->out, CMOS_CENTURY);
+    put16(&b->out, BOOT_LEGACY_DEVICES | BOOT_8042);
+    put8(&b->out, 0);
+    put32(&b->out,
+          FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_RESET_REG_SUP);
     put_gas(b, GAS_IO, 8, ACPI_RESET_PORT);
-    put8(b, ACPI_RESET_VALUE);
-    reserve(b, 3);
-    put64(b, 0); /* X_FIRMWARE_CTRL: the short pointer counts */
-    put64(b, dsdt_at);
+    put8(&b->out, ACPI_RESET_VALUE);
+    reserve(&b->out, 3);
+    put64(&b->out, 0); /* X_FIRMWARE_CTRL: the short pointer counts */
+    put64(&b->out, dsdt_at);
     put_gas(b, GAS_IO, 32, pm);
     put_gas(b, GAS_IO, 0, 0);
     put_gas(b, GAS_IO, 16, (u64)pm + 4);
@@ -327,12 +286,12 @@ static void add_fadt(struct build *b, const struct acpi_config *config, u32 facs
 
 static void put_override(struct build *b, u8 irq, u32 gsi, u16 flags)
 {
-    put8(b, MADT_OVERRIDE);
-    put8(b, 10);
-    put8(b, 0); /* ISA */
-    put8(b, irq);
-    put32(b, gsi);
-    put16(b, flags);
+    put8(&b->out, MADT_OVERRIDE);
+    put8(&b->out, 10);
+    put8(&b->out, 0); /* ISA */
+    put8(&b->out, irq);
+    put32(&b->out, gsi);
+    put16(&b->out, flags);
 }
 
 /* ACPI 2.0 §5.2.10. The interrupts that PCI links and the SCI use arrive at the I/O APIC as
@@ -341,28 +300,28 @@ static void add_madt(struct build *b, const struct acpi_config *config)
 {
     static const u8 level_irqs[] = {5, 9, 10, 11};
     u32 at = begin_table(b, "APIC", 1);
-    put32(b, LAPIC_DEFAULT_BASE);
-    put32(b, MADT_PCAT_COMPAT);
+    put32(&b->out, LAPIC_DEFAULT_BASE);
+    put32(&b->out, MADT_PCAT_COMPAT);
     for (unsigned i = 0; i < config->cpus; i++) {
-        put8(b, MADT_LAPIC);
-        put8(b, 8);
-        put8(b, (u8)i); /* processor */
-        put8(b, (u8)i); /* local APIC */
-        put32(b, MADT_CPU_ENABLED);
+        put8(&b->out, MADT_LAPIC);
+        put8(&b->out, 8);
+        put8(&b->out, (u8)i); /* processor */
+        put8(&b->out, (u8)i); /* local APIC */
+        put32(&b->out, MADT_CPU_ENABLED);
     }
-    put8(b, MADT_IOAPIC);
-    put8(b, 12);
-    put16(b, 0); /* id */
-    put32(b, IOAPIC_BASE);
-    put32(b, 0); /* first interrupt */
+    put8(&b->out, MADT_IOAPIC);
+    put8(&b->out, 12);
+    put16(&b->out, 0); /* id */
+    put32(&b->out, IOAPIC_BASE);
+    put32(&b->out, 0); /* first interrupt */
     put_override(b, 0, GSI_OF_TIMER, MADT_CONFORMS);
     for (size_t i = 0; i < ARRAY_LEN(level_irqs); i++)
         put_override(b, level_irqs[i], level_irqs[i], MADT_LEVEL_HIGH);
-    put8(b, MADT_LAPIC_NMI);
-    put8(b, 6);
-    put8(b, MADT_ALL_CPUS);
-    put16(b, MADT_CONFORMS);
-    put8(b, NMI_LINT);
+    put8(&b->out, MADT_LAPIC_NMI);
+    put8(&b->out, 6);
+    put8(&b->out, MADT_ALL_CPUS);
+    put16(&b->out, MADT_CONFORMS);
+    put8(&b->out, NMI_LINT);
     end_table(b, at);
     list_table(b, at);
 }
@@ -370,11 +329,11 @@ static void add_madt(struct build *b, const struct acpi_config *config)
 static void add_hpet(struct build *b)
 {
     u32 at = begin_table(b, "HPET", 1);
-    put32(b, HPET_BLOCK_ID);
+    put32(&b->out, HPET_BLOCK_ID);
     put_gas(b, GAS_MEMORY, 64, HPET_BASE);
-    put8(b, 0);
-    put16(b, HPET_MIN_TICKS);
-    put8(b, 0);
+    put8(&b->out, 0);
+    put16(&b->out, HPET_MIN_TICKS);
+    put8(&b->out, 0);
     end_table(b, at);
     list_table(b, at);
 }
@@ -383,12 +342,12 @@ static void add_hpet(struct build *b)
 static void add_mcfg(struct build *b, const struct acpi_board *board)
 {
     u32 at = begin_table(b, "MCFG", 1);
-    reserve(b, 8);
-    put64(b, board->ecam_base);
-    put16(b, 0); /* segment */
-    put8(b, 0);  /* first and last bus */
-    put8(b, (u8)(board->ecam_bytes / ECAM_BUS_BYTES - 1));
-    reserve(b, 4);
+    reserve(&b->out, 8);
+    put64(&b->out, board->ecam_base);
+    put16(&b->out, 0); /* segment */
+    put8(&b->out, 0);  /* first and last bus */
+    put8(&b->out, (u8)(board->ecam_bytes / ECAM_BUS_BYTES - 1));
+    reserve(&b->out, 4);
     end_table(b, at);
     list_table(b, at);
 }
@@ -397,18 +356,18 @@ static void add_mcfg(struct build *b, const struct acpi_board *board)
 static void add_waet(struct build *b)
 {
     u32 at = begin_table(b, "WAET", 1);
-    put32(b, WAET_RTC_PM_GOOD);
+    put32(&b->out, WAET_RTC_PM_GOOD);
     end_table(b, at);
     list_table(b, at);
 }
 
 static void put_name_dword(struct build *b, const char *name, u32 value)
 {
-    put8(b, AML_NAME);
-    put8(b, '\\');
-    put(b, name, 4);
-    put8(b, AML_DWORD);
-    put32(b, value);
+    put8(&b->out, AML_NAME);
+    put8(&b->out, '\\');
+    put(&b->out, name, 4);
+    put8(&b->out, AML_DWORD);
+    put32(&b->out, value);
 }
 
 /* Processor (Cxxx, id, 0, 0) {}: no throttling block. */
@@ -416,13 +375,13 @@ static void put_processor(struct build *b, unsigned id)
 {
     static const char hex[] = "0123456789ABCDEF";
     char name[4] = {'C', '0', hex[id >> 4 & 15], hex[id & 15]};
-    put8(b, AML_EXT);
-    put8(b, AML_PROCESSOR);
-    put8(b, 11); /* this byte and what follows */
-    put(b, name, sizeof name);
-    put8(b, (u8)id);
-    put32(b, 0);
-    put8(b, 0);
+    put8(&b->out, AML_EXT);
+    put8(&b->out, AML_PROCESSOR);
+    put8(&b->out, 11); /* this byte and what follows */
+    put(&b->out, name, sizeof name);
+    put8(&b->out, (u8)id);
+    put32(&b->out, 0);
+    put8(&b->out, 0);
 }
 
 /* What dsdt.asl declares as external. */
@@ -436,10 +395,10 @@ static void add_ssdt(struct build *b, const struct acpi_config *config)
     put_name_dword(b, "ECAM", (u32)config->board->ecam_base);
     /* Scope (\_SB): a package length of two bytes, low nibble in the first one */
     u32 length = 2 + 5 + config->cpus * 13;
-    put8(b, AML_SCOPE);
-    put8(b, (u8)(1 << 6 | (length & 15)));
-    put8(b, (u8)(length >> 4));
-    put(b, "\\_SB_", 5);
+    put8(&b->out, AML_SCOPE);
+    put8(&b->out, (u8)(1 << 6 | (length & 15)));
+    put8(&b->out, (u8)(length >> 4));
+    put(&b->out, "\\_SB_", 5);
     for (unsigned i = 0; i < config->cpus; i++)
         put_processor(b, i);
     end_table(b, at);
@@ -452,8 +411,8 @@ static u32 add_root(struct build *b, const char *signature, u8 pointer_bytes)
     u32 at = begin_table(b, signature, 1);
     for (unsigned i = 0; i < b->listed_count; i++) {
         u64 pointer = b->listed[i];
-        script_pointer(b, TABLES_FILE, (u32)b->size, pointer_bytes);
-        put(b, &pointer, pointer_bytes);
+        script_pointer(b, TABLES_FILE, (u32)b->out.size, pointer_bytes);
+        put(&b->out, &pointer, pointer_bytes);
     }
     end_table(b, at);
     return at;
@@ -503,9 +462,9 @@ bool acpi_add_tables(struct fw_cfg *fw, const struct acpi_config *config)
     u8 rsdp[RSDP_BYTES];
     bool ok = b && tables;
     if (ok) {
-        b->tables = tables;
+        b->out = (struct table_out){.bytes = tables, .room = TABLES_BYTES};
         build_tables(b, config, rsdp);
-        ok = !b->full && fw_cfg_add_file(fw, TABLES_FILE, tables, b->size) &&
+        ok = !b->out.full && fw_cfg_add_file(fw, TABLES_FILE, tables, b->out.size) &&
              fw_cfg_add_file(fw, RSDP_FILE, rsdp, sizeof rsdp) &&
              fw_cfg_add_file(fw, LOADER_FILE, b->script, (size_t)b->commands * COMMAND_BYTES);
     }
