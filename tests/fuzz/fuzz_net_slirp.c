@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -82,6 +83,7 @@ static const struct surroundings *surroundings(void)
     if (s.ready)
         return &s;
     s.ready = true;
+    signal(SIGPIPE, SIG_IGN); /* as the program does: the library sends to hosts that hung up */
     s.alone = own_network();
     slirp_config_init(&s.config);
     set(&s.config, "tftp", "/etc"); /* every host has a file there */
