@@ -62,6 +62,9 @@ const struct image_format *image_target_format(const char *option, const char *n
 struct image *image_open_named(const struct image_arguments *a, const struct image_options *more);
 
 bool image_all_zeros(const u8 *data, u64 bytes);
+/* How many of the bytes at `at` the image, or none, is known to show as zeros, or has stored: one
+ * of the two is 0. Beyond its end there are zeros. */
+int image_zeros(struct image *image, u64 at, u64 bytes, u64 *zeros, u64 *stored);
 void image_progress(const struct image_arguments *a, u64 done, u64 total);
 void image_progress_end(const struct image_arguments *a);
 

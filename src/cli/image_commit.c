@@ -108,7 +108,7 @@ static int find_run(const struct chain *c, u64 offset, u64 *bytes, enum image_ex
                     struct image **layer)
 {
     for (unsigned i = 0; i < c->count; i++) {
-        struct image_extent e;
+        struct image_extent e = {0};
         *layer = c->layers[i];
         *type = EXTENT_ZERO;
         if (offset >= (*layer)->size)
@@ -132,12 +132,14 @@ static int copy_down(const struct image_arguments *a, const struct chain *c)
     u8 *data = malloc(PIECE);
     int error = data ? 0 : -ENOMEM;
     for (u64 at = 0, n; at < size && !error; at += n) {
-        enum image_extent_type type;
+        enum image_extent_type type = EXTENT_ZERO;
         struct image *layer;
-        n = size - at < PIECE ? size - at : PIECE;
+        n = size - at;
         error = find_run(c, at, &n, &type, &layer);
         if (!error && type == EXTENT_ZERO)
             error = image_zero(c->base, at, n);
+        if (type == EXTENT_DATA && n > PIECE)
+            n = PIECE;
         if (!error && type == EXTENT_DATA)
             error = image_read(layer, at, data, n);
         if (!error && type == EXTENT_DATA)
@@ -219,20 +221,48 @@ static int keep_run(struct image *image, struct image *below, u64 at, u64 bytes,
     return error;
 }
 
+/* Where the old and the new backing file may differ: beyond their ends both show zeros. */
+static u64 end_of_differences(const struct image *image, const struct image *below)
+{
+    u64 old = image->backing ? image->backing->size : 0, new = below ? below->size : 0;
+    u64 end = old > new ? old : new;
+    return end < image->size ? end : image->size;
+}
+
+/* How much of a run may differ: less where both are known to show zeros. */
+static int next_difference(const struct image *image, struct image *below, u64 at, u64 *bytes,
+                           bool *differs)
+{
+    u64 old, new = 0, stored;
+    int error = image_zeros(image->backing, at, *bytes, &old, &stored);
+    if (!error && old)
+        error = image_zeros(below, at, old, &new, &stored);
+    *differs = !new;
+    if (new)
+        *bytes = new;
+    else if (*bytes > PIECE)
+        *bytes = PIECE;
+    return error;
+}
+
 static int keep_differences(const struct image_arguments *a, struct image *image,
                             struct image *below)
 {
+    u64 end = end_of_differences(image, below);
     u8 *old = malloc(2 * PIECE);
     int error = old ? 0 : -ENOMEM;
-    for (u64 at = 0, n; at < image->size && !error; at += n) {
-        struct image_extent e;
-        n = image->size - at < PIECE ? image->size - at : PIECE;
+    for (u64 at = 0, n; at < end && !error; at += n) {
+        struct image_extent e = {0};
+        n = end - at;
         error = image_extent(image, at, n, &e);
         if (!error)
             n = e.bytes;
+        bool differs = false;
         if (!error && e.type == EXTENT_BACKING)
+            error = next_difference(image, below, at, &n, &differs);
+        if (!error && differs)
             error = keep_run(image, below, at, n, old, old + PIECE);
-        image_progress(a, at + n, image->size);
+        image_progress(a, at + n, end);
     }
     free(old);
     image_progress_end(a);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * `anello image convert`: what a guest would see in one image, written to a new one of any format.
- * Runs of zeros are not written.
+ * Runs of zeros are not written, and where the formats know of them they are not even read.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +15,16 @@
 bool image_all_zeros(const u8 *data, u64 bytes)
 {
     return !data[0] && !memcmp(data, data + 1, bytes - 1);
+}
+
+int image_zeros(struct image *image, u64 at, u64 bytes, u64 *zeros, u64 *stored)
+{
+    struct image_extent e = {EXTENT_ZERO, bytes};
+    u64 there = image && at < image->size ? image->size - at : 0;
+    int error = there ? image_extent_through(image, at, there < bytes ? there : bytes, &e) : 0;
+    *zeros = e.type == EXTENT_ZERO ? e.bytes : 0;
+    *stored = e.type == EXTENT_ZERO ? 0 : e.bytes;
+    return error;
 }
 
 /* ---- progress ---- */
@@ -46,6 +56,7 @@ struct copy {
     struct image *from, *to, *below; /* below: the new image's backing file; NULL without */
     bool compress;
     u64 piece;
+    u64 stored_until; /* the source has stored what lies before this */
     u8 *data, *there;
 };
 
@@ -85,6 +96,27 @@ static int copy_piece(const struct copy *c, u64 at, u64 bytes)
     return error || same ? error : write_piece(c, at, bytes);
 }
 
+/* Passes over zeros, in whole pieces: *bytes of them, perhaps none. */
+static int skip_zeros(struct copy *c, u64 at, u64 *bytes)
+{
+    u64 left = c->from->size - at, zeros, stored, below;
+    *bytes = 0;
+    if (at < c->stored_until)
+        return 0;
+    int error = image_zeros(c->from, at, left, &zeros, &stored);
+    c->stored_until = at + stored;
+    if (!error && zeros && c->below) {
+        error = image_zeros(c->below, at, zeros, &below, &stored);
+        zeros = below;
+    }
+    if (zeros < left)
+        zeros -= zeros % c->piece;
+    if (!error && zeros && c->a->existing)
+        error = image_zero(c->to, at, zeros);
+    *bytes = zeros;
+    return error;
+}
+
 static int copy_all(struct copy *c)
 {
     struct image_info info = {0};
@@ -101,9 +133,12 @@ static int copy_all(struct copy *c)
         return -ENOMEM;
     c->there = c->data + c->piece;
     int error = 0;
-    for (u64 at = 0; at < size && !error; at += c->piece) {
-        u64 n = size - at < c->piece ? size - at : c->piece;
-        error = copy_piece(c, at, n);
+    for (u64 at = 0, n; at < size && !error; at += n) {
+        error = skip_zeros(c, at, &n);
+        if (!error && !n) {
+            n = size - at < c->piece ? size - at : c->piece;
+            error = copy_piece(c, at, n);
+        }
         image_progress(c->a, at + n, size);
     }
     free(c->data);

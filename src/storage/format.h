@@ -188,6 +188,8 @@ int image_zero(struct image *image, u64 offset, u64 bytes);
 int image_discard(struct image *image, u64 offset, u64 bytes);
 /* The run at offset in this image alone, not in those below. */
 int image_extent(struct image *image, u64 offset, u64 bytes, struct image_extent *extent);
+/* The same through those below it: what nobody has stored are zeros. */
+int image_extent_through(struct image *image, u64 offset, u64 bytes, struct image_extent *extent);
 
 /* The path of a backing file that `image_path` names: relative ones start at its folder. To be
  * freed; NULL: out of memory. */

@@ -320,3 +320,21 @@ int image_extent(struct image *image, u64 offset, u64 bytes, struct image_extent
     *extent = (struct image_extent){EXTENT_DATA, bytes};
     return 0;
 }
+
+int image_extent_through(struct image *image, u64 offset, u64 bytes, struct image_extent *extent)
+{
+    if (!in_range(image, offset, bytes))
+        return -EINVAL;
+    *extent = (struct image_extent){EXTENT_BACKING, bytes};
+    for (; image && offset < image->size && extent->type == EXTENT_BACKING;
+         image = image->backing) {
+        u64 there = image->size - offset;
+        int error =
+            image_extent(image, offset, extent->bytes < there ? extent->bytes : there, extent);
+        if (error)
+            return error;
+    }
+    if (extent->type == EXTENT_BACKING)
+        extent->type = EXTENT_ZERO;
+    return 0;
+}

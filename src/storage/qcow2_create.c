@@ -213,11 +213,21 @@ static int grow(struct qcow2 *q, u64 bytes)
     return error ? error : qcow2_commit(q);
 }
 
+/* A cluster that the new end cuts in two stays: its rest must not show when the image grows again.
+ */
+static int clear_behind(struct qcow2 *q, u64 bytes)
+{
+    u64 end = align_up(bytes, q->cluster_size);
+    if (end > q->image->size)
+        end = q->image->size;
+    return qcow2_zero(q->image, bytes, end - bytes);
+}
+
 /* Unlinks what lies beyond the new end, then says so in the header. */
 static int shrink(struct qcow2 *q, u64 bytes)
 {
     u64 end = div_up(q->header.size, q->cluster_size), c = div_up(bytes, q->cluster_size);
-    int error = 0;
+    int error = clear_behind(q, bytes);
     while (c < end && !error) {
         struct qcow2_extent e;
         u64 n = qcow2_l2_entries(q) - (c & (qcow2_l2_entries(q) - 1));

@@ -320,6 +320,25 @@ static void qcow2_grows_and_shrinks(void **state)
     image_close(image);
 }
 
+static void qcow2_shows_zeros_where_it_shrank_and_grew_again(void **state)
+{
+    (void)state;
+    char error[256];
+    u8 data[SECTOR], got[SECTOR], zeros[SECTOR] = {0};
+    struct image_create create = {.bytes = KIB(128), .cluster_bytes = KIB(64)};
+    struct image *image = open_file(create_in_memory(&create), &writable);
+    memset(data, 0xab, sizeof data);
+    for (u64 at = 0; at < KIB(128); at += SECTOR)
+        image_write(image, at, data, SECTOR);
+    assert_int_equal(image->format->resize(image, KIB(70), error, sizeof error), 0);
+    assert_int_equal(image->format->resize(image, KIB(128), error, sizeof error), 0);
+    for (u64 at = 0; at < KIB(128); at += SECTOR) {
+        image_read(image, at, got, SECTOR);
+        assert_memory_equal(got, at < KIB(70) ? data : zeros, SECTOR);
+    }
+    image_close(image);
+}
+
 /* ---- compressed clusters ---- */
 
 static void compressed_round_trip(const char *compression)
@@ -557,6 +576,7 @@ int main(void)
         cmocka_unit_test(qcow2_flushes_that_share_a_commit_all_have_their_writes),
         cmocka_unit_test(qcow2_snapshots_keep_their_time),
         cmocka_unit_test(qcow2_grows_and_shrinks),
+        cmocka_unit_test(qcow2_shows_zeros_where_it_shrank_and_grew_again),
         cmocka_unit_test(qcow2_compressed_clusters_read_back_and_can_be_overwritten),
         cmocka_unit_test(qcow2_write_into_metadata_is_refused_and_marks_the_image),
         cmocka_unit_test(qcow2_check_finds_and_repairs_wrong_counts),
