@@ -21,6 +21,7 @@
 #define CARD_MEMORY 0xfe000000u
 #define CARD_DISK   (300 * 512)
 #define CARD_CD     (40 * 2048)
+#define CARD_DVD    (400000 * 2048ull) /* too large for a CD */
 #define STEP_BYTES  6
 #define STEPS_MAX   512
 
@@ -33,6 +34,7 @@ struct card_rig {
     struct device device;
     u64 ram;                 /* in the memfd */
     struct block *disk, *cd; /* NULL without card_add_disks() */
+    struct block *dvd;       /* NULL without card_add_dvd() */
     struct memory_file *disk_file, *cd_file;
 };
 
@@ -61,7 +63,7 @@ static inline void card_open(struct card_rig *r)
     r->clock = clock_create_stepped();
     r->bus = pci_bus_create(&(struct pci_bus_config){.ports = r->ports, .physmem = r->pm});
     r->netdev = netdev_create(&card_cable, r);
-    r->disk = r->cd = NULL;
+    r->disk = r->cd = r->dvd = NULL;
     r->disk_file = r->cd_file = NULL;
 }
 
@@ -79,6 +81,14 @@ static inline void card_add_disks(struct card_rig *r)
     r->cd_file = &cd;
     r->disk = card_medium(&disk, CARD_DISK, false);
     r->cd = card_medium(&cd, CARD_CD, true);
+}
+
+static inline void card_add_dvd(struct card_rig *r)
+{
+    static struct memory_file dvd;
+    struct file *file = memory_file_open(&dvd, CARD_CD);
+    memory_file_stretch(&dvd, CARD_DVD);
+    r->dvd = fault_block(file, true, NULL);
 }
 
 /* Memory at pa, below CARD_RAM. */
@@ -101,6 +111,7 @@ static inline void card_close(struct card_rig *r)
     r->device.ops->destroy(r->device.dev);
     block_close(r->disk);
     block_close(r->cd);
+    block_close(r->dvd);
     netdev_destroy(r->netdev);
     pci_bus_destroy(r->bus);
     clock_destroy(r->clock);

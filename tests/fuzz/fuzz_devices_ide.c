@@ -30,6 +30,8 @@ static void make_rig(struct card_rig *r)
         .bus = r->bus, .devfn = CARD_DEVFN, .ports = r->ports, .clock = r->clock});
     piix_ide_attach_disk(ide, 0, 0, r->disk);
     piix_ide_attach_cdrom(ide, 0, 1, r->cd);
+    card_add_dvd(r);
+    piix_ide_attach_cdrom(ide, 1, 0, r->dvd);
     r->device = piix_ide_device(ide);
     enable(r);
 }
@@ -97,20 +99,59 @@ static void command(struct card_rig *r, const u8 *s, const u8 *next, size_t left
     io_bus_write(r->ports, COMMAND, code, 1);
 }
 
-/* A packet to the CD drive, and perhaps its data. */
+/* One of the pages that a drive takes, as MODE SELECT sends it: a header of zeros and the page,
+ * whose body is the input's. Gives its length. */
+static unsigned mode_list(u8 *list, const u8 *s, const u8 *next, size_t left)
+{
+    enum { HEADER = 8 };
+    static const u8 pages[][2] = {{0x01, 6}, {0x0d, 6}, {0x0e, 14}, {0x1a, 10}, {0x2a, 18}};
+    const u8 *page = pages[s[2] % ARRAY_LEN(pages)];
+    memset(list, 0, HEADER);
+    list[HEADER] = page[0];
+    list[HEADER + 1] = page[1];
+    for (unsigned i = 0; i < page[1]; i++)
+        list[HEADER + 2 + i] = byte_of(next, left, i);
+    return HEADER + 2u + page[1];
+}
+
+static void write_words(struct card_rig *r, u16 port, const u8 *bytes, unsigned count)
+{
+    for (unsigned i = 0; i < count; i += 2)
+        io_bus_write(r->ports, port, load16(bytes + i), 2);
+}
+
+enum packet_step {
+    PACKET_DMA = 1 << 0,
+    PACKET_DATA = 1 << 1,
+    PACKET_WRITES = 1 << 2,
+    PACKET_TO_DVD = 1 << 3,
+    PACKET_SELECTS = 1 << 4, /* a mode page, and nothing else */
+};
+
+/* A packet to a CD drive, and perhaps its data. */
 static void packet(struct card_rig *r, const u8 *s, const u8 *next, size_t left)
 {
-    u8 bytes[PACKET_LEN] = {0};
+    enum { MODE_SELECT = 0x55, LENGTH = 8 };
+    u8 bytes[PACKET_LEN] = {0}, list[64];
+    u16 base = s[1] & PACKET_TO_DVD ? 0x170 : DATA;
+    unsigned listed = mode_list(list, s, next, left);
     memcpy(bytes, next, left < PACKET_LEN ? left : PACKET_LEN);
     bytes[0] = packet_command(bytes[0]);
-    io_bus_write(r->ports, DEVICE, 0x10, 1);
-    io_bus_write(r->ports, DATA + 1, s[1] & 1, 1); /* by DMA */
-    io_bus_write(r->ports, DATA + 4, s[2], 1);
-    io_bus_write(r->ports, DATA + 5, s[3], 1);
-    io_bus_write(r->ports, COMMAND, ATA_PACKET, 1);
-    for (unsigned i = 0; i < PACKET_LEN; i += 2)
-        io_bus_write(r->ports, DATA, load16(bytes + i), 2);
-    repeat_data(r, s[1] & 4, s[1] & 2 ? 64 : 0, 2);
+    if (s[1] & PACKET_SELECTS) {
+        memset(bytes, 0, sizeof bytes);
+        bytes[0] = MODE_SELECT;
+        bytes[LENGTH] = (u8)listed;
+    }
+    io_bus_write(r->ports, base + 6, s[1] & PACKET_TO_DVD ? 0 : 0x10, 1);
+    io_bus_write(r->ports, base + 1, s[1] & PACKET_DMA, 1);
+    io_bus_write(r->ports, base + 4, s[2], 1);
+    io_bus_write(r->ports, base + 5, s[3], 1);
+    io_bus_write(r->ports, base + 7, ATA_PACKET, 1);
+    write_words(r, base, bytes, PACKET_LEN);
+    if (s[1] & PACKET_SELECTS)
+        write_words(r, base, list, listed);
+    else if (base == DATA)
+        repeat_data(r, s[1] & PACKET_WRITES, s[1] & PACKET_DATA ? 64 : 0, 2);
 }
 
 /* A table of descriptors, all of them good ones, and the engine at it. */

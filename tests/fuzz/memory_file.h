@@ -59,7 +59,8 @@ static inline int memory_file_read(struct file *f, u64 offset, void *data, u64 b
     int error = memory_file_access(m);
     if (error)
         return error;
-    u64 there = offset < m->size ? m->size - offset : 0;
+    u64 end = m->size < MEMORY_FILE_MAX ? m->size : MEMORY_FILE_MAX;
+    u64 there = offset < end ? end - offset : 0;
     if (there > bytes)
         there = bytes;
     memcpy(data, m->bytes + (there ? offset : 0), there);
@@ -178,6 +179,12 @@ static inline struct file *memory_file_open(struct memory_file *m, u64 space)
     m->fail_at = 0;
     m->in_use = true;
     return &m->file;
+}
+
+/* A larger file, for readers: beyond the memory there are zeros. */
+static inline void memory_file_stretch(struct memory_file *m, u64 bytes)
+{
+    m->size = bytes;
 }
 
 static inline void memory_file_fail(struct memory_file *m, unsigned nth, int error)
