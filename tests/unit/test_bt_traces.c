@@ -150,6 +150,67 @@ static void a_kernels_flags_are_part_of_a_trace(void **state)
     close_rig(r);
 }
 
+/* Notes of x87 instructions are bits of a word: 70 instructions, then two of them. */
+static void a_trace_with_x87_instructions_is_no_longer_than_a_block(void **state)
+{
+    (void)state;
+    enum { INCS = 70 };
+    u8 loop[2 + INCS + 8] = {0xdb, 0xe3};              /* fninit */
+    static const u8 end[] = {0xd9, 0xe8,               /* fld1 */
+                             0xdd, 0xd8,               /* fstp st0 */
+                             0xe2, 0x100 - (INCS + 6), /* loop */
+                             0xf4};                    /* hlt */
+    memset(loop + 2, 0x42, INCS);                      /* inc edx */
+    memcpy(loop + 2 + INCS, end, sizeof end);
+    struct rig *r = open_rig();
+    bt_bench_put(r, BENCH_CODE, loop, sizeof loop);
+    r->v->gpr[REG_CX] = ROUNDS;
+    r->v->gpr[REG_DX] = 0;
+    bt_bench_run(r, BENCH_CODE);
+    assert_int_equal(r->v->gpr[REG_DX], ROUNDS * INCS);
+    const struct bt *bt = bt_of(r->v);
+    for (unsigned i = 0; i < bt->count; i++) {
+        if (bt->codes[i]->x87)
+            assert_true(bt->codes[i]->b->insns <= BLOCK_INSNS);
+    }
+    close_rig(r);
+}
+
+/* Each function calls the next one. */
+static void a_trace_has_no_more_open_calls_than_are_counted(void **state)
+{
+    (void)state;
+    enum { FUNCTIONS = 2 * PATH_DEPTH, SIZE = 16 };
+    static const u8 loop[] = {0xe8, 0xfb, 0, 0, 0, /* call FUNCTION */
+                              0x49,                /* dec ecx */
+                              0x75, 0xf8,          /* jnz */
+                              0xf4},               /* hlt */
+        function[] = {0x42,                        /* inc edx */
+                      0xe8, SIZE - 6, 0, 0, 0,     /* call the next one */
+                      0xc3},                       /* ret */
+        last[] = {0xc3};
+    struct rig *r = open_rig();
+    bt_bench_put(r, BENCH_CODE, loop, sizeof loop);
+    for (unsigned k = 0; k < FUNCTIONS; k++)
+        bt_bench_put(r, FUNCTION + k * SIZE, function, sizeof function);
+    bt_bench_put(r, FUNCTION + FUNCTIONS * SIZE, last, sizeof last);
+    r->v->gpr[REG_CX] = ROUNDS;
+    r->v->gpr[REG_DX] = 0;
+    bt_bench_run(r, BENCH_CODE);
+    assert_int_equal(r->v->gpr[REG_DX], ROUNDS * FUNCTIONS);
+    const struct bt *bt = bt_of(r->v);
+    unsigned traces = 0;
+    for (unsigned i = 0; i < bt->count; i++) {
+        const struct trace *t = bt->codes[i]->trace;
+        /* All calls come first, then as many returns. */
+        if (t && !bt->codes[i]->dead)
+            assert_in_range(t->parts, 2, 2 * PATH_DEPTH + 2);
+        traces += t != NULL;
+    }
+    assert_true(traces > 0);
+    close_rig(r);
+}
+
 /* The function goes the short way in the first rounds, and then always the other. */
 static void a_trace_that_is_left_within_its_call_makes_way_for_one_without(void **state)
 {
@@ -209,6 +270,8 @@ int main(void)
         cmocka_unit_test(a_function_may_be_called_twice_in_a_trace),
         cmocka_unit_test(a_trace_that_is_left_has_the_stack_pointer_as_it_should_be),
         cmocka_unit_test(a_kernels_flags_are_part_of_a_trace),
+        cmocka_unit_test(a_trace_with_x87_instructions_is_no_longer_than_a_block),
+        cmocka_unit_test(a_trace_has_no_more_open_calls_than_are_counted),
         cmocka_unit_test(a_trace_that_is_left_within_its_call_makes_way_for_one_without),
         cmocka_unit_test(a_fault_after_a_long_way_of_the_stack_pointer_shows_all_of_it),
     };
