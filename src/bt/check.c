@@ -455,12 +455,24 @@ static bool code_changed(const struct tcode *t)
     return t->b->dead;
 }
 
+/* Whether the interpreter has stopped at `rip`, behind an instruction that may change the mode: for
+ * any event, also one that is held back, or when it is not sure of the page. */
+static bool stopped_behind_mode(const struct block *b, u64 rip)
+{
+    for (unsigned n = 1; n < b->insns; n++) {
+        if (b->insn[n].rip == rip && b->insn[n - 1].fn == uop_exec_mode)
+            return true;
+    }
+    return false;
+}
+
 /* Whether one of the two stopped early, as it may. */
 static bool stopped_early(struct vcpu *v, const struct tcode *t)
 {
     const struct check *c = check_of(v);
     return bt_events(v) || t->dead || bt_of(v)->interpret || (t->fpu && v->fpu_unmasked) ||
-           c->left || (c->interp.r.shadow & SHADOW_REP);
+           c->left || (c->interp.r.shadow & SHADOW_REP) ||
+           stopped_behind_mode(t->b, c->interp.r.rip);
 }
 
 /* The translation's turn, from the state before. */
