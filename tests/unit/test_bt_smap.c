@@ -68,10 +68,39 @@ static void a_kernel_in_user_pages_obeys_smap(void **state)
     bt_bench_close(r, false);
 }
 
+static void stac_and_clac_change_nothing_but_ac(void **state)
+{
+    (void)state;
+    static const u8 code[] = {0x0f, 0x01, 0xcb, /* stac */
+                              0x9c, 0x58,       /* pushf; pop eax */
+                              0x0f, 0x01, 0xca, /* clac */
+                              0x9c, 0x5e,       /* pushf; pop esi */
+                              0xf4};            /* hlt */
+    struct rig *r = bt_bench_open(false);
+    struct vcpu *v = r->v;
+    bt_tune(v, &(struct bt_tuning){.hot = 1, .window_after = 0});
+    use_paging(r);
+    v->cr4 |= CR4_SMAP;
+    tlb_flush(v);
+    vcpu_mode_changed(v);
+    bt_bench_put(r, BENCH_CODE, code, sizeof code);
+    for (unsigned i = 0; i < TIMES; i++) {
+        u64 before = v->rflags;
+        v->gpr[REG_SP] = RIG_STACK0;
+        bt_bench_run(r, BENCH_CODE);
+        assert_true((v->gpr[REG_AX] ^ v->gpr[REG_SI]) == FLAG_AC);
+        assert_true(v->gpr[REG_AX] & FLAG_AC);
+        assert_true(v->rflags == before);
+    }
+    assert_true(bt_bench_translation(r, BENCH_CODE)->smap_switched);
+    bt_bench_close(r, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kernel_in_user_pages_obeys_smap),
+        cmocka_unit_test(stac_and_clac_change_nothing_but_ac),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
