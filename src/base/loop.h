@@ -3,9 +3,9 @@
  * The I/O thread's event loop and the board lock.
  *
  * One board lock per machine guards all device state. It is held while callbacks of this loop run
- * (timers, which a CPU's thread may fire too, file descriptors, posted work), while a vCPU accesses a port or an MMIO register, and
- * while the UI pulls a frame. Workers that block (disk I/O) never wait for it: what they find it
- * taken for they leave to the loop.
+ * (timers, which a CPU's thread may fire too, file descriptors, posted work), while a vCPU accesses
+ * a port or an MMIO register, and while the UI pulls a frame. Workers that block (disk I/O) never
+ * wait for it: what they find it taken for they leave to the loop.
  */
 #ifndef ANELLO_BASE_LOOP_H
 #define ANELLO_BASE_LOOP_H
