@@ -12,7 +12,7 @@ The guest repeats the work of work.sh and tells a checksum of all that came out.
     grows for a long time; beyond the guest's RAM it may have --beyond MiB (default 256).
 
 What may fill is reserved once: after the first third of the run (a minute at least) neither the heap
-nor the address space of the process may grow by more than two MiB.
+nor the address space of the process, its threads' stacks aside, may grow by more than two MiB.
 
 The last line is the verdict; exit status 0 when all was well. Needs the guests kernel-686 and
 busybox-i386 (scripts/guests).
@@ -38,6 +38,7 @@ MEMORY = 128  # MiB
 DISK_BYTES = 16 << 20
 BUSYBOX = os.path.join(guest_disks.GUESTS, "busybox-i386", "busybox")
 KERNEL = os.path.join(guest_disks.KERNEL, "vmlinuz")
+STACK = 8  # MiB of address space for a thread; the disks start theirs when they need them
 PLATEAU = 2  # MiB that heap and address space may gain after their warm-up
 FIRST_ROUND = 600  # seconds; a busy host may stop for long, hence nowatchdog
 ROUND = re.compile(r"^SOAK round=(\d+) sum=(\w+) timer=(\d+) disk=(\d+)$", re.M)
@@ -119,7 +120,10 @@ class Machine(SerialGuest):
                             sizes[column] += int(pss.group(1)) / 1024
         # Not from smaps: what is mapped elsewhere while that is read would count twice.
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
-            sizes["space"] = int(re.search(r"VmSize:\s+(\d+) kB", file.read()).group(1)) / 1024
+            status = file.read()
+        size, threads = (int(re.search(what + r":\s+(\d+)", status).group(1))
+                         for what in ("VmSize", "Threads"))
+        sizes["space"] = size / 1024 - threads * STACK
         return sizes
 
     def stop(self):
