@@ -277,7 +277,7 @@ def linux_amd64_runs_32_bit_programs(context):
 
 @boot_test("kernel-686", "busybox-i386")
 def linux_686_boots_under_check(context):
-    """Each block by interpreter and translator: about half a milliard, in some four minutes."""
+    """Each block by interpreter and translator: about half a milliard, in four to ten minutes."""
     if "qemu" in os.path.basename(context.options.binary):
         raise Skip("QEMU has no -accel check")
     with linux(context, "kernel-686", append="console=ttyS0 nowatchdog", accel="check") as guest:
