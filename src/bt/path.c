@@ -11,26 +11,6 @@
 
 /* ---- what may follow what ---- */
 
-/* Has a thunk that leaves the mode as it is, but for SMAP; C, which may change it, comes back by
- * the table of jumps. */
-static bool has_mode_thunk(const struct insn *in)
-{
-    switch (in->op) {
-    case OP_CLI:
-    case OP_STI:
-    case OP_STAC:
-    case OP_CLAC:
-    case OP_PUSHF:
-    case OP_POPF:
-    case OP_MOV_SEG:
-    case OP_PUSH_SEG:
-    case OP_POP_SEG:
-    case OP_RDTSC:
-    case OP_RDTSCP: return true;
-    default: return false;
-    }
-}
-
 /* All of its instructions are as they were read, in one page, which is guarded, and it leaves the
  * mode as it is. */
 static bool may_be_part(const struct block *b)
@@ -40,7 +20,7 @@ static bool may_be_part(const struct block *b)
         return false;
     for (unsigned n = 0; n < b->insns; n++) {
         const struct cached_insn *ci = &b->insn[n];
-        if (ci->patched || (ci->fn == uop_exec_mode && !has_mode_thunk(&ci->in)))
+        if (ci->patched || (ci->fn == uop_exec_mode && !xl_has_thunk(&ci->in)))
             return false;
         if (ci->in.op == OP_STAC || ci->in.op == OP_CLAC)
             ends_with_smap = ci->in.op == OP_CLAC;

@@ -140,6 +140,11 @@ bool xl_flow(struct xl *x, const struct cached_insn *ci);
 bool xl_sys(struct xl *x, const struct cached_insn *ci);
 bool xl_string(struct xl *x, const struct insn *in);
 
+/* xl_sys.c: a system instruction that mostly goes by a thunk and leaves the mode as it is, but for
+ * SMAP. C, which does the rest, is told by how much ESP is behind, and comes back to a trace by the
+ * table of jumps. */
+bool xl_has_thunk(const struct insn *in);
+
 /* xl_int.c: ESP has to be in its register before this instruction. */
 bool xl_reads_sp(const struct insn *in);
 

@@ -460,24 +460,6 @@ static bool is_move(const struct insn *in)
            (in->opcode == 0x89 || in->opcode == 0x8b) && !in->map;
 }
 
-/* Has a thunk, which tells C by how much ESP is behind. */
-static bool has_thunk(const struct insn *in)
-{
-    switch (in->op) {
-    case OP_CLI:
-    case OP_STI:
-    case OP_STAC:
-    case OP_CLAC:
-    case OP_PUSHF:
-    case OP_POPF:
-    case OP_PUSH_SEG:
-    case OP_POP_SEG:
-    case OP_MOV_SEG:
-    case OP_RDTSC: return in->opsize == 4 || in->op == OP_MOV_SEG;
-    default: return false;
-    }
-}
-
 bool xl_reads_sp(const struct insn *in)
 {
     unsigned cls = op_row(in)->cls;
@@ -486,7 +468,7 @@ bool xl_reads_sp(const struct insn *in)
     if (cls == CLASS_STACK)
         return in->opsize != 4 || (in->op != OP_PUSH && in->op != OP_POP && in->op != OP_LEAVE) ||
                (in->op == OP_PUSH && is_esp(&in->operand[0]));
-    if (cls != CLASS_PLAIN && cls != CLASS_CARE && !has_thunk(in))
+    if (cls != CLASS_PLAIN && cls != CLASS_CARE && !xl_has_thunk(in))
         return true;
     if (is_move(in) || (in->op == OP_LEA && in->opsize == 4))
         return false; /* put_move(), put_lea() */

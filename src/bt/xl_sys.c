@@ -178,6 +178,24 @@ static bool put_port(struct xl *x, const struct cached_insn *ci)
     return true;
 }
 
+bool xl_has_thunk(const struct insn *in)
+{
+    switch (in->op) {
+    case OP_CLI:
+    case OP_STI:
+    case OP_STAC:
+    case OP_CLAC:
+    case OP_PUSHF:
+    case OP_POPF:
+    case OP_PUSH_SEG:
+    case OP_POP_SEG:
+    case OP_MOV_SEG:
+    case OP_RDTSC:
+    case OP_RDTSCP: return in->opsize == 4 || in->op == OP_MOV_SEG;
+    default: return false;
+    }
+}
+
 bool xl_sys(struct xl *x, const struct cached_insn *ci)
 {
     const struct insn *in = &ci->in;
