@@ -15,14 +15,7 @@ MADE    equ 0x30f00                     ; code that is made here, over the end o
 WARM    equ 60
 
 main:
-        mov edi, PD
-        mov ecx, 1
-        call clear_pages
-        mov edi, PT0
-        call map_4_mib
-        mov dword [PD], PT0 + P + W + U
-        mov eax, PD
-        call paging_on
+        call page_first_4_mib
         HOOK 14, on_fault
         call ways_out
         call other_returns

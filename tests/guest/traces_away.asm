@@ -29,14 +29,7 @@ WARM    equ 60
 %endmacro
 
 main:
-        mov edi, PD
-        mov ecx, 1
-        call clear_pages
-        mov edi, PT0
-        call map_4_mib
-        mov dword [PD], PT0 + P + W + U
-        mov eax, PD
-        call paging_on
+        call page_first_4_mib
         fninit
         CR_SET cr4, CR4_OSFXSR
         call moved_pages
