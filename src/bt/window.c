@@ -84,6 +84,13 @@ static void leave_small(struct window *w, unsigned i)
     w->locals -= !p->global;
 }
 
+static void replace_small(struct window *w, unsigned i, const struct window_page *p)
+{
+    leave_small(w, i);
+    w->small[i] = *p;
+    enter_small(w, i);
+}
+
 /* The last one takes its place. */
 static void forget_small(struct window *w, unsigned i)
 {
@@ -272,6 +279,25 @@ static bool walk_to(struct window *w, u32 la, struct walk *walk)
     return !w->user;
 }
 
+static bool is_device(const struct window *w, const struct walk *walk)
+{
+    struct phys_page page = physmem_lookup(w->v->pm, walk->pa);
+    return page.kind != PHYS_RAM && page.kind != PHYS_ROM;
+}
+
+static bool describe_small(struct window *w, u32 la, const struct walk *walk, struct window_page *p)
+{
+    struct vcpu *v = w->v;
+    struct phys_page page = physmem_lookup(v->pm, walk->pa);
+    if (is_device(w, walk) || page.offset >> PAGE_SHIFT >= FRAMES)
+        return false;
+    *p = (struct window_page){.la = la, .size = PAGE_BYTES, .offset = page.offset};
+    p->global = walk->global;
+    p->writable = page.kind == PHYS_RAM && walk->writable && walk->dirty &&
+                  !marked(w, page.offset) && !v->journal;
+    return note_refs(w, la, &p->refs);
+}
+
 /* ---- validation ---- */
 
 static void drop_small(struct window *w, unsigned i)
@@ -281,18 +307,61 @@ static void drop_small(struct window *w, unsigned i)
     forget_small(w, i);
 }
 
+/* Pages one below the other that get the same permission, which one call gives them. */
+struct run {
+    u64 from, to;
+    bool writable;
+};
+
+/* If the host refuses, the host's pages stay as they are or go: an access traps, and is checked. */
+static void end_run(struct window *w, struct run *run)
+{
+    if (run->to > run->from && !protect(w, run->from, run->to - run->from, run->writable))
+        unmap(w, run->from, run->to - run->from);
+    *run = (struct run){.from = 0};
+}
+
+static void add_to_run(struct window *w, struct run *run, const struct window_page *p)
+{
+    if (run->from != p->la + PAGE_BYTES || run->writable != p->writable)
+        end_run(w, run);
+    if (run->to <= run->from)
+        run->to = p->la + PAGE_BYTES;
+    run->from = p->la;
+    run->writable = p->writable;
+}
+
+/* Its entries have changed, but may only forbid or allow to write the page, as a fork() does: then
+ * what reads it need not trap. */
+static bool stays(struct window *w, unsigned i, struct run *run)
+{
+    const struct window_page *p = &w->small[i];
+    struct window_page now;
+    struct walk walk;
+    if (w->churn[p->la >> PAGE_SHIFT] == CHURN_MOST || !walk_to(w, p->la, &walk) ||
+        walk.page_size > PAGE_BYTES || !describe_small(w, p->la, &walk, &now) ||
+        now.offset != p->offset)
+        return false;
+    if (now.writable != p->writable)
+        add_to_run(w, run, &now);
+    replace_small(w, i, &now);
+    return true;
+}
+
 /* From the last page on: forgetting moves later ones. */
 static unsigned validate_smalls(struct window *w, bool globals)
 {
     const u8 *directory = paging_directory(w->v);
+    struct run run = {.from = 0};
     unsigned gone = 0;
     for (unsigned i = w->smalls; i-- > 0;) {
         const struct window_page *p = &w->small[i];
-        if ((p->global && !globals) || refs_same(w, &p->refs, directory))
+        if ((p->global && !globals) || refs_same(w, &p->refs, directory) || stays(w, i, &run))
             continue;
         drop_small(w, i);
         gone++;
     }
+    end_run(w, &run);
     return gone;
 }
 
@@ -337,32 +406,20 @@ unsigned window_validate_page(struct window *w, u32 la)
         w->doubted = true;
         return window_validate(w);
     }
+    struct run run = {.from = 0};
     if (refs_same(w, &w->small[slot - 1].refs, paging_directory(w->v)))
         return 0;
+    if (stays(w, slot - 1, &run)) {
+        if (run.to && !run.writable)
+            count_churn(w, la);
+        end_run(w, &run);
+        return 0;
+    }
     drop_small(w, slot - 1);
     return 1;
 }
 
 /* ---- filling ---- */
-
-static bool is_device(const struct window *w, const struct walk *walk)
-{
-    struct phys_page page = physmem_lookup(w->v->pm, walk->pa);
-    return page.kind != PHYS_RAM && page.kind != PHYS_ROM;
-}
-
-static bool describe_small(struct window *w, u32 la, const struct walk *walk, struct window_page *p)
-{
-    struct vcpu *v = w->v;
-    struct phys_page page = physmem_lookup(v->pm, walk->pa);
-    if (is_device(w, walk) || page.offset >> PAGE_SHIFT >= FRAMES)
-        return false;
-    *p = (struct window_page){.la = la, .size = PAGE_BYTES, .offset = page.offset};
-    p->global = walk->global;
-    p->writable = page.kind == PHYS_RAM && walk->writable && walk->dirty &&
-                  !marked(w, page.offset) && !v->journal;
-    return note_refs(w, la, &p->refs);
-}
 
 /* Makes pages of small[] from `first` on accessible, which lie in order both in linear memory and
  * in the memfd. They are the last ones. */
@@ -394,6 +451,10 @@ static bool fill_small(struct window *w, u32 la, const struct walk *walk)
         const struct window_page *old = &w->small[slot - 1];
         if (old->offset == p.offset && old->writable == p.writable)
             return false; /* it was there: something else is wrong with the access */
+        if (old->offset == p.offset && protect(w, la, PAGE_BYTES, p.writable)) {
+            replace_small(w, slot - 1, &p);
+            return true;
+        }
         forget_small(w, slot - 1);
     }
     if (w->smalls == SMALL_MOST) {
