@@ -130,7 +130,8 @@ static bool put_control(struct xl *x, const struct cached_insn *ci)
 static bool unreadable(const struct insn *in)
 {
     unsigned feature = op_row(in)->feature;
-    return in->op == OP_VBROADCASTI128 || feature == CPUID_VAES || feature == CPUID_VPCLMULQDQ;
+    return in->op == OP_VBROADCASTI128 || feature == CPUID_VAES || feature == CPUID_VPCLMULQDQ ||
+           feature == CPUID_GFNI;
 }
 
 bool xl_fpu(struct xl *x, const struct cached_insn *ci)

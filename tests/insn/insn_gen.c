@@ -464,17 +464,21 @@ static void aim_operands(struct rng *r, struct insn_case *c, const struct insn *
         draw_area(r, in, c->operand);
 }
 
-/* Invalid to us, but the host may be a hypervisor's guest, which VMCALL (with a prefix too) leaves.
- */
-static bool is_hypercall(const u8 *code)
+/* Invalid to us, but not to every host, whatever its CPUID says: VMCALL (with a prefix too) leaves
+ * a hypervisor's guest, and PTWRITE reads its operand. */
+static bool is_known_to_some_host(const u8 *code)
 {
     static const u8 prefixes[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
     const u8 *end = code + INSN_MAX_BYTES - 3;
+    bool repeated = false;
     while (code < end && memchr(prefixes, *code, sizeof prefixes))
-        code++;
+        repeated |= *code++ == 0xf3;
     if ((*code & 0xf0) == 0x40 && code < end) /* REX, or an instruction that is valid */
         code++;
-    return code[0] == 0x0f && code[1] == 0x01 && (code[2] == 0xc1 || code[2] == 0xd9);
+    if (code[0] != 0x0f)
+        return false;
+    return code[1] == 0x01 ? code[2] == 0xc1 || code[2] == 0xd9
+                           : code[1] == 0xae && repeated && (code[2] >> 3 & 7) == 4;
 }
 
 /* EAX chooses components, so it cannot be a pointer. */
@@ -494,7 +498,7 @@ void insn_gen(u64 seed, const struct gen_options *o, struct insn_case *c)
         if (status == DECODE_OK && wanted(&in, o) && components_free(&in))
             break;
         if (status == DECODE_INVALID && o->classes & GEN_BAD && one_in(&r, 64) &&
-            !is_avx512(c->code) && !is_hypercall(c->code))
+            !is_avx512(c->code) && !is_known_to_some_host(c->code))
             break;
     }
     c->len = in.len;
