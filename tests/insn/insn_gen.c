@@ -185,18 +185,73 @@ static bool wanted(const struct insn *in, const struct gen_options *o)
     return class_of(in) & o->classes && insn_gen_comparable(in);
 }
 
-/* The host may have AVX-512: EVEX, and the operations on mask registers, which are VEX-encoded. */
-static bool is_avx512(const u8 *code)
+/* ---- What the CPU model has not, and the host may have ---- */
+
+enum { MAP_ONE, MAP_0F, MAP_0F38, MAP_0F3A, MAP_VEX };
+
+/* Of an opcode that we do not know. */
+struct encoding {
+    u8 map, opcode, modrm; /* map: MAP_VEX and the number of the VEX map, or MAP_... */
+    bool prefixed;         /* by 66h, F2h or F3h */
+};
+
+/* False: EVEX, which is AVX-512's. */
+static bool take_apart(const u8 *code, struct encoding *e)
 {
-    unsigned at = 0;
-    while (at < 5 &&
-           (memchr(legacy_prefixes, code[at], sizeof legacy_prefixes) || (code[at] & 0xf0) == 0x40))
-        at++;
-    if (code[at] != 0xc4 && code[at] != 0xc5)
-        return code[at] == 0x62;
-    u8 opcode = code[at + (code[at] == 0xc4 ? 3 : 2)];
-    return (opcode >= 0x41 && opcode <= 0x4b) || (opcode >= 0x90 && opcode <= 0x99) ||
-           (opcode >= 0x30 && opcode <= 0x33) || opcode == 0xae;
+    const u8 *end = code + INSN_MAX_BYTES - 5;
+    *e = (struct encoding){.map = MAP_ONE};
+    while (code < end &&
+           (memchr(legacy_prefixes, *code, sizeof legacy_prefixes) || (*code & 0xf0) == 0x40)) {
+        e->prefixed |= *code == 0x66 || (*code & 0xfe) == 0xf2;
+        code++;
+    }
+    if (*code == 0xc4 || *code == 0xc5) {
+        e->map = *code == 0xc5 ? MAP_VEX + 1 : (u8)(MAP_VEX + (code[1] & 0x1f));
+        code += *code == 0xc5 ? 2 : 3;
+    } else if (*code == 0x0f) {
+        e->map = code[1] == 0x38 ? MAP_0F38 : code[1] == 0x3a ? MAP_0F3A : MAP_0F;
+        code += e->map == MAP_0F ? 1 : 2;
+    }
+    e->opcode = code[0];
+    e->modrm = code[1];
+    return *code != 0x62 || e->map != MAP_ONE;
+}
+
+/* Opcodes that some host knows, whatever its CPUID says. */
+static const struct {
+    u8 map, from, to;
+    bool prefixed_or_register; /* else: all of it */
+} newer[] = {
+    {MAP_0F, 0x01, 0x01, true},       /* VMCALL, SERIALIZE, user interrupts, shadow stacks, TSX */
+    {MAP_0F, 0xae, 0xae, true},       /* PTWRITE, UMWAIT, shadow stacks */
+    {MAP_0F, 0xc7, 0xc7, true},       /* VMX, user interrupts */
+    {MAP_ONE, 0xc6, 0xc7, true},      /* XABORT, XBEGIN */
+    {MAP_0F38, 0xd8, 0xdf, false},    /* Key Locker */
+    {MAP_0F38, 0xf5, 0xff, false},    /* shadow stacks, ENQCMD, MOVDIRI, AADD */
+    {MAP_0F3A, 0xf0, 0xf0, false},    /* HRESET */
+    {MAP_VEX + 1, 0x41, 0x4b, false}, /* of AVX-512's mask registers, as these: */
+    {MAP_VEX + 1, 0x90, 0x99, false}, {MAP_VEX + 1, 0xae, 0xae, false},
+    {MAP_VEX + 3, 0x30, 0x33, false}, {MAP_VEX + 2, 0x49, 0x4b, false}, /* AMX */
+    {MAP_VEX + 2, 0x50, 0x53, false},                                   /* AVX-VNNI */
+    {MAP_VEX + 2, 0x5c, 0x5e, false}, {MAP_VEX + 2, 0x6c, 0x72, false}, /* AMX, NE-CONVERT */
+    {MAP_VEX + 2, 0xb0, 0xb5, false},                                   /* and AVX-IFMA */
+    {MAP_VEX + 2, 0xcb, 0xcd, false},                                   /* SHA512 */
+    {MAP_VEX + 2, 0xd2, 0xda, false},                                   /* VNNI-INT16, SM3, SM4 */
+    {MAP_VEX + 2, 0xe0, 0xef, false},                                   /* CMPccXADD */
+    {MAP_VEX + 3, 0xde, 0xde, false},                                   /* SM3 */
+};
+
+static bool may_be_newer(const u8 *code)
+{
+    struct encoding e;
+    if (!take_apart(code, &e) || e.map > MAP_VEX + 3)
+        return true;
+    for (unsigned i = 0; i < ARRAY_LEN(newer); i++) {
+        if (newer[i].map == e.map && e.opcode >= newer[i].from && e.opcode <= newer[i].to &&
+            (!newer[i].prefixed_or_register || e.prefixed || e.modrm >= 0xc0))
+            return true;
+    }
+    return false;
 }
 
 /* ---- Values ---- */
@@ -464,23 +519,6 @@ static void aim_operands(struct rng *r, struct insn_case *c, const struct insn *
         draw_area(r, in, c->operand);
 }
 
-/* Invalid to us, but not to every host, whatever its CPUID says: VMCALL (with a prefix too) leaves
- * a hypervisor's guest, and PTWRITE reads its operand. */
-static bool is_known_to_some_host(const u8 *code)
-{
-    static const u8 prefixes[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
-    const u8 *end = code + INSN_MAX_BYTES - 3;
-    bool repeated = false;
-    while (code < end && memchr(prefixes, *code, sizeof prefixes))
-        repeated |= *code++ == 0xf3;
-    if ((*code & 0xf0) == 0x40 && code < end) /* REX, or an instruction that is valid */
-        code++;
-    if (code[0] != 0x0f)
-        return false;
-    return code[1] == 0x01 ? code[2] == 0xc1 || code[2] == 0xd9
-                           : code[1] == 0xae && repeated && (code[2] >> 3 & 7) == 4;
-}
-
 /* EAX chooses components, so it cannot be a pointer. */
 static bool components_free(const struct insn *in)
 {
@@ -498,7 +536,7 @@ void insn_gen(u64 seed, const struct gen_options *o, struct insn_case *c)
         if (status == DECODE_OK && wanted(&in, o) && components_free(&in))
             break;
         if (status == DECODE_INVALID && o->classes & GEN_BAD && one_in(&r, 64) &&
-            !is_avx512(c->code) && !is_known_to_some_host(c->code))
+            !may_be_newer(c->code))
             break;
     }
     c->len = in.len;
