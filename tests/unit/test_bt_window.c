@@ -181,6 +181,34 @@ static void window_validation_takes_out_what_has_changed(void **state)
     close_window(f);
 }
 
+/* As fork() forbids a parent to write its pages. */
+static void window_keeps_pages_that_may_only_not_be_written_any_more(void **state)
+{
+    (void)state;
+    struct fixture *f = open_window(true, P | W | U | A | D);
+    assert_int_equal(window_fill(&f->w, PAGE), 4);
+    for (u32 la = PAGE; la < PAGE + 0x3000; la += 0x1000)
+        set_pte(f, la, la | P | U | A | D);
+    assert_int_equal(window_validate(&f->w), 0);
+    for (u32 la = PAGE; la < PAGE + 0x4000; la += 0x1000) {
+        assert_true(host_can(f, la, false));
+        assert_int_equal(host_can(f, la, true), la == PAGE + 0x3000);
+    }
+    set_pte(f, PAGE, PAGE | P | W | U | A | D);
+    assert_true(window_fill(&f->w, PAGE) > 0);
+    assert_true(host_can(f, PAGE, true));
+    set_pte(f, PAGE + 0x1000, (PAGE + 0x1000) | P | W | U | A | D);
+    assert_int_equal(window_validate(&f->w), 0);
+    assert_true(host_can(f, PAGE + 0x1000, true));
+    assert_false(host_can(f, PAGE + 0x2000, true));
+    set_pte(f, PAGE, PAGE | P | W | A | D); /* the kernel's now */
+    set_pte(f, PAGE + 0x1000, (PAGE + 0x1000) | P | W | U);
+    assert_int_equal(window_validate(&f->w), 2);
+    assert_false(host_can(f, PAGE, false));
+    assert_false(host_can(f, PAGE + 0x1000, false));
+    close_window(f);
+}
+
 static void window_maps_a_large_page_as_a_whole(void **state)
 {
     (void)state;
@@ -252,6 +280,14 @@ static void window_keeps_a_restless_page_out_until_it_is_forgiven(void **state)
     assert_int_equal(window_fill(&f->w, PAGE), FILL_NEVER);
     window_forgive(&f->w);
     assert_true(window_fill(&f->w, PAGE) > 0);
+    for (unsigned i = 0; i < 100 && f->w.slot[PAGE >> 12]; i++) {
+        set_pte(f, PAGE, PAGE | P | (i % 2 ? W : 0) | U | A | D); /* as mprotect() does */
+        window_validate_page(&f->w, PAGE);
+    }
+    assert_false(host_can(f, PAGE, false));
+    assert_int_equal(window_fill(&f->w, PAGE), FILL_NEVER);
+    window_forgive(&f->w);
+    assert_true(window_fill(&f->w, PAGE) > 0);
     close_window(f);
 }
 
@@ -277,6 +313,7 @@ int main(void)
         cmocka_unit_test(window_waits_for_accessed_and_dirty),
         cmocka_unit_test(window_without_paging_is_one_to_one),
         cmocka_unit_test(window_validation_takes_out_what_has_changed),
+        cmocka_unit_test(window_keeps_pages_that_may_only_not_be_written_any_more),
         cmocka_unit_test(window_maps_a_large_page_as_a_whole),
         cmocka_unit_test(window_shuts_marked_pages_and_opens_them_again),
         cmocka_unit_test(window_of_the_kernel_follows_cr3),
