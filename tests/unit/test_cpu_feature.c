@@ -67,6 +67,7 @@ static const struct announced rows[] = {
     ROW("sha",        SHA,        32, 0x0f, 0x38, 0xc8, 0xc1),             /* sha1nexte */
     ROW("gfni",       GFNI,       32, 0x66, 0x0f, 0x38, 0xcf, 0xc1),       /* gf2p8mulb */
     ROW("gfni",       GFNI,       32, 0xc4, 0xe2, 0x75, 0xcf, 0xc1),       /* vgf2p8mulb ymm */
+    ROW("gfni",       GFNI,       64, 0xc4, 0xe3, 0xf5, 0xce, 0xc1, 0x01), /* vgf2p8affineqb ymm */
     ROW("popcnt",     POPCNT,     32, 0xf3, 0x0f, 0xb8, 0xc1),             /* popcnt eax, ecx */
     ROW("movbe",      MOVBE,      32, 0x0f, 0x38, 0xf0, 0x03),             /* movbe eax, [ebx] */
     ROW("rdrand",     RDRAND,     32, 0x0f, 0xc7, 0xf0),                   /* rdrand eax */
