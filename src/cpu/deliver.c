@@ -137,20 +137,11 @@ static void check_gate(struct vcpu *v, struct gate *g, const struct event *e)
 /* The handler's code segment; *cpl is the privilege level that it will run at. */
 static u64 handler_segment(struct vcpu *v, const struct gate *g, unsigned *cpl)
 {
-    u32 error = sel_error(g->sel);
-    if (sel_null(g->sel))
-        cpu_raise_error(v, VEC_GP, 0);
-    u64 desc = seg_descriptor(v, g->sel, VEC_GP);
-    if (!desc_is_code(desc) || desc_dpl(desc) > v->cpl)
-        cpu_raise_error(v, VEC_GP, error);
-    if (g->size == 8 && (desc_attr(desc) & (SEG_L | SEG_DB)) != SEG_L)
-        cpu_raise_error(v, VEC_GP, error);
-    if (!desc_present(desc))
-        cpu_raise_error(v, VEC_NP, error);
+    u64 desc = seg_gate_code(v, g->sel, g->size);
     *cpl = desc_is_conforming(desc) ? v->cpl : desc_dpl(desc);
     /* Virtual-8086 code is interrupted by ring 0 only. */
     if ((v->mode & MODE_VM) && *cpl != 0)
-        cpu_raise_error(v, VEC_GP, error);
+        cpu_raise_error(v, VEC_GP, sel_error(g->sel));
     return desc;
 }
 

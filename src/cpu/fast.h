@@ -117,6 +117,18 @@ ALWAYS_INLINE void uop_set(struct vcpu *v, unsigned reg, u64 value, unsigned siz
 /* Fills the address part; the form, or EA_FORMS when accesses are not to be quick. */
 enum ea_form fast_ea(const struct vcpu *v, const struct insn *in, struct uop *u);
 
+/* Of the tables of handlers that use the stack: the column of 32-bit flat code and stack, or of
+ * 64-bit mode; -1: neither. */
+static inline int fast_stack_column(const struct vcpu *v, const struct insn *in)
+{
+    if (v->mode & (MODE_AC | MODE_BREAK))
+        return -1;
+    if (v->mode & MODE_CS64)
+        return in->opsize == 8 ? 1 : -1;
+    bool flat = (v->mode & (MODE_FLAT | MODE_SS32)) == (MODE_FLAT | MODE_SS32);
+    return flat && in->opsize == 4 ? 0 : -1;
+}
+
 static inline bool fast_is_reg(const struct insn *in, unsigned k)
 {
     return in->operand[k].kind == OPD_GPR;

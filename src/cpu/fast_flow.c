@@ -144,17 +144,6 @@ static bool target_allowed(const struct vcpu *v, u64 target)
     return v->mode & MODE_CS64 ? mem_canonical(target) : target <= v->seg[SEG_CS].limit;
 }
 
-/* 0 for 32-bit flat code and stack, 1 for 64-bit mode, -1 for the rest. */
-static int flow_column(const struct vcpu *v, const struct insn *in)
-{
-    if (v->mode & (MODE_AC | MODE_BREAK))
-        return -1;
-    if (v->mode & MODE_CS64)
-        return in->opsize == 8 ? 1 : -1;
-    bool flat = (v->mode & (MODE_FLAT | MODE_SS32)) == (MODE_FLAT | MODE_SS32);
-    return flat && in->opsize == 4 ? 0 : -1;
-}
-
 bool fast_exits(const struct insn *in, u64 next, u64 *target, unsigned *sides)
 {
     switch (in->op) {
@@ -183,7 +172,7 @@ static uop_fn direct_select(const struct vcpu *v, const struct insn *in, u64 nex
     case OP_JCXZ: return jcxz[in->adsize];
     default: break;
     }
-    int column = flow_column(v, in);
+    int column = fast_stack_column(v, in);
     u->imm = next;
     return column < 0 ? NULL : call[column];
 }
@@ -191,7 +180,7 @@ static uop_fn direct_select(const struct vcpu *v, const struct insn *in, u64 nex
 static uop_fn indirect_select(const struct vcpu *v, const struct insn *in, u64 next, struct uop *u)
 {
     static const uop_fn jmp_r[] = {jmp_r_4, jmp_r_8}, call_r[] = {call_r_4, call_r_8};
-    int column = flow_column(v, in);
+    int column = fast_stack_column(v, in);
     bool call = in->op == OP_CALL;
     if (column < 0)
         return NULL;
@@ -219,7 +208,7 @@ uop_fn fast_flow_select(const struct vcpu *v, const struct insn *in, u64 next, s
             return direct_select(v, in, next, u);
         return indirect_select(v, in, next, u);
     case OP_RET: {
-        int column = flow_column(v, in);
+        int column = fast_stack_column(v, in);
         u->imm = in->opsize + (in->imm_len ? in->imm & 0xffff : 0);
         return column < 0 ? NULL : ret[column];
     }

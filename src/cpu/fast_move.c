@@ -232,22 +232,11 @@ FOR_EA(PUSH_MEM, _, 8)
 static const uop_fn push_m[2][EA_FORMS] = {{FOR_EA(PUSH_M_ENTRY, _, 4)},
                                            {FOR_EA(PUSH_M_ENTRY, _, 8)}};
 
-/* The column for the stack as it is, or -1. */
-static int stack_column(const struct vcpu *v, const struct insn *in)
-{
-    if (v->mode & (MODE_AC | MODE_BREAK))
-        return -1;
-    if (v->mode & MODE_CS64)
-        return in->opsize == 8 ? 1 : -1;
-    bool flat = (v->mode & (MODE_FLAT | MODE_SS32)) == (MODE_FLAT | MODE_SS32);
-    return flat && in->opsize == 4 ? 0 : -1;
-}
-
 static uop_fn stack_select(const struct vcpu *v, const struct insn *in, struct uop *u)
 {
     static const uop_fn push_r[] = {push_r_4, push_r_8}, push_i[] = {push_i_4, push_i_8};
     static const uop_fn pop_r[] = {pop_r_4, pop_r_8}, leave[] = {leave_4, leave_8};
-    int column = stack_column(v, in);
+    int column = fast_stack_column(v, in);
     if (column < 0)
         return NULL;
     if (in->op == OP_LEAVE) {

@@ -102,21 +102,6 @@ static struct call_gate read_call_gate(struct vcpu *v, u16 sel, u64 desc)
     return g;
 }
 
-/* The code segment behind a call gate. */
-static u64 gate_code(struct vcpu *v, const struct call_gate *g)
-{
-    u32 error = sel_error(g->sel);
-    if (sel_null(g->sel))
-        cpu_raise_error(v, VEC_GP, 0);
-    u64 desc = seg_descriptor(v, g->sel, VEC_GP);
-    if (!desc_is_code(desc) || desc_dpl(desc) > v->cpl)
-        cpu_raise_error(v, VEC_GP, error);
-    if (g->size == 8 && (desc_attr(desc) & (SEG_L | SEG_DB)) != SEG_L)
-        cpu_raise_error(v, VEC_GP, error);
-    check_present(v, g->sel, desc);
-    return desc;
-}
-
 /* Whether the descriptor is a call gate in this mode. */
 static bool is_call_gate(const struct vcpu *v, u64 desc)
 {
@@ -157,7 +142,7 @@ static void go(struct vcpu *v, u16 sel, u64 desc, unsigned cpl, u64 ip)
 static void jmp_gate(struct vcpu *v, u16 sel, u64 gate)
 {
     struct call_gate g = read_call_gate(v, sel, gate);
-    u64 desc = gate_code(v, &g);
+    u64 desc = seg_gate_code(v, g.sel, g.size);
     if (!desc_is_conforming(desc) && desc_dpl(desc) != v->cpl)
         cpu_raise_error(v, VEC_GP, sel_error(g.sel));
     u64 ip = far_check_ip(v, desc, g.offset);
@@ -256,7 +241,7 @@ static void call_gate_inner(struct vcpu *v, const struct insn *in, const struct 
 static void call_gate(struct vcpu *v, const struct insn *in, u16 sel, u64 gate)
 {
     struct call_gate g = read_call_gate(v, sel, gate);
-    u64 desc = gate_code(v, &g);
+    u64 desc = seg_gate_code(v, g.sel, g.size);
     if (!desc_is_conforming(desc) && desc_dpl(desc) < v->cpl)
         call_gate_inner(v, in, &g, desc);
     else

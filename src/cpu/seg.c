@@ -75,6 +75,21 @@ u64 seg_descriptor_upper(struct vcpu *v, u16 sel)
     return upper;
 }
 
+u64 seg_gate_code(struct vcpu *v, u16 sel, unsigned size)
+{
+    u32 error = sel_error(sel);
+    if (sel_null(sel))
+        cpu_raise_error(v, VEC_GP, 0);
+    u64 desc = seg_descriptor(v, sel, VEC_GP);
+    if (!desc_is_code(desc) || desc_dpl(desc) > v->cpl)
+        cpu_raise_error(v, VEC_GP, error);
+    if (size == 8 && (desc_attr(desc) & (SEG_L | SEG_DB)) != SEG_L)
+        cpu_raise_error(v, VEC_GP, error);
+    if (!desc_present(desc))
+        cpu_raise_error(v, VEC_NP, error);
+    return desc;
+}
+
 u64 seg_mark_accessed(struct vcpu *v, u16 sel, u64 desc)
 {
     const u64 accessed = (u64)SEG_ACCESSED << 40;

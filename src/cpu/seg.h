@@ -117,6 +117,9 @@ u64 seg_descriptor(struct vcpu *v, u16 sel, unsigned vector);
 u64 seg_descriptor_address(const struct vcpu *v, u16 sel);
 /* The upper eight bytes of a 16-byte descriptor in long mode; checks as #GP(selector). */
 u64 seg_descriptor_upper(struct vcpu *v, u16 sel);
+/* The code segment behind a gate of `size` bytes (SDM 3A 5.8.3.1 and 6.12.1): raises #GP or #NP
+ * where code at CPL may not go through to it. */
+u64 seg_gate_code(struct vcpu *v, u16 sel, unsigned size);
 /* Sets the accessed bit in the table when it is clear; returns the descriptor with the bit. */
 u64 seg_mark_accessed(struct vcpu *v, u16 sel, u64 desc);
 /* Sets or clears the busy bit of a TSS descriptor in its table. */
