@@ -175,6 +175,7 @@ static int place_block(struct qcow2 *q, u64 index, u64 count, u64 *cluster)
         if (error)
             return error;
     }
+    q->free_hints[0] = c - yes; /* the next block is looked for from here */
     *cluster = yes ? c - 1 : index * q->refblock_entries;
     while (!yes && qcow2_kind_of(q, *cluster) != KIND_DATA)
         ++*cluster;
