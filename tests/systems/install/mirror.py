@@ -46,8 +46,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, with_body):
         url = urllib.parse.urlsplit(self.path)
-        own = self.server.files.get(self.path)
-        if own is not None:
+        own = url.netloc in ("", self.server.name) and self.server.files.get(url.path)
+        if own:
             self._send_bytes(own, with_body)
         elif url.netloc == self.server.upstream:
             self._forward(url, with_body)
@@ -110,12 +110,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Mirror(http.server.ThreadingHTTPServer):
-    """UPSTREAM is a host name, CACHE a folder; files: what is served as PATH besides."""
+    """UPSTREAM is a host name, CACHE a folder; files: what is served as PATH besides, also to those
+    who ask for it by way of the proxy, which is itself as GUESTS_NAME."""
 
     daemon_threads = True
 
-    def __init__(self, upstream, cache):
+    def __init__(self, upstream, cache, guests_name=""):
         super().__init__(("127.0.0.1", 0), Handler)
+        self.name = f"{guests_name}:{self.server_port}"
         self.upstream = upstream
         self.cache = cache
         self.files = {}
