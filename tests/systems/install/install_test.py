@@ -6,15 +6,18 @@ usage: install_test.py [--binary FILE] [--accel NAME] [--disk ide|sata|virtio] [
                        [--folder FOLDER] [--from STEP] [--to STEP] [--other FILE|none]
                        [--method installer|debootstrap] [--patience FACTOR]
 
-The steps, each of which can be begun with when the folder of an earlier run is given (behind another
-controller too, or with another network card):
+The steps, each of which can be begun with when the folder of an earlier run is given (with another
+network card too, and behind another controller if --method debootstrap made the disk: the
+installer's own way leaves other drivers out of the initial RAM disk, which saves minutes):
 
   install   Debian's unmodified installer (kernel and initrd) on an empty qcow2 disk. Its answers
             come by HTTP from a server on the host's loopback, its packages from Debian's mirror
             through the NAT and a caching proxy of this program.
-            Not every mirror has the installer's components (udebs). Without them (--method
-            debootstrap, the default there) the installer sets up devices and network, and a
-            script of its shell does the rest: partitions, file systems, debootstrap, GRUB
+            Not every mirror has all of the installer's components (udebs): those that it lacks are
+            made and served from here (udebs.py), in a second repository with a key of its own.
+            Where that is impossible too, or with --method debootstrap, the installer sets up
+            devices and network only, and a script of its shell does the rest: partitions, file
+            systems, debootstrap, GRUB
   boot      the disk, through GRUB into systemd; login on the serial line and with the keyboard; a
             package is installed; poweroff
   other     the disk in the other machine: qemu-system-i386, or anello if --binary is QEMU
@@ -26,7 +29,7 @@ exit status 0 when everything was seen, 77 when something needed is not here.
 """
 
 import argparse
-import lzma
+import base64
 import os
 import re
 import shutil
@@ -44,13 +47,13 @@ sys.path[:0] = [os.path.join(ROOT, "tests", "boot"), os.path.dirname(HERE)]
 import guest_disks  # noqa: E402 (the path is set just above)
 from guest import Failure, Guest  # noqa: E402
 import live  # noqa: E402
+import udebs  # noqa: E402
 from mirror import Mirror  # noqa: E402
 
 CACHE = os.environ.get("ANELLO_CACHE") or os.path.join(guest_disks.CACHE, "anello")
 INSTALLER = os.path.join(guest_disks.GUESTS, "installer-i386")
 KERNEL = guest_disks.KERNEL
 UPSTREAM = "deb.debian.org"
-COMPONENTS = "/debian/dists/bookworm/main/debian-installer/binary-i386/Packages.xz"
 SKIPPED = 77
 STEPS = ["install", "boot", "other", "formats"]
 FORMATS = ["raw", "vmdk", "vdi"]  # beside qcow2
@@ -166,8 +169,11 @@ class Test:
             self.mirror.files["/debootstrap.sh"] = fill_in("debootstrap.sh", names)
             self.mirror.files["/live.tar.gz"] = self.tools()
         else:
+            names |= self.components(server)
             self.mirror.files["/preseed.cfg"] = fill_in("preseed.cfg", names)
-        append = ("auto=true priority=critical vga=normal fb=false nomodeset "
+        # The installer names the machine before it has the network and the answers.
+        append = ("auto=true priority=critical hostname=anello domain=test "
+                  "vga=normal fb=false nomodeset "
                   f"earlyprintk=ttyS0,115200 console=tty0 url={server}/preseed.cfg")
         with self.machine(self.options.binary, "install",
                           "-kernel", os.path.join(INSTALLER, "linux"),
@@ -178,6 +184,19 @@ class Test:
             self.watch_installer(guest)
             guest.phases.end()
         self.check_disk()
+
+    def components(self, server):
+        """Answers that name the repository of components which the mirror lacks; serves it."""
+        if not self.options.udebs:
+            return {"COMPONENTS": "", "EARLY": ""}
+        content = udebs.files(self.options.udebs)
+        self.mirror.files |= {f"/udebs/{path}": data for path, data in content.items()}
+        key = base64.b64encode(content["key.gpg"]).decode()
+        return {"COMPONENTS":
+                f"d-i apt-setup/_DEVEL_/repository string deb {server}/udebs bookworm main\n"
+                f"d-i apt-setup/_DEVEL_/key string base64://{key}\n",
+                # as if partman had loaded LVM and encryption already
+                "EARLY": "mkdir -p /var/lib/partman; : >/var/lib/partman/loaded-extra; \\\n    "}
 
     def tools(self):
         path = self.path("live.tar.gz")
@@ -374,20 +393,30 @@ def check_needs(options, mirror):
     trouble = mirror.can_reach("/debian/dists/bookworm/InRelease")
     if trouble:
         skip(f"Debian's mirror cannot be reached: {trouble}")
-    if not options.method:
-        missing = first_component_is_missing(mirror)
-        options.method = "debootstrap" if missing else "installer"
-        if missing:
-            print(f"this mirror has no components of the installer: {missing}", flush=True)
-    if options.method == "debootstrap" and not os.path.exists(os.path.join(KERNEL, "VERSION")):
-        skip("the guest kernel-686 is not there: scripts/guests kernel-686")
+    if options.first == "install":
+        if not os.path.exists(os.path.join(KERNEL, "VERSION")):
+            skip("the guest kernel-686 is not there: scripts/guests kernel-686")
+        choose_method(options, mirror)
 
 
-def first_component_is_missing(mirror):
-    """Why the installer's partitioner cannot be had, or None."""
-    index = lzma.decompress(live.fetch(None, f"http://{UPSTREAM}{COMPONENTS}")).decode()
-    packages, _ = live.parse_index(index)
-    return mirror.can_reach("/debian/" + packages["partman-base"]["Filename"])
+def choose_method(options, mirror):
+    """The installer's own, where its components can be had."""
+    options.udebs = None
+    if options.method == "debootstrap":
+        return
+    wanted, options.method = options.method, "installer"
+    folder = os.path.join(CACHE, "udebs")
+    print("components of the installer:", flush=True)
+    try:
+        archive = udebs.Archive(UPSTREAM, f"http://127.0.0.1:{mirror.server_port}")
+        if udebs.make(archive, INSTALLER, KERNEL, folder,
+                      lambda line: print(f"  {line}", flush=True)):
+            options.udebs = folder
+    except udebs.Missing as why:
+        if wanted:
+            skip(f"a component of the installer cannot be had: {why}")
+        print(f"  {why}: debootstrap instead", flush=True)
+        options.method = "debootstrap"
 
 
 def main():
@@ -395,7 +424,7 @@ def main():
     options.folder = options.folder or tempfile.mkdtemp(prefix="anello-install-")
     os.makedirs(options.folder, exist_ok=True)
     test = Test(options)
-    test.mirror = Mirror(UPSTREAM, os.path.join(CACHE, "mirror"))
+    test.mirror = Mirror(UPSTREAM, os.path.join(CACHE, "mirror"), HOST)
     check_needs(options, test.mirror)
     print(f"logs, pictures and the disk: {options.folder}", flush=True)
     start = time.monotonic()
