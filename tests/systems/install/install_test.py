@@ -299,7 +299,8 @@ class Test:
         have nothing to complain about."""
         at = command(guest, at, "systemctl is-system-running --wait; echo state=$?", r"state=\d",
                      300)
-        at = command(guest, at, "systemctl --failed --no-legend --plain; echo units=$?", "units=0")
+        at = command(guest, at, "systemctl --failed --no-legend --plain --no-pager; echo units=$?",
+                     "units=0")
         at = command(guest, at, "dpkg --audit && echo audit=$?", "audit=0", 120)
         command(guest, at, "dmesg --level=emerg,alert,crit,err; cat /proc/interrupts; echo log=$?",
                 "log=0")
