@@ -220,6 +220,8 @@ int qcow2_corrupt(struct qcow2 *q, const char *what);
 
 int qcow2_refcount_get(struct qcow2 *q, u64 cluster, u64 *count);
 int qcow2_refcount_add(struct qcow2 *q, u64 cluster, i64 delta);
+/* What an image holds as a count may be further from the right one than an i64 can say. */
+int qcow2_refcount_set(struct qcow2 *q, u64 cluster, u64 count);
 u64 qcow2_refcount_max(const struct qcow2 *q);
 /* Takes `count` clusters in a row, free until now. */
 int qcow2_alloc(struct qcow2 *q, u64 count, u64 *offset);

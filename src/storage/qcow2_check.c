@@ -207,11 +207,6 @@ static void find_uncounted(struct audit *a)
 
 /* ---- comparing ---- */
 
-static int set_count(struct audit *a, u64 cluster, u64 from, u64 to)
-{
-    return qcow2_refcount_add(a->q, cluster, (i64)to - (i64)from);
-}
-
 static int compare_cluster(struct audit *a, u64 cluster, unsigned repair)
 {
     struct image_check *r = a->result;
@@ -228,7 +223,7 @@ static int compare_cluster(struct audit *a, u64 cluster, unsigned repair)
         r->errors++;
     if (a->damaged || !(repair & (leak ? REPAIR_LEAKS : REPAIR_ERRORS)))
         return 0;
-    error = set_count(a, cluster, count, uses);
+    error = qcow2_refcount_set(a->q, cluster, uses);
     if (!error && leak)
         r->leaks_fixed++;
     else if (!error)

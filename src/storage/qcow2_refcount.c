@@ -109,6 +109,30 @@ static void lower_hints(struct qcow2 *q, u64 cluster)
     }
 }
 
+/* Of a cluster whose block is loaded. */
+static void change_count(struct qcow2 *q, u64 cluster, u64 count)
+{
+    store_count(q, cluster, count);
+    if (!count) {
+        qcow2_set_kind(q, cluster << q->cluster_bits, 1, KIND_DATA);
+        lower_hints(q, cluster);
+    }
+}
+
+int qcow2_refcount_set(struct qcow2 *q, u64 cluster, u64 count)
+{
+    u64 before;
+    int error = qcow2_refcount_get(q, cluster, &before);
+    if (error)
+        return error;
+    if (!covered(q, cluster / q->refblock_entries))
+        return qcow2_corrupt(q, "a cluster has no reference count");
+    if (count > qcow2_refcount_max(q))
+        return -ENOSPC;
+    change_count(q, cluster, count);
+    return 0;
+}
+
 int qcow2_refcount_add(struct qcow2 *q, u64 cluster, i64 delta)
 {
     u64 count;
@@ -119,12 +143,7 @@ int qcow2_refcount_add(struct qcow2 *q, u64 cluster, i64 delta)
         return qcow2_corrupt(q, "a reference count would become negative");
     if (delta > 0 && count + (u64)delta > qcow2_refcount_max(q))
         return -ENOSPC;
-    count += (u64)delta;
-    store_count(q, cluster, count);
-    if (!count) {
-        qcow2_set_kind(q, cluster << q->cluster_bits, 1, KIND_DATA);
-        lower_hints(q, cluster);
-    }
+    change_count(q, cluster, count + (u64)delta);
     return 0;
 }
 
