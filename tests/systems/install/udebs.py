@@ -16,7 +16,6 @@ of what installs it may be one release newer than the installer. What nobody nee
 installation on an empty disk is left out (LEFT_OUT).
 """
 
-import collections
 import gzip
 import hashlib
 import io
@@ -55,7 +54,8 @@ REPACKED = {
     "libparted2-udeb": (["libparted2"], I386_LIBRARIES),
     "libparted-fs-resize0-udeb": (["libparted-fs-resize0"], I386_LIBRARIES),
 }
-# A component, without the kernel's version -> its modules: names with * in the kernel's folders.
+# A component, without the kernel's version -> its modules, which bring those that they need.
+# Components of modules that are not here are made empty.
 MODULES = {
     "ata-modules": ["drivers/ata/libata"],
     "pata-modules": ["drivers/ata/ata_piix", "drivers/ata/ata_generic"],
@@ -85,8 +85,6 @@ EMULATOR = ("qemu-user-static", "usr/bin/qemu-x86_64-static")
 LIBRARIES = ["libparted2", "libparted-fs-resize0", "libdebconfclient0", "libdebian-installer4"]
 LIBRARY_FILES = re.compile(r"(usr/)?lib/x86_64-linux-gnu/[^/]+\.so[^/]*$|lib64/")
 ELF_64 = b"\x7fELF\x02"
-
-Component = collections.namedtuple("Component", "fields origin")
 
 
 class Missing(Exception):
