@@ -141,7 +141,8 @@ int qcow2_refcount_add(struct qcow2 *q, u64 cluster, i64 delta)
         return error;
     if (!covered(q, cluster / q->refblock_entries) || (delta < 0 && count < (u64)-delta))
         return qcow2_corrupt(q, "a reference count would become negative");
-    if (delta > 0 && count + (u64)delta > qcow2_refcount_max(q))
+    u64 most = qcow2_refcount_max(q);
+    if (delta > 0 && (count > most || (u64)delta > most - count)) /* the count is the file's */
         return -ENOSPC;
     change_count(q, cluster, count + (u64)delta);
     return 0;
