@@ -307,32 +307,30 @@ static void drop_small(struct window *w, unsigned i)
     forget_small(w, i);
 }
 
-/* Pages one below the other that get the same permission, which one call gives them. */
+/* Writable pages one below the other that one call makes read-only. */
 struct run {
     u64 from, to;
-    bool writable;
 };
 
-/* If the host refuses, the host's pages stay as they are or go: an access traps, and is checked. */
 static void end_run(struct window *w, struct run *run)
 {
-    if (run->to > run->from && !protect(w, run->from, run->to - run->from, run->writable))
+    if (run->to > run->from && !protect(w, run->from, run->to - run->from, false))
         unmap(w, run->from, run->to - run->from);
     *run = (struct run){.from = 0};
 }
 
 static void add_to_run(struct window *w, struct run *run, const struct window_page *p)
 {
-    if (run->from != p->la + PAGE_BYTES || run->writable != p->writable)
+    if (run->from != p->la + PAGE_BYTES)
         end_run(w, run);
     if (run->to <= run->from)
         run->to = p->la + PAGE_BYTES;
     run->from = p->la;
-    run->writable = p->writable;
 }
 
-/* Its entries have changed, but may only forbid or allow to write the page, as a fork() does: then
- * what reads it need not trap. */
+/* Its entries have changed, but may only forbid to write the page, as a fork() does: then what
+ * reads it need not trap. What they allow waits for a fill: a page that is not writable may be one
+ * that had to be taken out, because the host refused to protect it. */
 static bool stays(struct window *w, unsigned i, struct run *run)
 {
     const struct window_page *p = &w->small[i];
@@ -342,8 +340,9 @@ static bool stays(struct window *w, unsigned i, struct run *run)
         walk.page_size > PAGE_BYTES || !describe_small(w, p->la, &walk, &now) ||
         now.offset != p->offset)
         return false;
-    if (now.writable != p->writable)
+    if (p->writable && !now.writable)
         add_to_run(w, run, &now);
+    now.writable &= p->writable;
     replace_small(w, i, &now);
     return true;
 }
@@ -410,7 +409,7 @@ unsigned window_validate_page(struct window *w, u32 la)
     if (refs_same(w, &w->small[slot - 1].refs, paging_directory(w->v)))
         return 0;
     if (stays(w, slot - 1, &run)) {
-        if (run.to && !run.writable)
+        if (run.to)
             count_churn(w, la);
         end_run(w, &run);
         return 0;
@@ -451,10 +450,6 @@ static bool fill_small(struct window *w, u32 la, const struct walk *walk)
         const struct window_page *old = &w->small[slot - 1];
         if (old->offset == p.offset && old->writable == p.writable)
             return false; /* it was there: something else is wrong with the access */
-        if (old->offset == p.offset && protect(w, la, PAGE_BYTES, p.writable)) {
-            replace_small(w, slot - 1, &p);
-            return true;
-        }
         forget_small(w, slot - 1);
     }
     if (w->smalls == SMALL_MOST) {

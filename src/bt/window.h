@@ -53,7 +53,7 @@ void window_empty(struct window *w);
 #define FILL_NEVER (-1)
 int window_fill(struct window *w, u32 la);
 
-/* Takes out what the paging entries do not say any more; a page that they only forbid or allow to
+/* Takes out what the paging entries do not say any more; a page that they only forbid to
  * write stays, as such. Returns how many pages had to go. The kernel's global pages stay unless
  * w->doubted. */
 unsigned window_validate(struct window *w);

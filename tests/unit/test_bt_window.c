@@ -199,6 +199,8 @@ static void window_keeps_pages_that_may_only_not_be_written_any_more(void **stat
     assert_true(host_can(f, PAGE, true));
     set_pte(f, PAGE + 0x1000, (PAGE + 0x1000) | P | W | U | A | D);
     assert_int_equal(window_validate(&f->w), 0);
+    assert_true(host_can(f, PAGE + 0x1000, false));
+    assert_true(window_fill(&f->w, PAGE + 0x1000) > 0);
     assert_true(host_can(f, PAGE + 0x1000, true));
     assert_false(host_can(f, PAGE + 0x2000, true));
     set_pte(f, PAGE, PAGE | P | W | A | D); /* the kernel's now */
@@ -283,6 +285,8 @@ static void window_keeps_a_restless_page_out_until_it_is_forgiven(void **state)
     for (unsigned i = 0; i < 100 && f->w.slot[PAGE >> 12]; i++) {
         set_pte(f, PAGE, PAGE | P | (i % 2 ? W : 0) | U | A | D); /* as mprotect() does */
         window_validate_page(&f->w, PAGE);
+        if (f->w.slot[PAGE >> 12])
+            window_fill(&f->w, PAGE); /* by a write that traps */
     }
     assert_false(host_can(f, PAGE, false));
     assert_int_equal(window_fill(&f->w, PAGE), FILL_NEVER);
