@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "base/chardev.h"
+#include "base/spin.h"
 #include "bus/device.h"
 #include "bus/physmem.h"
 #include "bus/ports.h"
@@ -46,7 +47,9 @@ struct cpu_thread {
     struct lapic *lapic;
     pthread_t thread;
     bool started;
-    u32 wake; /* futex: counts wake-ups */
+    u32 wake;    /* futex: counts wake-ups */
+    bool asleep; /* on it; atomic */
+    struct spin spin;
 };
 
 /* A CD drive, behind whichever controller. */

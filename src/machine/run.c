@@ -30,7 +30,8 @@
 #include "ui/sdl.h"
 
 #define EXIT_TRIPLE_FAULT 3
-#define EXACTLY           1 /* ns */
+#define EXACTLY           1      /* ns */
+#define HALT_SPIN_NS      400000 /* more than 1 MiB takes to or from the host's page cache */
 
 double host_seconds(void)
 {
@@ -44,7 +45,8 @@ double host_seconds(void)
 void cpu_wake(struct cpu_thread *c)
 {
     __atomic_fetch_add(&c->wake, 1, __ATOMIC_SEQ_CST);
-    syscall(SYS_futex, &c->wake, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    if (__atomic_load_n(&c->asleep, __ATOMIC_SEQ_CST))
+        syscall(SYS_futex, &c->wake, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 static bool must_stop(struct machine *m)
@@ -121,21 +123,42 @@ static void sleep_until(struct cpu_thread *c, u32 seen, i64 due)
         wait = (struct timespec){.tv_sec = ns / NS_PER_SEC, .tv_nsec = ns % NS_PER_SEC};
         limit = &wait;
     }
+    __atomic_store_n(&c->asleep, true, __ATOMIC_SEQ_CST);
     syscall(SYS_futex, &c->wake, FUTEX_WAIT_PRIVATE, seen, limit, NULL, 0);
+    __atomic_store_n(&c->asleep, false, __ATOMIC_SEQ_CST);
 }
 
-/* HLT: sleeps until there is something to do. Mostly that is a timer, which it fires itself. */
+/* Then the event is some microseconds away: a disk's answer. Nothing else is looked for, so an idle
+ * guest sleeps. */
+static bool disk_is_busy(const struct machine *m)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(m->drives); i++) {
+        if (m->drives[i] && block_is_busy(m->drives[i]))
+            return true;
+    }
+    return false;
+}
+
+/* HLT: waits until there is something to do. Mostly that is a timer, which a CPU that has slept
+ * fires itself; while it only looks, the loop's thread does. */
 static void wait_for_event(struct cpu_thread *c)
 {
+    struct machine *m = c->m;
+    bool soon = disk_is_busy(m);
+    i64 start = soon ? spin_now() : 0;
     for (;;) {
         u32 seen = __atomic_load_n(&c->wake, __ATOMIC_SEQ_CST);
-        if (vcpu_events(c->v) & EVENT_STOP || excp_wakes(c->v) || has_ended(c->m))
-            return;
-        i64 due = loop_keep_time(c->m->loop);
+        if (vcpu_events(c->v) & EVENT_STOP || excp_wakes(c->v) || has_ended(m))
+            break;
+        if (soon && spin_while(&c->spin, &c->wake, seen))
+            continue;
+        i64 due = loop_keep_time(m->loop);
         sleep_until(c, seen, due);
         if (due != CLOCK_NEVER)
-            loop_pass_time(c->m->loop);
+            loop_pass_time(m->loop);
     }
+    if (soon)
+        spin_learn(&c->spin, spin_now() - start);
 }
 
 static void triple_fault(struct machine *m)
@@ -156,6 +179,7 @@ static void *cpu_main(void *opaque)
 {
     struct cpu_thread *c = opaque;
     struct machine *m = c->m;
+    spin_init(&c->spin, HALT_SPIN_NS);
     prctl(PR_SET_TIMERSLACK, EXACTLY); /* the guest's timers are as exact as the host's */
     while (!has_ended(m)) {
         vcpu_event_clear(c->v, EVENT_STOP);

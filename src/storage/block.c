@@ -27,12 +27,14 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/spin.h"
 #include "storage/block_internal.h"
 #include "storage/format.h"
 
-#define WORKERS     4
-#define PIECE_BYTES KIB(64) /* stays in the host CPU's cache; a cluster of most qcow2 images */
-#define PIECE_ALIGN 4096    /* cache=none wants it */
+#define WORKERS      4
+#define PIECE_BYTES  KIB(64) /* stays in the host CPU's cache; a cluster of most qcow2 images */
+#define WORK_SPIN_NS 100000  /* what a guest does between two requests */
+#define PIECE_ALIGN  4096    /* cache=none wants it */
 
 struct request_list {
     struct block_request *first, **end;
@@ -45,6 +47,7 @@ struct block {
     struct loop_watch *watch;
     int event_fd;
     struct block_counters counters;
+    u32 in_flight; /* atomic */
     void (*full)(void *opaque, struct block *block);
     void *full_opaque;
 
@@ -52,11 +55,13 @@ struct block {
     pthread_cond_t work;  /* waiting is not empty, or quit */
     pthread_cond_t idle;  /* a worker has put a request away */
     struct request_list waiting, finished, stalled;
-    unsigned waiting_count;
+    u32 waiting_count; /* atomic: who looks reads it without the lock */
     unsigned running;  /* requests in the hands of workers */
     unsigned sleeping; /* workers without one */
     unsigned worker_count;
     bool quit, tell_full;
+    bool looking; /* a worker is, and needs no signal for the next request */
+    struct spin spin;
     pthread_t workers[WORKERS];
 };
 
@@ -100,14 +105,14 @@ static struct block_request *take_waiting(struct block *b)
 {
     struct block_request *r = list_take(&b->waiting);
     if (r)
-        b->waiting_count--;
+        __atomic_fetch_sub(&b->waiting_count, 1, __ATOMIC_RELAXED);
     return r;
 }
 
 static void add_waiting(struct block *b, struct block_request *r)
 {
     list_add(&b->waiting, r);
-    b->waiting_count++;
+    __atomic_fetch_add(&b->waiting_count, 1, __ATOMIC_RELEASE);
 }
 
 /* ---- workers ---- */
@@ -234,6 +239,7 @@ static bool deliver(struct block *b)
             return any;
         any = true;
         count(&b->counters, r);
+        __atomic_fetch_sub(&b->in_flight, 1, __ATOMIC_RELAXED);
         r->done(r);
     }
 }
@@ -249,17 +255,42 @@ static void hand_over(struct block *b)
     loop_unlock(b->loop);
 }
 
+/* Instead of sleeping at once: the next request of a guest that waits for each comes soon. One
+ * worker looks, and needs no signal for what comes meanwhile. Lock held, and held again at the end.
+ */
+static void look_for_work(struct block *b)
+{
+    struct spin spin = b->spin;
+    i64 start = spin_now();
+    b->looking = true;
+    pthread_mutex_unlock(&b->lock);
+    spin_while(&spin, &b->waiting_count, 0);
+    pthread_mutex_lock(&b->lock);
+    b->looking = false;
+    if (!b->waiting_count && !b->quit)
+        pthread_cond_wait(&b->work, &b->lock);
+    spin_learn(&b->spin, spin_now() - start);
+}
+
+/* Lock held, and held again at the end. */
+static void wait_for_work(struct block *b)
+{
+    b->sleeping++;
+    if (b->looking)
+        pthread_cond_wait(&b->work, &b->lock);
+    else
+        look_for_work(b);
+    b->sleeping--;
+}
+
 static void *work(void *opaque)
 {
     struct block *b = opaque;
     pthread_mutex_lock(&b->lock);
     for (;;) {
         struct block_request *r;
-        while (!(r = take_waiting(b)) && !b->quit) {
-            b->sleeping++;
-            pthread_cond_wait(&b->work, &b->lock);
-            b->sleeping--;
-        }
+        while (!(r = take_waiting(b)) && !b->quit)
+            wait_for_work(b);
         if (!r)
             break;
         b->running++;
@@ -309,12 +340,14 @@ static void rung(void *opaque, unsigned events)
 void block_submit(struct block *b, struct block_request *r)
 {
     r->error = 0;
+    __atomic_fetch_add(&b->in_flight, 1, __ATOMIC_RELAXED);
     pthread_mutex_lock(&b->lock);
     add_waiting(b, r);
     if (b->loop && b->waiting_count > b->sleeping && b->worker_count < WORKERS)
         start_worker(b);
     bool alone = !b->worker_count;
-    pthread_cond_signal(&b->work);
+    if (!b->looking || b->waiting_count > 1)
+        pthread_cond_signal(&b->work);
     pthread_mutex_unlock(&b->lock);
     if (alone) /* no loop, or no thread to be had: do it here */
         block_drain(b);
@@ -403,6 +436,7 @@ static struct block *create(const struct block_options *options, struct loop *lo
     list_init(&b->waiting);
     list_init(&b->finished);
     list_init(&b->stalled);
+    spin_init(&b->spin, WORK_SPIN_NS);
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->work, NULL);
     pthread_cond_init(&b->idle, NULL);
@@ -522,6 +556,11 @@ const char *block_path(const struct block *b)
 struct block_counters block_counters(const struct block *b)
 {
     return b->counters;
+}
+
+bool block_is_busy(const struct block *b)
+{
+    return __atomic_load_n(&b->in_flight, __ATOMIC_RELAXED) != 0;
 }
 
 /* ---- synchronous calls ---- */

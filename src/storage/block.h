@@ -88,4 +88,7 @@ struct block_counters {
 };
 struct block_counters block_counters(const struct block *block);
 
+/* Whether a request has been submitted and its done() not been called. From any thread. */
+bool block_is_busy(const struct block *block);
+
 #endif

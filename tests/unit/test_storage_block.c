@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "base/spin.h"
 #include "storage/block_internal.h"
 #include "storage/file_fault.h"
 
@@ -111,6 +112,29 @@ static void wait_for(struct bench *t, const struct job *j)
     for (int i = 0; i < 1000 && !j->done; i++)
         loop_turn(t->loop, 10);
     assert_true(j->done);
+}
+
+/* A worker looks for the next request before it sleeps: requests come at once, while it looks, when
+ * it is about to sleep, and after that; one by one, and three at a time. */
+static void no_request_is_overlooked(void **state)
+{
+    struct bench *t = *state;
+    struct block *b = open_disk(t, (struct block_options){0});
+    u8 data[3][512];
+    for (unsigned i = 0; i < 3000; i++) {
+        static const i64 gaps[] = {0, 1000, 9000, 10000, 11000, 40000, 100000, 150000};
+        struct job jobs[3];
+        unsigned n = i % 7 ? 1 : 3;
+        for (unsigned k = 0; k < n; k++)
+            submit(b, &jobs[k], BLOCK_READ, 512 * k, data[k], 512);
+        assert_true(block_is_busy(b));
+        for (unsigned k = 0; k < n; k++)
+            wait_for(t, &jobs[k]);
+        assert_false(block_is_busy(b));
+        for (i64 end = spin_now() + gaps[i / 16 % ARRAY_LEN(gaps)]; spin_now() < end;)
+            continue;
+    }
+    block_close(b);
 }
 
 /* ---- opening ---- */
@@ -723,6 +747,7 @@ static void raw_guest_cannot_turn_its_disk_into_another_format(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(no_request_is_overlooked),
         T(block_open_says_what_is_wrong),
         T(block_open_refuses_an_unknown_format),
         T(block_open_rounds_odd_images_up_to_a_sector),
