@@ -16,6 +16,7 @@ of what installs it may be one release newer than the installer. What nobody nee
 installation on an empty disk is left out (LEFT_OUT).
 """
 
+import fcntl
 import gzip
 import hashlib
 import io
@@ -427,10 +428,18 @@ def stamp(installer, kernel_folder):
 
 def make(archive, installer, kernel_folder, folder, say=print):
     """Makes the repository in FOLDER, unless it is there already; says whether the installer needs
-    it."""
+    it. A second run that comes meanwhile waits, and uses the same."""
     for tool in ("dpkg-deb", "gpg", "gpgconf"):
         if not shutil.which(tool):
             raise Missing(f"{tool} is not installed: scripts/setup --install-test")
+    os.makedirs(os.path.dirname(folder) or ".", exist_ok=True)
+    with open(f"{folder}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return make_alone(archive, installer, kernel_folder, folder, say)
+
+
+def make_alone(archive, installer, kernel_folder, folder, say):
+    """make(), while nobody else does."""
     mark = os.path.join(folder, "stamp")
     key = os.path.join(folder, KEY)
     now = stamp(installer, kernel_folder)
