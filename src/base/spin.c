@@ -48,7 +48,7 @@ bool spin_while(const struct spin *s, const u32 *word, u32 value)
 void spin_learn(struct spin *s, i64 waited)
 {
     if (waited > s->most)
-        s->window = 0;
+        s->window = s->window > FIRST_WINDOW ? s->window / 2 : 0;
     else if (waited > s->window)
         s->window = s->window ? 2 * s->window : FIRST_WINDOW;
     if (s->window > s->most)

@@ -4,9 +4,9 @@
  * woken costs some ten microseconds and more where the host is itself a virtual machine; that is
  * longer than a disk whose data the host has in memory takes to answer.
  *
- * How long it is worth to look is learned: while waits are short enough to be over by then, the
- * time grows; after a long wait, as an idle guest's are, it is nothing. On a host with one CPU
- * nothing is won by looking, as what is waited for cannot happen meanwhile.
+ * How long it is worth to look is learned: waits that looking can outlast double the time, longer
+ * ones halve it, until it is nothing. On a host with one CPU nothing is won by looking, as what is
+ * waited for cannot happen meanwhile.
  */
 #ifndef ANELLO_BASE_SPIN_H
 #define ANELLO_BASE_SPIN_H

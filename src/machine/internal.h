@@ -50,6 +50,7 @@ struct cpu_thread {
     u32 wake;    /* futex: counts wake-ups */
     bool asleep; /* on it; atomic */
     struct spin spin;
+    u64 halts, looked; /* HLTs; of them those whose end was seen by looking */
 };
 
 /* A CD drive, behind whichever controller. */

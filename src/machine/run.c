@@ -144,19 +144,22 @@ static bool disk_is_busy(const struct machine *m)
 static void wait_for_event(struct cpu_thread *c)
 {
     struct machine *m = c->m;
-    bool soon = disk_is_busy(m);
+    bool soon = disk_is_busy(m), looked = false;
     i64 start = soon ? spin_now() : 0;
     for (;;) {
         u32 seen = __atomic_load_n(&c->wake, __ATOMIC_SEQ_CST);
         if (vcpu_events(c->v) & EVENT_STOP || excp_wakes(c->v) || has_ended(m))
             break;
-        if (soon && spin_while(&c->spin, &c->wake, seen))
+        looked = soon && spin_while(&c->spin, &c->wake, seen);
+        if (looked)
             continue;
         i64 due = loop_keep_time(m->loop);
         sleep_until(c, seen, due);
         if (due != CLOCK_NEVER)
             loop_pass_time(m->loop);
     }
+    c->halts++;
+    c->looked += looked;
     if (soon)
         spin_learn(&c->spin, spin_now() - start);
 }

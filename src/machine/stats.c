@@ -48,13 +48,15 @@ bool stats_write(struct machine *m, const char *path, char *error, size_t n)
     struct block_counters disk;
     struct netdev_counters net = network_counters(m);
     disk_counters(m, &disk);
-    u64 instructions = 0, irqs = 0, mmio = 0;
+    u64 instructions = 0, irqs = 0, mmio = 0, halts = 0, looked = 0;
     struct bt_stats bt = {0};
     struct window_stats window = {0};
     for (unsigned i = 0; i < m->cpu_count; i++) {
         instructions += m->cpus[i].v->instructions;
         irqs += m->cpus[i].v->irqs_delivered;
         mmio += m->cpus[i].v->mmio_accesses;
+        halts += m->cpus[i].halts;
+        looked += m->cpus[i].looked;
         if (m->cpus[i].v->engine) {
             bt = *bt_stats(m->cpus[i].v); /* there is one CPU */
             window = *bt_window_stats(m->cpus[i].v);
@@ -66,6 +68,8 @@ bool stats_write(struct machine *m, const char *path, char *error, size_t n)
         {"boots", (double)m->boots},
         {"interp.instructions", (double)instructions},
         {"irq.delivered", (double)irqs},
+        {"halt.waits", (double)halts},
+        {"halt.looked", (double)looked},
         {"disk.reads", (double)disk.reads},
         {"disk.writes", (double)disk.writes},
         {"disk.flushes", (double)disk.flushes},

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import hashlib
 import http.server
+import json
 import os
 import re
 import shutil
@@ -457,6 +458,32 @@ def linux_686_reads_and_writes_its_virtio_disk(context):
     guest_reads_and_writes(context, "if=virtio", "vda", 8 << 20, 24, *VIRTIO_PCI,
                            "drivers/block/virtio_blk",
                            interrupts=r"[1-9]\d* +PCI-MSI.* virtio0-req\.0")
+
+
+@boot_test("kernel-686", "busybox-i386")
+def halted_cpu_looks_for_its_disk_but_not_for_its_timer(context):
+    """While each of 2,000 reads is waited for, the CPU is to look for the answer (on a busy host it soon
+    gives up); in three seconds in which there is nothing to do, 250 times a second, it is to sleep."""
+    if len(os.sched_getaffinity(0)) < 2:
+        raise Skip("on one CPU nobody looks")
+    modules = [*VIRTIO_PCI, "drivers/block/virtio_blk"]
+    with tempfile.NamedTemporaryFile(prefix="anello-disk-") as disk, \
+            tempfile.NamedTemporaryFile(prefix="anello-stats-") as stats:
+        disk.truncate(8 << 20)
+        with linux(context, "kernel-686", "-drive", f"file={disk.name},format=raw,if=virtio",
+                   "--stats", stats.name, append="console=ttyS0",
+                   added=module_files(context, "kernel-686", modules)) as guest:
+            at = load_modules(guest, shell(guest), modules)
+            at = command(guest, at, "echo 0 >/sys/block/vda/queue/read_ahead_kb; "
+                         "dd if=/dev/vda of=/dev/null bs=4k count=2000; echo is=$?", r"is=0", 120)
+            command(guest, at, "sleep 3; echo slept=$?", r"slept=0", 60)
+            guest.type_serial("poweroff\n")
+            guest.wait_exit(0, 60)
+        counters = json.load(stats)
+    looked = counters["halt.looked"]
+    guest.check(counters["disk.reads"] >= 2000, "the reads were not made one by one")
+    guest.check(looked > 0, "no answer of the disk came while the CPU looked")
+    guest.check(counters["halt.waits"] - looked >= 400, "it looked for its timer")
 
 
 SCSI_DISK = ["crypto/crct10dif_common", "lib/crc-t10dif", "lib/crc64", "lib/crc64-rocksoft",

@@ -71,6 +71,7 @@ class Guest:
                 self.process.wait()
         self.process.stdin.close()
         self.reader.join(5)
+        self.said = self.complaints()  # checks may follow
         self.errors.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -167,6 +168,8 @@ class Guest:
 
     def complaints(self):
         """What the machine has said on its standard error."""
+        if self.errors.closed:
+            return self.said
         self.errors.flush()
         with open(self.errors.name, encoding="utf-8") as file:
             return file.read().strip()

@@ -22,7 +22,7 @@ static bool has_two_cpus(void)
     return sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 1;
 }
 
-static void short_waits_widen_the_window_and_a_long_one_closes_it(void **state)
+static void short_waits_widen_the_window_and_long_ones_close_it(void **state)
 {
     (void)state;
     if (!has_two_cpus())
@@ -41,6 +41,9 @@ static void short_waits_widen_the_window_and_a_long_one_closes_it(void **state)
     spin_learn(&s, 5); /* over at once: no reason to change */
     assert_int_equal(s.window, MOST);
     spin_learn(&s, MOST + 1);
+    assert_int_equal(s.window, MOST / 2);
+    for (int i = 0; i < 10; i++)
+        spin_learn(&s, MOST + 1);
     assert_int_equal(s.window, 0);
 }
 
@@ -101,7 +104,7 @@ static void a_change_ends_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(short_waits_widen_the_window_and_a_long_one_closes_it),
+        cmocka_unit_test(short_waits_widen_the_window_and_long_ones_close_it),
         cmocka_unit_test(on_one_cpu_nobody_looks),
         cmocka_unit_test(without_a_window_it_does_not_look),
         cmocka_unit_test(a_window_ends),
