@@ -125,6 +125,7 @@ struct qcow2_table {
 
 struct qcow2_run {
     u64 first, count;
+    enum qcow2_kind kind;
     struct qcow2_run *next;
 };
 
@@ -206,6 +207,9 @@ int qcow2_set_incompatible(struct qcow2 *q, u64 set, u64 clear);
 enum qcow2_kind qcow2_kind_of(const struct qcow2 *q, u64 cluster);
 /* False: out of memory. */
 bool qcow2_set_kind(struct qcow2 *q, u64 offset, u64 bytes, enum qcow2_kind kind);
+/* The same for what a file that is being opened says: where something of another kind lies already
+ * the image is damaged. */
+bool qcow2_claim(struct qcow2 *q, u64 offset, u64 bytes, enum qcow2_kind kind);
 /* Writes to the file, if all of the range is of that kind and, for data, in use. Otherwise the
  * image is marked corrupt and -EIO returned. Lock not held. */
 int qcow2_guarded_write(struct qcow2 *q, enum qcow2_kind kind, u64 offset, const void *data,
@@ -229,8 +233,10 @@ int qcow2_alloc(struct qcow2 *q, u64 count, u64 *offset);
 int qcow2_alloc_bytes(struct qcow2 *q, u64 bytes, u64 *offset);
 /* Gives back what nothing in the file refers to. */
 void qcow2_free_now(struct qcow2 *q, u64 offset, u64 count);
-/* Gives back after the next commit. */
-void qcow2_free_later(struct qcow2 *q, u64 offset, u64 count);
+/* Gives back after the next commit, unless one of them turns out to be of another kind. */
+void qcow2_free_later(struct qcow2 *q, enum qcow2_kind kind, u64 offset, u64 count);
+/* The clusters that an L2 entry refers to; count 0 where there are none. */
+struct qcow2_run qcow2_data_of(const struct qcow2 *q, u64 entry);
 /* As qcow2_free_later, for what an L2 entry refers to. */
 void qcow2_free_entry(struct qcow2 *q, u64 entry);
 int qcow2_refcounts_open(struct qcow2 *q, char *error, size_t n);

@@ -330,7 +330,7 @@ static void adopt_new_table(struct qcow2 *q, const struct plan *plan)
     q->header.reftable_offset = plan->new_table;
     q->header.reftable_clusters = (u32)plan->new_table_clusters;
     q->reftable_file_entries = (plan->new_table_clusters << q->cluster_bits) / 8;
-    qcow2_free_later(q, before, before_clusters);
+    qcow2_free_later(q, KIND_REFTABLE, before, before_clusters);
 }
 
 static void forget_plan(struct plan *plan)
@@ -357,6 +357,27 @@ static void return_space(struct qcow2 *q, const struct qcow2_run *r)
     }
 }
 
+/* A broken image may take a table, or the header, for guest data: such a thing is never freed. */
+static bool is_what_it_was(struct qcow2 *q, const struct qcow2_run *r)
+{
+    for (u64 c = r->first; c < r->first + r->count; c++) {
+        if (qcow2_kind_of(q, c) != r->kind) {
+            qcow2_corrupt(q, "metadata would have been freed as something else");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void release_run(struct qcow2 *q, const struct qcow2_run *r)
+{
+    if (!is_what_it_was(q, r))
+        return;
+    return_space(q, r);
+    for (u64 c = r->first; c < r->first + r->count; c++)
+        qcow2_refcount_add(q, c, -1);
+}
+
 /* Nothing in the file refers to these clusters any more. Operations that still use offsets of
  * theirs are waited for; then the host gets the space back, and then they may be used again. */
 static void release(struct qcow2 *q, struct qcow2_run *list)
@@ -369,9 +390,7 @@ static void release(struct qcow2 *q, struct qcow2_run *list)
     while (list) {
         struct qcow2_run *r = list;
         list = r->next;
-        return_space(q, r);
-        for (u64 c = r->first; c < r->first + r->count; c++)
-            qcow2_refcount_add(q, c, -1);
+        release_run(q, r);
         free(r);
     }
     pthread_mutex_unlock(&q->lock);

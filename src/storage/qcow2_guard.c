@@ -51,6 +51,19 @@ bool qcow2_set_kind(struct qcow2 *q, u64 offset, u64 bytes, enum qcow2_kind kind
     return true;
 }
 
+bool qcow2_claim(struct qcow2 *q, u64 offset, u64 bytes, enum qcow2_kind kind)
+{
+    u64 end = div_up(offset + bytes, q->cluster_size);
+    for (u64 c = offset >> q->cluster_bits; c < end; c++) {
+        enum qcow2_kind before = qcow2_kind_of(q, c);
+        if (before != KIND_DATA && before != kind)
+            q->damaged = true;
+        else if (!qcow2_set_kind(q, c << q->cluster_bits, 1, kind))
+            return false;
+    }
+    return true;
+}
+
 int qcow2_corrupt(struct qcow2 *q, const char *what)
 {
     u64 before = __atomic_load_n(&q->header.incompatible, __ATOMIC_RELAXED);

@@ -152,7 +152,7 @@ static int own_table(struct qcow2 *q, u64 index, struct qcow2_table **table)
     t->used = ++q->use_counter;
     if (before) {
         memcpy(t->bytes, before->bytes, q->cluster_size);
-        qcow2_free_later(q, before->offset, 1);
+        qcow2_free_later(q, KIND_L2, before->offset, 1);
         qcow2_table_free(before); /* shared, hence never dirty */
         q->l2[index] = NULL;
         q->l2_loaded--;
@@ -354,7 +354,7 @@ int qcow2_grow_l1(struct qcow2 *q, u64 entries)
     if (error)
         q->abandoned = true;
     else if (before_bytes)
-        qcow2_free_later(q, before, div_up(before_bytes, q->cluster_size));
+        qcow2_free_later(q, KIND_L1, before, div_up(before_bytes, q->cluster_size));
     return error;
 }
 
@@ -374,14 +374,14 @@ int qcow2_map_open(struct qcow2 *q, char *error, size_t n)
     q->l1 = calloc(1, align_up(bytes, L1_DIRTY_BYTES) + L1_DIRTY_BYTES);
     q->l1_dirty = calloc(bytes / L1_DIRTY_BYTES / 64 + 1, sizeof *q->l1_dirty);
     q->l2 = calloc(h->l1_size + 1, sizeof(*q->l2));
-    bool memory = q->l1 && q->l1_dirty && q->l2 && qcow2_set_kind(q, h->l1_offset, bytes, KIND_L1);
+    bool memory = q->l1 && q->l1_dirty && q->l2 && qcow2_claim(q, h->l1_offset, bytes, KIND_L1);
     int failed = memory ? file_read(q->file, h->l1_offset, q->l1, bytes) : -ENOMEM;
     for (u64 i = 0; i < h->l1_size && !failed; i++) {
         u64 entry = qcow2_l1_entry(q, i);
         if (!good_l1_entry(q, entry))
             q->damaged = true;
         else if ((entry & QCOW2_OFFSET) &&
-                 !qcow2_set_kind(q, entry & QCOW2_OFFSET, q->cluster_size, KIND_L2))
+                 !qcow2_claim(q, entry & QCOW2_OFFSET, q->cluster_size, KIND_L2))
             failed = -ENOMEM;
     }
     if (failed)

@@ -339,33 +339,44 @@ void qcow2_free_now(struct qcow2 *q, u64 offset, u64 count)
 }
 
 /* When there is no memory for the note the clusters leak, which is harmless. */
-void qcow2_free_later(struct qcow2 *q, u64 offset, u64 count)
+void qcow2_free_later(struct qcow2 *q, enum qcow2_kind kind, u64 offset, u64 count)
 {
     u64 first = offset >> q->cluster_bits;
-    if (q->freed && q->freed->first + q->freed->count == first) {
-        q->freed->count += count;
+    struct qcow2_run *last = q->freed;
+    if (!count)
+        return;
+    if (last && last->kind == kind && last->first + last->count == first) {
+        last->count += count;
         return;
     }
     struct qcow2_run *r = malloc(sizeof *r);
     if (!r)
         return;
-    *r = (struct qcow2_run){first, count, q->freed};
+    *r = (struct qcow2_run){first, count, kind, q->freed};
     q->freed = r;
+}
+
+struct qcow2_run qcow2_data_of(const struct qcow2 *q, u64 entry)
+{
+    struct qcow2_run run = {.kind = KIND_DATA};
+    if (entry & QCOW2_COMPRESSED) {
+        struct qcow2_packed p = qcow2_packed_of(q, entry);
+        run.first = p.host >> q->cluster_bits;
+        run.count = ((p.host + p.bytes - 1) >> q->cluster_bits) - run.first + 1;
+    } else if (entry & QCOW2_OFFSET) {
+        run.first = (entry & QCOW2_OFFSET) >> q->cluster_bits;
+        run.count = 1;
+    }
+    return run;
 }
 
 void qcow2_free_entry(struct qcow2 *q, u64 entry)
 {
-    if (entry & QCOW2_COMPRESSED) {
-        struct qcow2_packed p = qcow2_packed_of(q, entry);
-        u64 first = p.host >> q->cluster_bits;
-        u64 last = (p.host + p.bytes - 1) >> q->cluster_bits;
-        qcow2_free_later(q, first << q->cluster_bits, last - first + 1);
-        /* The cluster may become free: nothing more may be packed into it. */
-        if (q->compressed_at >> q->cluster_bits == first)
-            q->compressed_left = 0;
-    } else if (entry & QCOW2_OFFSET) {
-        qcow2_free_later(q, entry & QCOW2_OFFSET, 1);
-    }
+    struct qcow2_run run = qcow2_data_of(q, entry);
+    qcow2_free_later(q, KIND_DATA, run.first << q->cluster_bits, run.count);
+    /* The cluster may become free: nothing more may be packed into it. */
+    if ((entry & QCOW2_COMPRESSED) && q->compressed_at >> q->cluster_bits == run.first)
+        q->compressed_left = 0;
 }
 
 /* ---- opening ---- */
@@ -380,7 +391,7 @@ int qcow2_refcounts_open(struct qcow2 *q, char *error, size_t n)
     q->reftable = malloc(bytes);
     q->refblocks = calloc(q->reftable_entries, sizeof(*q->refblocks));
     bool memory =
-        q->reftable && q->refblocks && qcow2_set_kind(q, h->reftable_offset, bytes, KIND_REFTABLE);
+        q->reftable && q->refblocks && qcow2_claim(q, h->reftable_offset, bytes, KIND_REFTABLE);
     int failed = memory ? file_read(q->file, h->reftable_offset, q->reftable, bytes) : -ENOMEM;
     for (u64 i = 0; i < q->reftable_entries && !failed; i++) {
         u64 at = get_be64(&q->reftable[i]);
@@ -388,7 +399,7 @@ int qcow2_refcounts_open(struct qcow2 *q, char *error, size_t n)
         if (!good)
             q->damaged = true;
         q->reftable[i] = good ? at : 0;
-        if (q->reftable[i] && !qcow2_set_kind(q, at, q->cluster_size, KIND_REFBLOCK))
+        if (q->reftable[i] && !qcow2_claim(q, at, q->cluster_size, KIND_REFBLOCK))
             failed = -ENOMEM;
     }
     if (failed)

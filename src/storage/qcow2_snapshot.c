@@ -163,29 +163,19 @@ static int replace_table(struct qcow2 *q, const struct qcow2_snapshot *list, u32
     q->header.snapshot_count = count;
     q->header.snapshots_offset = offset;
     if (old_bytes)
-        qcow2_free_later(q, old, div_up(old_bytes, q->cluster_size));
+        qcow2_free_later(q, KIND_SNAPSHOTS, old, div_up(old_bytes, q->cluster_size));
     return 0;
 }
 
 /* ---- counting what an L1 table refers to ---- */
 
-static int add_entry(struct qcow2 *q, u64 entry, i64 delta)
+static int add_run(struct qcow2 *q, struct qcow2_run run, i64 delta)
 {
-    u64 at = entry & QCOW2_OFFSET, first = at >> q->cluster_bits, last = first;
-    if (entry & QCOW2_COMPRESSED) {
-        struct qcow2_packed p = qcow2_packed_of(q, entry);
-        first = p.host >> q->cluster_bits;
-        last = (p.host + p.bytes - 1) >> q->cluster_bits;
-    } else if (!at) {
-        return 0;
-    }
     int error = 0;
-    for (u64 c = first; c <= last && !error; c++) {
-        if (delta > 0)
-            error = qcow2_refcount_add(q, c, delta);
-        else
-            qcow2_free_later(q, c << q->cluster_bits, 1);
-    }
+    if (delta < 0)
+        qcow2_free_later(q, run.kind, run.first << q->cluster_bits, run.count);
+    for (u64 c = run.first; c < run.first + run.count && delta > 0 && !error; c++)
+        error = qcow2_refcount_add(q, c, delta);
     return error;
 }
 
@@ -200,9 +190,10 @@ static int add_tree(struct qcow2 *q, const u8 *l1, u64 entries, i64 delta)
             continue;
         error = at & (q->cluster_size - 1) ? -EIO : file_read(q->file, at, table, q->cluster_size);
         for (u64 j = 0; j < qcow2_l2_entries(q) && !error; j++)
-            error = add_entry(q, get_be64(table + 8 * j), delta);
+            error = add_run(q, qcow2_data_of(q, get_be64(table + 8 * j)), delta);
+        struct qcow2_run itself = {.first = at >> q->cluster_bits, .count = 1, .kind = KIND_L2};
         if (!error)
-            error = add_entry(q, at, delta);
+            error = add_run(q, itself, delta);
     }
     free(table);
     return error;
@@ -228,11 +219,11 @@ static int guard_snapshot(struct qcow2 *q, const struct qcow2_snapshot *s)
     }
     u8 *l1 = read_l1(q, s);
     int error = l1 ? 0 : -ENOMEM;
-    if (!error && !qcow2_set_kind(q, s->l1_offset, (u64)s->l1_size * 8, KIND_SNAPSHOTS))
+    if (!error && !qcow2_claim(q, s->l1_offset, (u64)s->l1_size * 8, KIND_SNAPSHOTS))
         error = -ENOMEM;
     for (u64 i = 0; i < s->l1_size && !error; i++) {
         u64 at = get_be64(l1 + 8 * i) & QCOW2_OFFSET;
-        if (at && at <= q->high_water && !qcow2_set_kind(q, at, 1, KIND_L2))
+        if (at && at <= q->high_water && !qcow2_claim(q, at, 1, KIND_L2))
             error = -ENOMEM;
     }
     free(l1);
@@ -253,7 +244,7 @@ int qcow2_snapshots_open(struct qcow2 *q, char *error, size_t n)
         failed = -EFBIG;
     if (!failed && bytes > q->high_water - q->header.snapshots_offset)
         failed = -EIO;
-    if (!failed && !qcow2_set_kind(q, q->header.snapshots_offset, bytes, KIND_SNAPSHOTS))
+    if (!failed && !qcow2_claim(q, q->header.snapshots_offset, bytes, KIND_SNAPSHOTS))
         failed = -ENOMEM;
     for (u32 i = 0; i < count && !failed; i++)
         failed = guard_snapshot(q, &list[i]);
@@ -431,7 +422,8 @@ static int delete_in(struct qcow2 *q, struct qcow2_snapshot *list, u32 index, u6
     if (!error)
         error = add_tree(q, l1, s.l1_size, -1);
     if (!error && s.l1_size)
-        qcow2_free_later(q, s.l1_offset, div_up((u64)s.l1_size * 8, q->cluster_size));
+        qcow2_free_later(q, KIND_SNAPSHOTS, s.l1_offset,
+                         div_up((u64)s.l1_size * 8, q->cluster_size));
     free(l1);
     return finish(q, error);
 }

@@ -415,6 +415,127 @@ static void qcow2_write_into_metadata_is_refused_and_marks_the_image(void **stat
     assert_non_null(strstr(error, "marked corrupt"));
 }
 
+/* A new image of 4 KiB clusters in which the first one has data, and its tables. */
+struct crafted {
+    struct file *file;
+    u64 l1, l2;
+};
+
+enum { CRAFTED_CLUSTER = 4096, CRAFTED_REFTABLE = 4096, CRAFTED_REFBLOCK = 2 * 4096 };
+
+static struct crafted craft(const char *snapshot)
+{
+    struct image_create create = {.bytes = MIB(1), .cluster_bytes = CRAFTED_CLUSTER};
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    u8 data[512] = {1}, field[8];
+    char error[256];
+    assert_int_equal(image_write(image, 0, data, sizeof data), 0);
+    if (snapshot)
+        assert_int_equal(qcow2_snapshot_create(image, snapshot, error, sizeof error), 0);
+    assert_int_equal(image_flush(image), 0);
+    struct crafted c = {.file = fault_file_after_crash(file, 0)};
+    image_close(image);
+    file_read(c.file, 40, field, 8);
+    c.l1 = get_be64(field);
+    file_read(c.file, c.l1, field, 8);
+    c.l2 = get_be64(field) & QCOW2_OFFSET;
+    return c;
+}
+
+static u64 file_word(struct file *file, u64 at)
+{
+    u8 field[8];
+    assert_int_equal(file_read(file, at, field, 8), 0);
+    return get_be64(field);
+}
+
+static void set_file_word(struct file *file, u64 at, u64 value)
+{
+    u8 field[8];
+    put_be64(field, value);
+    assert_int_equal(file_write(file, at, field, 8), 0);
+}
+
+static u32 crafted_count(struct file *file, u64 host)
+{
+    u8 count[2];
+    assert_int_equal(file_read(file, CRAFTED_REFBLOCK + 2 * (host / CRAFTED_CLUSTER), count, 2), 0);
+    return get_be16(count);
+}
+
+/* The image is marked, and the header and the counts are still there. */
+static void expect_metadata_kept(struct file *file, u64 host)
+{
+    assert_int_equal(file_word(file, 72) & QCOW2_CORRUPT, QCOW2_CORRUPT);
+    assert_int_equal(file_word(file, 0) >> 32, 0x514649fb);
+    assert_int_equal(file_word(file, CRAFTED_REFTABLE), CRAFTED_REFBLOCK);
+    assert_int_equal(crafted_count(file, host), 1);
+}
+
+/* The guest replaces what an L2 entry says is its data. */
+static void replace_data_at(u64 entry, u64 host)
+{
+    struct crafted c = craft(NULL);
+    u8 data[CRAFTED_CLUSTER] = {2};
+    set_file_word(c.file, c.l2, entry);
+    struct image *image = open_file(c.file, &writable);
+    assert_int_equal(image_write(image, 0, data, sizeof data), 0);
+    image_flush(image);
+    expect_metadata_kept(c.file, host);
+    image_close(image);
+}
+
+static void qcow2_replacing_what_lies_in_metadata_frees_nothing(void **state)
+{
+    (void)state;
+    struct crafted c = craft(NULL);
+    u64 l1 = c.l1, l2 = c.l2;
+    file_close(c.file);
+    const u64 hosts[] = {CRAFTED_REFTABLE, CRAFTED_REFBLOCK, l1, l2};
+    for (size_t i = 0; i < ARRAY_LEN(hosts); i++)
+        replace_data_at(hosts[i], hosts[i]);
+    replace_data_at(QCOW2_COMPRESSED, 0); /* in the header, which no other entry can name */
+    replace_data_at(QCOW2_COMPRESSED | CRAFTED_REFTABLE, CRAFTED_REFTABLE);
+}
+
+static void qcow2_deleting_a_snapshot_frees_no_metadata(void **state)
+{
+    (void)state;
+    struct crafted c = craft("first");
+    char error[256];
+    set_file_word(c.file, c.l2, CRAFTED_REFTABLE);
+    struct image *image = open_file(c.file, &writable);
+    qcow2_snapshot_delete(image, "first", error, sizeof error);
+    expect_metadata_kept(c.file, CRAFTED_REFTABLE);
+    image_close(image);
+}
+
+static void qcow2_tables_that_lie_in_each_other_are_damage(void **state)
+{
+    (void)state;
+    struct crafted c = craft("first");
+    char error[256] = "";
+    const u64 wrong[][2] = {{c.l1, CRAFTED_REFTABLE},
+                            {c.l1, CRAFTED_REFBLOCK},
+                            {c.l1, c.l1},
+                            {CRAFTED_REFTABLE, CRAFTED_REFTABLE},
+                            {40, CRAFTED_REFTABLE},
+                            {40, CRAFTED_REFBLOCK},
+                            {64, c.l1},
+                            {c.l1, file_word(c.file, 64)}};
+    file_close(c.file);
+    const struct image_options look = {.format = "qcow2", .read_only = true};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        c = craft("first");
+        set_file_word(c.file, wrong[i][0], wrong[i][1]);
+        struct file *copy = fault_file_after_crash(c.file, 0);
+        assert_null(image_open_file(c.file, "x", &writable, error, sizeof error));
+        assert_non_null(strstr(error, "is damaged"));
+        image_close(open_file(copy, &look));
+    }
+}
+
 static void qcow2_check_finds_and_repairs_wrong_counts(void **state)
 {
     (void)state;
@@ -579,6 +700,9 @@ int main(void)
         cmocka_unit_test(qcow2_shows_zeros_where_it_shrank_and_grew_again),
         cmocka_unit_test(qcow2_compressed_clusters_read_back_and_can_be_overwritten),
         cmocka_unit_test(qcow2_write_into_metadata_is_refused_and_marks_the_image),
+        cmocka_unit_test(qcow2_replacing_what_lies_in_metadata_frees_nothing),
+        cmocka_unit_test(qcow2_deleting_a_snapshot_frees_no_metadata),
+        cmocka_unit_test(qcow2_tables_that_lie_in_each_other_are_damage),
         cmocka_unit_test(qcow2_check_finds_and_repairs_wrong_counts),
         cmocka_unit_test(qcow2_check_rebuilds_lost_refcounts),
         cmocka_unit_test(qcow2_impossible_headers_are_refused),
