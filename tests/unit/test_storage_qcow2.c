@@ -598,6 +598,7 @@ static void qcow2_check_rebuilds_lost_refcounts(void **state)
 {
     (void)state;
     check_rebuilding(0x123); /* misaligned */
+    check_rebuilding(KIB(4)); /* the table itself */
     check_rebuilding(0);
 }
 
