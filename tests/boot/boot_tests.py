@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -377,8 +378,8 @@ def guest_fetches_a_file(context, kernel, card, *modules, interrupts=None):
     added = [(lease, "bin/lease.sh")]
     added += module_files(context, kernel, modules)
     payload = os.urandom(PAYLOAD_BYTES)
-    with served(payload) as port, TftpStore() as stored, \
-            linux(context, kernel, *card, append="console=ttyS0", added=added) as guest:
+    with served(payload) as port, served(payload, socket.AF_INET6) as port6, \
+            TftpStore() as stored, linux(context, kernel, *card, append="console=ttyS0", added=added) as guest:
         at = shell(guest)
         at = load_modules(guest, at, modules)
         at = command(guest, at, "ip link set eth0 up; udhcpc -n -q -i eth0 -s /bin/lease.sh",
@@ -389,9 +390,20 @@ def guest_fetches_a_file(context, kernel, card, *modules, interrupts=None):
         at = command(guest, at, f"tftp -p -b {DATAGRAM_BYTES} -l /tmp/f 10.0.2.2 {stored.port}; "
                      "echo is=$?", "is=0")
         guest.check(stored.bytes == payload, "TFTP brought something else")
+        if port6:
+            at = fetch_by_ipv6(guest, at, port6, payload)
         check_interrupts(guest, at, interrupts)
         guest.type_serial("poweroff\n")
         guest.wait_exit(0, 60)
+
+
+def fetch_by_ipv6(guest, at, port, payload):
+    """The address comes by the router's advertisement. libslirp knows no fragments of IPv6."""
+    at = command(guest, at, "until ip -6 addr show eth0 | grep fec0 | grep -v tentative; do sleep 1; done",
+                 r"inet6 fec0::\S+/64")
+    at = command(guest, at, "ping6 -c 3 fec0::2", "3 packets received")
+    return command(guest, at, f"wget -O /tmp/f6 'http://[fec0::2]:{port}/f'; md5sum /tmp/f6",
+                   hashlib.md5(payload).hexdigest(), 240)
 
 
 class TftpStore(socketserver.UDPServer):
@@ -422,8 +434,9 @@ class TftpStore(socketserver.UDPServer):
 
 
 @contextlib.contextmanager
-def served(payload):
-    """An HTTP server on the loopback that gives this file; yields its port."""
+def served(payload, family=socket.AF_INET):
+    """An HTTP server on the loopback that gives this file; yields its port, None where the host has
+    no such loopback."""
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -434,7 +447,17 @@ def served(payload):
         def log_message(self, *_):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(http.server.ThreadingHTTPServer):
+        address_family = family
+
+    try:
+        server = Server(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0), Handler)
+    except OSError:
+        if family == socket.AF_INET:
+            raise
+        yield None
+        return
+    with server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port
         server.shutdown()
