@@ -26,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 from guest import Failure, Guest, Unavailable
 
@@ -378,6 +379,8 @@ def guest_fetches_a_file(context, kernel, card, *modules, interrupts=None):
     added = [(lease, "bin/lease.sh")]
     added += module_files(context, kernel, modules)
     payload = os.urandom(PAYLOAD_BYTES)
+    forwarded = free_port()
+    card = [card[0], f"{card[1]},hostfwd=tcp:127.0.0.1:{forwarded}-:80"]
     with served(payload) as port, served(payload, socket.AF_INET6) as port6, \
             TftpStore() as stored, linux(context, kernel, *card, append="console=ttyS0", added=added) as guest:
         at = shell(guest)
@@ -392,9 +395,17 @@ def guest_fetches_a_file(context, kernel, card, *modules, interrupts=None):
         guest.check(stored.bytes == payload, "TFTP brought something else")
         if port6:
             at = fetch_by_ipv6(guest, at, port6, payload)
+        at = command(guest, at, "httpd -p 80 -h /tmp; echo is=$?", "is=0")
+        with urllib.request.urlopen(f"http://127.0.0.1:{forwarded}/f", timeout=60) as answer:
+            guest.check(answer.read() == payload, "the forwarded port brought something else")
         check_interrupts(guest, at, interrupts)
         guest.type_serial("poweroff\n")
         guest.wait_exit(0, 60)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def fetch_by_ipv6(guest, at, port, payload):
