@@ -87,6 +87,15 @@ static bool aligned(struct audit *a, u64 offset, enum qcow2_kind kind)
     return false;
 }
 
+/* Bits that no version has given a meaning. */
+static void must_be_clear(struct audit *a, u64 entry, u64 reserved, const char *where)
+{
+    if (!(entry & reserved))
+        return;
+    a->result->errors++;
+    say(a, "ERROR: an entry of %s has reserved bits set: %#llx", where, (unsigned long long)entry);
+}
+
 static void use_compressed(struct audit *a, u64 entry)
 {
     struct qcow2_packed p = qcow2_packed_of(a->q, entry);
@@ -112,6 +121,8 @@ static void use_l2_entry(struct audit *a, u64 entry, bool active)
             a->result->fragmented_clusters++;
         return;
     }
+    u64 known = QCOW2_OFFSET | QCOW2_COPIED | (q->header.version >= 3 ? QCOW2_ZERO : 0);
+    must_be_clear(a, entry, ~known, "an L2 table");
     if (!at || !aligned(a, at, KIND_DATA))
         return;
     if (active && a->expected_host && a->expected_host != at)
@@ -135,7 +146,8 @@ static int use_l1(struct audit *a, const u8 *l1, u64 entries, bool active)
 {
     int error = 0;
     for (u64 i = 0; i < entries && !error; i++) {
-        u64 at = get_be64(l1 + 8 * i) & QCOW2_OFFSET;
+        u64 entry = get_be64(l1 + 8 * i), at = entry & QCOW2_OFFSET;
+        must_be_clear(a, entry, ~(QCOW2_OFFSET | QCOW2_COPIED), "an L1 table");
         if (at && aligned(a, at, KIND_L2) && use(a, at, a->q->cluster_size, KIND_L2))
             error = use_l2(a, at, active);
     }

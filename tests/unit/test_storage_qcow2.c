@@ -536,6 +536,24 @@ static void qcow2_tables_that_lie_in_each_other_are_damage(void **state)
     }
 }
 
+static void qcow2_check_sees_reserved_bits(void **state)
+{
+    (void)state;
+    const struct image_options look = {.format = "qcow2", .read_only = true};
+    const u64 bits[] = {bit64(1), bit64(8), bit64(56), bit64(61)};
+    for (size_t i = 0; i < 2 * ARRAY_LEN(bits); i++) {
+        struct crafted c = craft("first");
+        u64 at = i & 1 ? c.l1 : c.l2;
+        set_file_word(c.file, at, file_word(c.file, at) | bits[i / 2]);
+        struct image *image = open_file(c.file, &look);
+        struct image_check r = {0};
+        assert_int_equal(image->format->check(image, 0, &r), 0);
+        assert_int_equal(r.errors, i & 1 ? 1 : 2); /* the snapshot has the L2 table too */
+        assert_int_equal(r.leaks, 0);
+        image_close(image);
+    }
+}
+
 static void qcow2_check_finds_and_repairs_wrong_counts(void **state)
 {
     (void)state;
@@ -597,7 +615,7 @@ static void check_rebuilding(u64 lost)
 static void qcow2_check_rebuilds_lost_refcounts(void **state)
 {
     (void)state;
-    check_rebuilding(0x123); /* misaligned */
+    check_rebuilding(0x123);  /* misaligned */
     check_rebuilding(KIB(4)); /* the table itself */
     check_rebuilding(0);
 }
@@ -704,6 +722,7 @@ int main(void)
         cmocka_unit_test(qcow2_replacing_what_lies_in_metadata_frees_nothing),
         cmocka_unit_test(qcow2_deleting_a_snapshot_frees_no_metadata),
         cmocka_unit_test(qcow2_tables_that_lie_in_each_other_are_damage),
+        cmocka_unit_test(qcow2_check_sees_reserved_bits),
         cmocka_unit_test(qcow2_check_finds_and_repairs_wrong_counts),
         cmocka_unit_test(qcow2_check_rebuilds_lost_refcounts),
         cmocka_unit_test(qcow2_impossible_headers_are_refused),
