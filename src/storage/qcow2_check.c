@@ -25,6 +25,7 @@ struct audit {
     u32 *uses;
     u8 *kinds;
     bool damaged;      /* the refcount structure itself */
+    bool incomplete;   /* who uses what is not known: nothing may be freed */
     u64 expected_host; /* of the next data cluster, if they follow each other */
 };
 
@@ -163,7 +164,8 @@ static int use_snapshots(struct audit *a)
     int error = qcow2_snapshots_read(q, &list, &bytes);
     if (error) {
         a->result->errors++;
-        say(a, "ERROR: the snapshot table cannot be read");
+        a->incomplete = true;
+        say(a, "ERROR: the snapshot table cannot be read; nothing is repaired without it");
         return 0;
     }
     use(a, q->header.snapshots_offset, bytes, KIND_SNAPSHOTS);
@@ -236,6 +238,13 @@ static int compare_cluster(struct audit *a, u64 cluster, unsigned repair)
     if (a->damaged || !(repair & (leak ? REPAIR_LEAKS : REPAIR_ERRORS)))
         return 0;
     error = qcow2_refcount_set(a->q, cluster, uses);
+    if (error == -ENOSPC) {
+        say(a,
+            "ERROR: %llu is more than a count of this image can say; \"anello image convert\" "
+            "makes a whole copy",
+            (unsigned long long)uses);
+        return 0;
+    }
     if (!error && leak)
         r->leaks_fixed++;
     else if (!error)
@@ -401,6 +410,8 @@ int qcow2_check(struct image *image, unsigned repair, struct image_check *result
         error = use_refcounts(&a);
     if (!error)
         find_uncounted(&a);
+    if (a.incomplete)
+        repair = 0;
     bool damaged = q->damaged;
     q->header.incompatible &= ~(u64)QCOW2_CORRUPT; /* so that repair may write */
     q->damaged = false;

@@ -107,6 +107,11 @@ static void keep(struct qcow2 *q, u64 index, struct qcow2_table *t)
     q->l2_loaded++;
 }
 
+static bool points_to_table(const struct qcow2 *q, u64 at)
+{
+    return !(at & (q->cluster_size - 1)) && qcow2_kind_of(q, at >> q->cluster_bits) == KIND_L2;
+}
+
 int qcow2_l2_load(struct qcow2 *q, u64 index, struct qcow2_table **table)
 {
     u64 at = qcow2_l1_entry(q, index) & QCOW2_OFFSET;
@@ -116,7 +121,7 @@ int qcow2_l2_load(struct qcow2 *q, u64 index, struct qcow2_table **table)
         t->used = ++q->use_counter;
     if (t || !at)
         return 0;
-    if ((at & (q->cluster_size - 1)) || qcow2_kind_of(q, at >> q->cluster_bits) != KIND_L2)
+    if (!points_to_table(q, at))
         return qcow2_corrupt(q, "an L1 entry points to no L2 table");
     t = qcow2_table_new(q, at);
     int error = t ? file_read(q->file, at, t->bytes, q->cluster_size) : -ENOMEM;
@@ -283,12 +288,12 @@ int qcow2_fix_copied(struct qcow2 *q, bool repair, u64 *wrong)
     for (u64 i = 0; i < q->header.l1_size; i++) {
         struct qcow2_table *t;
         u64 entry = qcow2_l1_entry(q, i);
-        int error = fix_flag(q, &entry, entry & QCOW2_OFFSET, repair, wrong);
-        if (error || !(entry & QCOW2_OFFSET))
+        if (!points_to_table(q, entry & QCOW2_OFFSET) ||
+            fix_flag(q, &entry, entry & QCOW2_OFFSET, repair, wrong))
             continue;
         if (repair && entry != qcow2_l1_entry(q, i))
             qcow2_set_l1(q, i, entry);
-        error = qcow2_l2_load(q, i, &t);
+        int error = qcow2_l2_load(q, i, &t);
         if (!error)
             error = fix_table(q, t, repair, wrong);
         if (!error && qcow2_commit_due(q))

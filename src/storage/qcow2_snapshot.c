@@ -85,6 +85,9 @@ static int read_entry(struct qcow2 *q, u64 *at, struct qcow2_snapshot *s)
 int qcow2_snapshots_read(struct qcow2 *q, struct qcow2_snapshot **list, u64 *table_bytes)
 {
     u64 at = q->header.snapshots_offset;
+    bool misplaced = !at || (at & (q->cluster_size - 1)) || at > q->high_water;
+    if (q->header.snapshot_count && misplaced)
+        return -EINVAL;
     struct qcow2_snapshot *all = calloc(q->header.snapshot_count + 1, sizeof *all);
     int error = all ? 0 : -ENOMEM;
     for (u32 i = 0; i < q->header.snapshot_count && !error; i++) {
@@ -248,10 +251,15 @@ int qcow2_snapshots_open(struct qcow2 *q, char *error, size_t n)
         failed = -ENOMEM;
     for (u32 i = 0; i < count && !failed; i++)
         failed = guard_snapshot(q, &list[i]);
-    if (failed)
-        snprintf(error, n, "%s: cannot read its snapshots: %s", q->image->path, strerror(-failed));
     qcow2_snapshots_free(list, count);
-    return failed;
+    if (failed == -ENOMEM) {
+        snprintf(error, n, "%s: no memory for its snapshots", q->image->path);
+        return failed;
+    }
+    /* What the guest sees can be read without them, of a file that was cut off for example. */
+    if (failed)
+        q->damaged = true;
+    return 0;
 }
 
 /* ---- the operations ---- */

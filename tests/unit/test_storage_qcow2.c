@@ -554,6 +554,71 @@ static void qcow2_check_sees_reserved_bits(void **state)
     }
 }
 
+static struct image_check check_result(struct file *file, unsigned repair)
+{
+    const struct image_options look = {.format = "qcow2", .read_only = !repair, .no_repair = true};
+    struct image *image = open_file(file, &look);
+    struct image_check r = {0};
+    assert_int_equal(image->format->check(image, repair, &r), 0);
+    image_close(image);
+    return r;
+}
+
+static void qcow2_without_its_snapshot_table_can_be_read(void **state)
+{
+    (void)state;
+    u64 places[] = {0, 12345, MIB(1024)};
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        struct crafted c = craft("first");
+        set_file_word(c.file, 64, places[i]);
+        struct file *other = fault_file_after_crash(c.file, 0);
+        struct file *third = fault_file_after_crash(c.file, 0);
+        struct image *image = open_file(c.file, &(struct image_options){.read_only = true});
+        u8 data[512];
+        assert_int_equal(image_read(image, 0, data, sizeof data), 0);
+        assert_int_equal(data[0], 1);
+        image_close(image);
+        char error[256];
+        assert_null(image_open_file(other, "x", &writable, error, sizeof error));
+        assert_non_null(strstr(error, "is damaged"));
+        struct image_check r = check_result(third, REPAIR_LEAKS | REPAIR_ERRORS);
+        assert_true(r.errors > 0 && !r.errors_fixed);
+        assert_true(r.leaks > 0 && !r.leaks_fixed); /* the snapshot's: they must not be freed */
+    }
+}
+
+static void qcow2_check_goes_on_behind_a_broken_l1_entry(void **state)
+{
+    (void)state;
+    const u64 entries[] = {UINT64_C(0x6162633161626331), 0x123 << 9};
+    for (size_t i = 0; i < 2 * ARRAY_LEN(entries); i++) {
+        struct crafted c = craft(NULL);
+        set_file_word(c.file, c.l1, entries[i / 2]);
+        struct image_check r = check_result(c.file, i & 1 ? REPAIR_ERRORS : 0);
+        assert_true(r.errors > r.errors_fixed);
+    }
+}
+
+static void qcow2_check_says_when_a_count_is_too_narrow(void **state)
+{
+    (void)state;
+    struct image_create create = {
+        .bytes = MIB(1), .cluster_bytes = CRAFTED_CLUSTER, .refcount_bits = 1};
+    struct file *file = create_in_memory(&create);
+    struct image *image = open_file(file, &writable);
+    u8 data[2 * CRAFTED_CLUSTER] = {1};
+    assert_int_equal(image_write(image, 0, data, sizeof data), 0);
+    assert_int_equal(image_flush(image), 0);
+    struct file *copy = fault_file_after_crash(file, 0);
+    image_close(image);
+    u64 l2 = file_word(copy, file_word(copy, 40)) & QCOW2_OFFSET;
+    set_file_word(copy, l2 + 8, file_word(copy, l2)); /* two entries, one cluster */
+    struct image_check r = check_result(copy, REPAIR_LEAKS | REPAIR_ERRORS);
+    assert_true(r.errors > r.errors_fixed);
+    assert_int_equal(r.leaks, 1);
+    assert_int_equal(r.leaks_fixed, 1);
+}
+
 static void qcow2_check_finds_and_repairs_wrong_counts(void **state)
 {
     (void)state;
@@ -723,6 +788,9 @@ int main(void)
         cmocka_unit_test(qcow2_deleting_a_snapshot_frees_no_metadata),
         cmocka_unit_test(qcow2_tables_that_lie_in_each_other_are_damage),
         cmocka_unit_test(qcow2_check_sees_reserved_bits),
+        cmocka_unit_test(qcow2_without_its_snapshot_table_can_be_read),
+        cmocka_unit_test(qcow2_check_goes_on_behind_a_broken_l1_entry),
+        cmocka_unit_test(qcow2_check_says_when_a_count_is_too_narrow),
         cmocka_unit_test(qcow2_check_finds_and_repairs_wrong_counts),
         cmocka_unit_test(qcow2_check_rebuilds_lost_refcounts),
         cmocka_unit_test(qcow2_impossible_headers_are_refused),
