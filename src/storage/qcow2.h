@@ -51,6 +51,7 @@
 #define QCOW2_MAX_L1_BYTES     MIB(32)
 #define QCOW2_MAX_REFTABLE     MIB(8)
 #define QCOW2_MAX_SNAPSHOTS    65536
+#define QCOW2_SNAPSHOT_EXTRA   16 /* bytes that an entry has in version 3: VM state, disk size */
 #define QCOW2_HINTS            16
 #define QCOW2_MAX_BACKING_NAME 1023
 #define QCOW2_V2_HEADER_BYTES  72

@@ -171,6 +171,10 @@ static int use_snapshots(struct audit *a)
     use(a, q->header.snapshots_offset, bytes, KIND_SNAPSHOTS);
     for (u32 i = 0; i < count && !error; i++) {
         u64 l1_bytes = (u64)list[i].l1_size * 8;
+        if (q->header.version >= 3 && list[i].more_bytes < QCOW2_SNAPSHOT_EXTRA) {
+            a->result->errors++;
+            say(a, "ERROR: entry %u of the snapshot table does not say the disk's size", i);
+        }
         u8 *l1 = malloc(l1_bytes + 1);
         error = l1 ? file_read(q->file, list[i].l1_offset, l1, l1_bytes) : -ENOMEM;
         if (!error && use(a, list[i].l1_offset, l1_bytes, KIND_SNAPSHOTS))

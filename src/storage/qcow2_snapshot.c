@@ -14,7 +14,6 @@
 #include "storage/qcow2.h"
 
 #define ENTRY_BYTES     40 /* before the extra data */
-#define EXTRA_KNOWN     16 /* vm state (64 bits), disk size */
 #define EXTRA_MAX       1024
 #define NAME_MAX_BYTES  1024
 #define TABLE_BYTES_MAX MIB(64)
@@ -75,7 +74,7 @@ static int read_entry(struct qcow2 *q, u64 *at, struct qcow2_snapshot *s)
         return -EIO;
     if (extra >= 8)
         s->vm_state = get_be64(s->more);
-    if (extra >= EXTRA_KNOWN)
+    if (extra >= QCOW2_SNAPSHOT_EXTRA)
         s->disk_size = get_be64(s->more + 8);
     bool bad = (u64)s->l1_size * 8 > QCOW2_MAX_L1_BYTES || s->l1_offset > q->high_water ||
                (s->l1_offset & (q->cluster_size - 1)) || s->disk_size > (u64)INT64_MAX;
@@ -106,13 +105,13 @@ int qcow2_snapshots_read(struct qcow2 *q, struct qcow2_snapshot **list, u64 *tab
 
 static u64 entry_bytes(const struct qcow2_snapshot *s)
 {
-    u64 extra = s->more_bytes > EXTRA_KNOWN ? s->more_bytes : EXTRA_KNOWN;
+    u64 extra = s->more_bytes > QCOW2_SNAPSHOT_EXTRA ? s->more_bytes : QCOW2_SNAPSHOT_EXTRA;
     return align_up(ENTRY_BYTES + extra + strlen(s->id) + strlen(s->name), 8);
 }
 
 static void put_entry(u8 *to, const struct qcow2_snapshot *s)
 {
-    u32 extra = s->more_bytes > EXTRA_KNOWN ? s->more_bytes : EXTRA_KNOWN;
+    u32 extra = s->more_bytes > QCOW2_SNAPSHOT_EXTRA ? s->more_bytes : QCOW2_SNAPSHOT_EXTRA;
     put_be64(to, s->l1_offset);
     put_be32(to + 8, s->l1_size);
     put_be16(to + 12, (u16)strlen(s->id));

@@ -587,6 +587,15 @@ static void qcow2_without_its_snapshot_table_can_be_read(void **state)
     }
 }
 
+static void qcow2_check_sees_an_incomplete_snapshot_entry(void **state)
+{
+    (void)state;
+    struct crafted c = craft("first");
+    set_file_word(c.file, 56, (u64)1 << 32 | 2); /* the second one is all zeros */
+    struct image_check r = check_result(c.file, 0);
+    assert_int_equal(r.errors, 1);
+}
+
 static void qcow2_check_goes_on_behind_a_broken_l1_entry(void **state)
 {
     (void)state;
@@ -789,6 +798,7 @@ int main(void)
         cmocka_unit_test(qcow2_tables_that_lie_in_each_other_are_damage),
         cmocka_unit_test(qcow2_check_sees_reserved_bits),
         cmocka_unit_test(qcow2_without_its_snapshot_table_can_be_read),
+        cmocka_unit_test(qcow2_check_sees_an_incomplete_snapshot_entry),
         cmocka_unit_test(qcow2_check_goes_on_behind_a_broken_l1_entry),
         cmocka_unit_test(qcow2_check_says_when_a_count_is_too_narrow),
         cmocka_unit_test(qcow2_check_finds_and_repairs_wrong_counts),
