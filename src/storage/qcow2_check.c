@@ -25,6 +25,7 @@ struct audit {
     u32 *uses;
     u8 *kinds;
     bool damaged;      /* the refcount structure itself */
+    u64 lasting;       /* errors that no refcount can put right */
     bool incomplete;   /* who uses what is not known: nothing may be freed */
     u64 expected_host; /* of the next data cluster, if they follow each other */
 };
@@ -353,7 +354,7 @@ static int rebuild(struct audit *a)
     q->abandoned = true; /* what is in memory of the old counts must not be written */
     if (error)
         return error;
-    a->result->errors_fixed = a->result->errors;
+    a->result->errors_fixed = a->result->errors - a->lasting;
     a->result->leaks_fixed = a->result->leaks;
     return 0;
 }
@@ -410,6 +411,7 @@ int qcow2_check(struct image *image, unsigned repair, struct image_check *result
     int error = begin(&a, q, result);
     if (!error)
         error = use_all(&a);
+    a.lasting = result->errors;
     if (!error)
         error = use_refcounts(&a);
     if (!error)

@@ -603,7 +603,11 @@ static void qcow2_check_goes_on_behind_a_broken_l1_entry(void **state)
     for (size_t i = 0; i < 2 * ARRAY_LEN(entries); i++) {
         struct crafted c = craft(NULL);
         set_file_word(c.file, c.l1, entries[i / 2]);
+        struct file *worse = fault_file_after_crash(c.file, 0);
         struct image_check r = check_result(c.file, i & 1 ? REPAIR_ERRORS : 0);
+        assert_true(r.errors > r.errors_fixed);
+        set_file_word(worse, CRAFTED_REFTABLE, 0x123); /* the counts are made anew */
+        r = check_result(worse, i & 1 ? REPAIR_ERRORS : 0);
         assert_true(r.errors > r.errors_fixed);
     }
 }
