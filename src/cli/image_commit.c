@@ -24,6 +24,7 @@ struct chain {
     struct image *layers[CHAIN_MAX];
     unsigned count;
     struct image *base;
+    bool followed; /* the layer above the base knows that the base is written */
 };
 
 static void close_chain(struct chain *c)
@@ -81,6 +82,30 @@ static bool open_below(const struct image_arguments *a, struct chain *c, unsigne
     return true;
 }
 
+/* The layer above the base, open so that it can follow the base; its data need not be writable. */
+static bool let_it_follow(struct chain *c, unsigned flags)
+{
+    char error[IMAGE_MESSAGE_BYTES] = "out of memory";
+    struct image **layer = &c->layers[c->count - 1];
+    if (!(*layer)->read_only || !(*layer)->format->follow_base)
+        return true;
+    struct image_options o = {.format = (*layer)->format->name,
+                              .read_only = true,
+                              .no_backing = true,
+                              .follows = true,
+                              .file_flags = flags,
+                              .depth = c->count - 1};
+    char *path = strdup((*layer)->path);
+    image_close(*layer);
+    *layer = path ? image_open(path, &o, error, sizeof error) : NULL;
+    free(path);
+    if (*layer)
+        return true;
+    c->count--;
+    image_fail("%s", error);
+    return false;
+}
+
 static bool open_chain(const struct image_arguments *a, struct chain *c)
 {
     unsigned flags;
@@ -99,7 +124,7 @@ static bool open_chain(const struct image_arguments *a, struct chain *c)
         if (!open_below(a, c, flags))
             return false;
     }
-    return true;
+    return let_it_follow(c, flags);
 }
 
 /* How the run at `offset` is stored above the base, and in which layer; at most *bytes of it.
@@ -126,7 +151,18 @@ static int find_run(const struct chain *c, u64 offset, u64 *bytes, enum image_ex
     return 0;
 }
 
-static int copy_down(const struct image_arguments *a, const struct chain *c)
+/* Before the base is written: the image that is committed must not take it for another one, also
+ * when the commit does not come to its end. */
+static int tell_layer(struct chain *c)
+{
+    struct image *layer = c->layers[c->count - 1];
+    if (c->followed || !layer->format->follow_base)
+        return 0;
+    c->followed = true;
+    return layer->format->follow_base(layer, c->base);
+}
+
+static int copy_down(const struct image_arguments *a, struct chain *c)
 {
     u64 size = c->layers[0]->size;
     u8 *data = malloc(PIECE);
@@ -136,6 +172,8 @@ static int copy_down(const struct image_arguments *a, const struct chain *c)
         struct image *layer;
         n = size - at;
         error = find_run(c, at, &n, &type, &layer);
+        if (!error && type != EXTENT_BACKING)
+            error = tell_layer(c);
         if (!error && type == EXTENT_ZERO)
             error = image_zero(c->base, at, n);
         if (type == EXTENT_DATA && n > PIECE)

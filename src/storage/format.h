@@ -23,6 +23,7 @@ struct image_options {
     unsigned depth;      /* of the backing chain so far */
     bool no_backing;     /* leave the backing image alone */
     bool no_repair;      /* do not repair on opening */
+    bool follows;        /* follow_base is to be called, though it be read_only */
     bool filling;        /* a new image, to be filled from its start by write_compressed */
 };
 
@@ -137,6 +138,9 @@ struct image_format {
     int (*preallocate)(struct image *image, u64 from, const char *mode);
     int (*rebase)(struct image *image, const char *backing, const char *format, char *error,
                   size_t n);
+    /* The backing image is about to be written, in such a way that the two go on showing what they
+     * show. For formats that know when a backing image was changed without them. */
+    int (*follow_base)(struct image *image, struct image *base);
     /* Forgets all data of this image, so that its backing image shows through. */
     int (*empty)(struct image *image);
     int (*snapshot_list)(struct image *image, struct image_snapshot **list, u32 *count);

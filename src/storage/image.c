@@ -126,7 +126,8 @@ struct image *image_open(const char *path, const struct image_options *options, 
         snprintf(error, n, "%s: its chain of backing files is too long or a loop", path);
         return NULL;
     }
-    unsigned flags = options->file_flags | (options->read_only ? 0 : FILE_WRITABLE);
+    bool writable = !options->read_only || options->follows;
+    unsigned flags = options->file_flags | (writable ? FILE_WRITABLE : 0);
     struct file *file = file_open(path, flags, error, n);
     return file ? image_open_file(file, path, options, error, n) : NULL;
 }

@@ -195,21 +195,27 @@ static void vmdk_close(struct image *image)
 
 /* ---- the content id ---- */
 
-/* Before the first write: from then on the image is not what its children know. */
-static int change_cid(struct vmdk *v)
+static int put_id(struct vmdk *v, const struct vmdk_id_place *place, u32 *id, u32 value)
 {
-    char digits[9];
+    char text[VMDK_ID_DIGITS + 1];
+    snprintf(text, sizeof text, "%0*x", (int)place->digits, value);
+    int error = file_write(v->image->file, v->text_at + place->at, text, place->digits);
+    if (!error)
+        *id = value;
+    return error;
+}
+
+/* Before the first write: from then on the image is not what its children know. */
+static int change_cid(struct vmdk *v, unsigned most_digits)
+{
     if (__atomic_load_n(&v->cid_changed, __ATOMIC_ACQUIRE))
         return 0;
     pthread_mutex_lock(&v->cid_lock);
+    struct vmdk_descriptor *d = &v->descriptor;
+    unsigned digits = d->cid_place.digits < most_digits ? d->cid_place.digits : most_digits;
     int error = 0;
-    if (!v->cid_changed && v->descriptor.cid_at) {
-        u32 cid = vmdk_new_cid();
-        snprintf(digits, sizeof digits, "%08x", cid);
-        error = file_write(v->image->file, v->text_at + v->descriptor.cid_at, digits, 8);
-        if (!error)
-            v->descriptor.cid = cid;
-    }
+    if (!v->cid_changed && digits)
+        error = put_id(v, &d->cid_place, &d->cid, vmdk_new_cid(d->cid, digits));
     if (!error)
         __atomic_store_n(&v->cid_changed, true, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&v->cid_lock);
@@ -281,7 +287,7 @@ static int vmdk_read(struct image *image, u64 offset, void *data, u64 bytes)
 static int vmdk_write(struct image *image, u64 offset, const void *data, u64 bytes)
 {
     const u8 *from = data;
-    int error = change_cid(vmdk_of(image));
+    int error = change_cid(vmdk_of(image), VMDK_ID_DIGITS);
     for (u64 n; bytes && !error; offset += n, from += n, bytes -= n) {
         struct vmdk_extent *e = find(vmdk_of(image), offset, bytes, &n);
         error = write_extent(e, offset - e->base, from, n);
@@ -291,7 +297,7 @@ static int vmdk_write(struct image *image, u64 offset, const void *data, u64 byt
 
 static int vmdk_zero(struct image *image, u64 offset, u64 bytes)
 {
-    int error = change_cid(vmdk_of(image));
+    int error = change_cid(vmdk_of(image), VMDK_ID_DIGITS);
     for (u64 n; bytes && !error; offset += n, bytes -= n) {
         struct vmdk_extent *e = find(vmdk_of(image), offset, bytes, &n);
         error = zero_extent(e, offset - e->base, n);
@@ -331,11 +337,31 @@ static int vmdk_write_compressed(struct image *image, u64 offset, const void *da
     struct vmdk_extent *e = find(vmdk_of(image), offset, bytes, &n);
     if (e->kind != VMDK_STREAM || n != bytes)
         return -ENOTSUP;
-    int error = change_cid(vmdk_of(image));
+    int error = change_cid(vmdk_of(image), VMDK_ID_DIGITS);
     return error ? error : vmdk_stream_write(e, offset - e->base, data, bytes);
 }
 
 /* ---- for tools ---- */
+
+/* The parent's new id is stable before its child is told, and nothing else is written to it before
+ * that. Between the two the child is refused: it can be committed again. */
+static int vmdk_follow_base(struct image *image, struct image *base)
+{
+    struct vmdk *v = vmdk_of(image);
+    struct vmdk_descriptor *d = &v->descriptor;
+    if (base->format != &vmdk_format)
+        return -EINVAL;
+    int error = d->parent_place.digits ? change_cid(vmdk_of(base), d->parent_place.digits) : 0;
+    u32 cid = vmdk_of(base)->descriptor.cid;
+    if (error || cid == d->parent_cid)
+        return error;
+    if (!d->parent_place.digits || (u64)cid >> 4 * d->parent_place.digits)
+        return -EINVAL;
+    error = vmdk_flush(base);
+    if (!error)
+        error = put_id(v, &d->parent_place, &d->parent_cid, cid);
+    return error ? error : file_flush(image->file);
+}
 
 static int vmdk_check(struct image *image, unsigned repair, struct image_check *r)
 {
@@ -395,6 +421,7 @@ const struct image_format vmdk_format = {
     .write_compressed = vmdk_write_compressed,
     .create = vmdk_create,
     .check = vmdk_check,
+    .follow_base = vmdk_follow_base,
     .allocated = vmdk_allocated,
     .info = vmdk_info,
 };

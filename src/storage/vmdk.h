@@ -43,6 +43,7 @@
 #define VMDK_EXTENTS_MAX        4096u
 #define VMDK_NAME_MAX           1024u
 #define VMDK_NO_PARENT          0xffffffffu
+#define VMDK_ID_DIGITS          8u
 #define VMDK_AT_END             UINT64_MAX /* the directory's place is told by the footer */
 
 enum vmdk_flags {
@@ -81,9 +82,16 @@ struct vmdk_line {
     char name[VMDK_NAME_MAX];
 };
 
+/* Where an id's digits are in the text, and how many: as many can be put in their place. Eight, but
+ * some programs leave out zeros in front. */
+struct vmdk_id_place {
+    u64 at;
+    unsigned digits; /* 0: there is no such id, or it is none */
+};
+
 struct vmdk_descriptor {
     u32 cid, parent_cid;
-    u64 cid_at; /* byte in the text of the eight digits; 0: they are not eight */
+    struct vmdk_id_place cid_place, parent_place;
     char type[32];
     char parent[VMDK_NAME_MAX]; /* empty: none */
     struct vmdk_line *lines;
@@ -139,7 +147,8 @@ void vmdk_descriptor_free(struct vmdk_descriptor *d);
 /* To be freed; NULL: out of memory. */
 char *vmdk_descriptor_build(const struct vmdk_descriptor *d, u64 bytes, const char *adapter,
                             const char *hardware_version);
-u32 vmdk_new_cid(void);
+/* Another one than `old`, of at most so many digits: 1 to 8. */
+u32 vmdk_new_cid(u32 old, unsigned digits);
 
 /* ---- vmdk_sparse.c ---- */
 

@@ -198,7 +198,8 @@ int vmdk_create(const char *path, const struct image_create *options, char *erro
     const char *why = objection(&o, s);
     if (why)
         return image_refuse(path, why, error, n);
-    struct vmdk_descriptor d = {.cid = vmdk_new_cid(), .parent_cid = VMDK_NO_PARENT};
+    struct vmdk_descriptor d = {.cid = vmdk_new_cid(VMDK_NO_PARENT, VMDK_ID_DIGITS),
+                                .parent_cid = VMDK_NO_PARENT};
     snprintf(d.type, sizeof d.type, "%s", s->name);
     int failed = take_parent(&d, path, &o, error, n);
     if (failed)

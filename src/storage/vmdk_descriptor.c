@@ -124,13 +124,12 @@ static const char *add_extent(struct vmdk_descriptor *d, const char *rest, bool 
     return why;
 }
 
-/* Eight digits can be replaced in place. */
-static bool parse_id(const char *value, u32 *id)
+static void parse_id(const char *text, const char *value, u32 *id, struct vmdk_id_place *place)
 {
-    char *end;
-    unsigned long long v = strtoull(value, &end, 16);
-    *id = (u32)v;
-    return end == value + 8;
+    size_t n = strspn(value, "0123456789abcdefABCDEF");
+    *id = n ? (u32)strtoull(value, NULL, 16) : 0;
+    place->at = (u64)(value - text);
+    place->digits = n <= VMDK_ID_DIGITS ? (unsigned)n : 0;
 }
 
 static const char *parse_line(struct vmdk_descriptor *d, const char *text, const char *line)
@@ -143,9 +142,9 @@ static const char *parse_line(struct vmdk_descriptor *d, const char *text, const
     if (!strncmp(line, "NOACCESS ", 9))
         return "has an extent without access";
     if ((value = value_of(line, "parentCID"))) {
-        parse_id(value, &d->parent_cid);
+        parse_id(text, value, &d->parent_cid, &d->parent_place);
     } else if ((value = value_of(line, "CID"))) {
-        d->cid_at = parse_id(value, &d->cid) ? (u64)(value - text) : 0;
+        parse_id(text, value, &d->cid, &d->cid_place);
     } else if ((value = value_of(line, "createType"))) {
         if (!take_word(value, d->type, sizeof d->type))
             return "has a descriptor with a broken createType";
@@ -184,12 +183,14 @@ void vmdk_descriptor_free(struct vmdk_descriptor *d)
 
 /* ---- writing ---- */
 
-u32 vmdk_new_cid(void)
+u32 vmdk_new_cid(u32 old, unsigned digits)
 {
-    u32 id = 0;
+    u32 id = 0, mask = VMDK_NO_PARENT >> 4 * (VMDK_ID_DIGITS - digits);
     if (getrandom(&id, sizeof id, 0) != sizeof id)
-        id = 1;
-    return id == VMDK_NO_PARENT ? 1 : id;
+        id = old + 1;
+    for (id &= mask; id == old || id == VMDK_NO_PARENT;)
+        id = (id + 1) & mask;
+    return id;
 }
 
 static void put_extents(FILE *f, const struct vmdk_descriptor *d)

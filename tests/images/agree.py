@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -242,6 +243,72 @@ def commits_keep_what_is_seen():
     anello("commit", "base", status=1)
 
 
+def make_vmdk_chain(maker, ids):
+    """base <- mid <- top; `ids`: as many digits have those by which mid knows base."""
+    write_disk("base.raw", 6 * MIB, 35)
+    qemu("convert", "-f", "raw", "-O", "vmdk", "base.raw", "base")
+    narrow_ids("base", "CID=", ids)
+    for name, below in (("mid", "base"), ("top", "mid")):
+        maker("create", "-f", "vmdk", "-b", below, "-F", "vmdk", name)
+        if name == "mid":
+            narrow_ids(name, "parentCID=", ids)
+        at = 100000 if name == "mid" else 3000000
+        run("qemu-io", "-f", "vmdk", "-c", f"write -P 17 {at} 300000", name)
+    qemu("convert", "-f", "vmdk", "-O", "raw", "top", "model.raw")
+
+
+def narrow_ids(path, key, digits):
+    """qemu-img writes ids without zeros in front; here, one with the last digits of the old."""
+    with open(path, "r+b") as f:
+        text = f.read(65536)
+        at = text.index(b"\n" + key.encode()) + 1 + len(key)
+        end = text.index(b"\n", at)
+        gap = max(end - digits - at, 0)
+        tail = text.index(b"\0", end)
+        f.seek(at)
+        f.write(text[at + gap:tail] + bytes(gap))
+
+
+def vmdk_commits_keep_what_is_seen():
+    for maker, ids in ((anello, 8), (qemu, 8), (anello, 7), (qemu, 6)):
+        for arguments in (["mid"], ["-d", "mid"], ["-b", "base", "top"]):
+            make_vmdk_chain(maker, ids)
+            before = read_ids("base")
+            anello("commit", *arguments)
+            assert read_ids("base") != before  # other children are to know
+            compare_with_model("top")
+            compare(arguments[-1], "base")
+            anello("convert", "top", "ours.raw")
+            compare("model.raw", "ours.raw")
+            for name in ("base", "mid", "top"):
+                anello("check", name)
+    make_vmdk_chain(anello, 8)
+    killed_when_a_file_grows("commit", "-d", "mid")
+    compare_with_model("top")
+    anello("commit", "-d", "mid")
+    compare_with_model("top")
+    before = read_ids("base")
+    anello("create", "-f", "vmdk", "-b", "base", "-F", "vmdk", "nothing")
+    anello("commit", "nothing")
+    assert read_ids("base") == before
+
+
+def killed_when_a_file_grows(*arguments):
+    most = os.path.getsize("base") + 65536
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    # pylint: disable-next=subprocess-popen-preexec-fn
+    result = subprocess.run([ANELLO, "image", *arguments], check=False, preexec_fn=limit)
+    assert result.returncode == -signal.SIGXFSZ, result.returncode
+
+
+def read_ids(path):
+    with open(path, "rb") as f:
+        return [line for line in f.read(65536).split(b"\n") if b"CID=" in line]
+
+
 def rebases_keep_what_is_seen():
     make_chain("qcow2")
     write_disk("other.raw", 3 * MIB, 77)
@@ -350,7 +417,7 @@ def main():
         for test in (qemu_writes_anello_reads, anello_writes_qemu_reads,
                      vmdk_and_vdi_are_read_by_both, vmdk_chains_agree,
                      vmdk_and_vdi_are_written_by_both_in_turn, both_write_one_image_in_turn,
-                     backing_chains_agree, sizes_change, commits_keep_what_is_seen,
+                     backing_chains_agree, sizes_change, commits_keep_what_is_seen, vmdk_commits_keep_what_is_seen,
                      rebases_keep_what_is_seen, chains_and_snapshots_are_told_alike,
                      images_are_converted_over_a_backing_file,
                      large_images_with_little_in_them_take_no_time):

@@ -180,6 +180,35 @@ static void vmdk_child_shows_its_parent_until_that_changes(void **state)
     assert_non_null(strstr(t->error, "its parent has been changed"));
 }
 
+static void vmdk_child_follows_its_parent(void **state)
+{
+    struct bench *t = *state;
+    char child[96];
+    u8 data[1000] = "parent", got[sizeof data];
+    snprintf(child, sizeof child, "%s/child.vmdk", t->folder);
+    create(t, &(struct image_create){.bytes = MIB(2)});
+    struct image_create over = {.bytes = MIB(2), .backing = "disk.vmdk"};
+    assert_int_equal(vmdk_format.create(child, &over, t->error, sizeof t->error), 0);
+    struct image_options o = {.read_only = true, .no_backing = true, .follows = true};
+    struct image *upper = image_open(child, &o, t->error, sizeof t->error);
+    struct image *parent = must_open(t, (struct image_options){0});
+    assert_non_null(upper);
+    assert_int_equal(vmdk_format.follow_base(upper, parent), 0);
+    assert_int_equal(image_write(parent, 5000, data, sizeof data), 0);
+    assert_int_equal(image_write(upper, 0, data, 1), -EROFS);
+    image_close(upper);
+    image_close(parent);
+    upper = image_open(child, &(struct image_options){0}, t->error, sizeof t->error);
+    assert_non_null(upper);
+    assert_int_equal(image_read(upper, 5000, got, sizeof got), 0);
+    assert_memory_equal(got, data, sizeof got);
+    image_close(upper);
+    parent = must_open(t, (struct image_options){0});
+    assert_int_equal(image_write(parent, 0, data, 1), 0); /* once more, and nobody tells it */
+    image_close(parent);
+    assert_null(image_open(child, &(struct image_options){0}, t->error, sizeof t->error));
+}
+
 /* ---- damage and lies ---- */
 
 static void vmdk_impossible_headers_are_refused(void **state)
@@ -336,6 +365,7 @@ int main(void)
         T(vmdk_stream_is_filled_once),
         T(vmdk_stream_markers_are_not_believed),
         T(vmdk_child_shows_its_parent_until_that_changes),
+        T(vmdk_child_follows_its_parent),
         T(vmdk_impossible_headers_are_refused),
         T(vmdk_tables_in_impossible_places_are_refused),
         T(vmdk_grain_within_metadata_is_left_alone),
