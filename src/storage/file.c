@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/fs.h>
@@ -460,7 +461,7 @@ static bool held_by_other(int fd, off_t at)
 
 /* All locks are shared ones, so that holding never fails; the test after it decides. Of two that
  * race both may lose, never both win. */
-static bool lock_image(int fd, bool writable)
+static bool try_lock(int fd, bool writable)
 {
     hold(fd, LOCK_USES + MAY_READ);
     hold(fd, LOCK_BARS + MAY_WRITE);
@@ -472,6 +473,21 @@ static bool lock_image(int fd, bool writable)
     hold(fd, LOCK_USES + MAY_WRITE);
     hold(fd, LOCK_USES + MAY_RESIZE);
     return !held_by_other(fd, LOCK_BARS + MAY_WRITE) && !held_by_other(fd, LOCK_BARS + MAY_RESIZE);
+}
+
+/* A file that was just closed keeps its locks for as long as somebody looks at it in /proc/PID/fd,
+ * as lsof does: some microseconds. Of two that race one gets the lock when both let go. */
+static bool lock_image(int fd, bool writable)
+{
+    enum { TRIES = 20, PAUSE_NS = 5000000 };
+    for (int i = 0; !try_lock(fd, writable); i++) {
+        struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+        fcntl(fd, F_OFD_SETLK, &all);
+        if (i == TRIES)
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+    }
+    return true;
 }
 
 /* ---- opening ---- */

@@ -11,7 +11,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -151,6 +153,30 @@ static void file_keeps_what_it_writes_early(void **state)
     }
 }
 
+/* ---- locks ---- */
+
+static void *close_soon(void *file)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL);
+    file_close(file);
+    return NULL;
+}
+
+/* Who looks at a process in /proc keeps its closed files open for a moment. */
+static void file_lock_is_waited_for_a_moment(void **state)
+{
+    struct bench *t = *state;
+    char error[256] = "";
+    pthread_t thread;
+    assert_null(file_open(t->path, FILE_WRITABLE, error, sizeof error));
+    assert_non_null(strstr(error, "is in use by another"));
+    assert_int_equal(pthread_create(&thread, NULL, close_soon, t->file), 0);
+    t->file = file_open(t->path, FILE_WRITABLE, error, sizeof error);
+    pthread_join(thread, NULL);
+    assert_non_null(t->file);
+    assert_null(file_open(t->path, 0, error, sizeof error)); /* it has the lock */
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -160,6 +186,7 @@ int main(void)
         T(file_leaves_small_writes_to_the_flush),
         T(file_stops_to_write_early_when_flushes_are_rare),
         T(file_keeps_what_it_writes_early),
+        T(file_lock_is_waited_for_a_moment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
