@@ -8,7 +8,7 @@ _anello_image() {
     local formats='raw qcow2 vmdk vdi'
     case $before in
     -f | -O | -F) mapfile -t COMPREPLY < <(compgen -W "$formats" -- "$word") && return ;;
-    -r) mapfile -t COMPREPLY < <(compgen -W 'leaks all' -- "$word") && return ;;
+    -r) [ "${COMP_WORDS[2]}" = check ] && mapfile -t COMPREPLY < <(compgen -W 'leaks all' -- "$word") && return ;;
     --output) mapfile -t COMPREPLY < <(compgen -W 'human json' -- "$word") && return ;;
     --preallocation)
         mapfile -t COMPREPLY < <(compgen -W 'off metadata falloc full' -- "$word") && return
@@ -26,11 +26,11 @@ _anello_image() {
     case ${COMP_WORDS[2]} in
     create) options='-q -f -b -F -u -o' ;;
     info) options='-f --output --backing-chain -U' ;;
-    check) options='-q -f -r --output -U' ;;
-    convert) options='-c -p -q -n -U -f -O -B -F -o -t -T' ;;
+    check) options='-q -f -T -r --output -U' ;;
+    convert) options='-c -p -q -n -U -W -f -O -B -F -o -t -T -l -S -m -r --target-is-zero --salvage' ;;
     resize) options='-q -f --shrink --preallocation' ;;
     snapshot) options='-q -U -f -l -c -a -d --output' ;;
-    commit) options='-q -p -f -t -b -d' ;;
+    commit) options='-q -p -f -t -b -r -d' ;;
     rebase) options='-q -p -f -t -T -u -b -F' ;;
     esac
     if [[ $word == -* ]]; then

@@ -32,11 +32,17 @@ void image_say(const struct image_arguments *a, const char *line)
 
 struct image *image_open_named(const struct image_arguments *a, const struct image_options *more)
 {
+    return image_open_name(a, a->names[0], more);
+}
+
+struct image *image_open_name(const struct image_arguments *a, const char *name,
+                              const struct image_options *more)
+{
     char error[IMAGE_MESSAGE_BYTES] = "";
     struct image_options o = *more;
     o.format = a->format;
     o.file_flags |= a->share ? FILE_NO_LOCK : 0;
-    struct image *image = image_open(a->names[0], &o, error, sizeof error);
+    struct image *image = image_open(name, &o, error, sizeof error);
     if (!image)
         image_fail("%s", error);
     return image;
@@ -122,21 +128,22 @@ static int resize(const struct image_arguments *a)
 
 /* ---- the command line ---- */
 
-/* `options` as getopt takes them; J: --output, S: --shrink, P: --preallocation, C:
- * --backing-chain. */
+/* `options` as getopt takes them; letters for those that are long only:
+ * J: --output, K: --shrink, P: --preallocation, C: --backing-chain, Z: --target-is-zero,
+ * V: --salvage. */
 static const struct subcommand {
-    const char *name, *options, *usage;
+    const char *name, *what, *options, *usage;
     int (*run)(const struct image_arguments *a);
 } subcommands[] = {
     // clang-format off
-    {"create",   "f:b:F:uo:q",              "[-q] [-f FORMAT] [-b BACKING [-F FORMAT]] [-u] [-o OPTIONS] FILE [SIZE]", create},
-    {"info",     "f:UJC",                   "[-f FORMAT] [--output human|json] [--backing-chain] [-U] FILE", image_show},
-    {"check",    "f:r:qUJ",                 "[-q] [-f FORMAT] [-r leaks|all] [--output human|json] [-U] FILE", image_run_check},
-    {"convert",  "f:O:B:F:o:t:T:cpqnU",     "[-c] [-p] [-q] [-n] [-U] [-f FORMAT] [-O FORMAT] [-B BACKING [-F FORMAT]] [-o OPTIONS] [-t CACHE] [-T CACHE] FROM TO", image_convert},
-    {"resize",   "f:qSP",                   "[-q] [-f FORMAT] [--shrink] [--preallocation MODE] FILE [+|-]SIZE", resize},
-    {"snapshot", "f:qUlc:a:d:J",            "[-q] [-U] [-f FORMAT] [-l [--output human|json] | -c NAME | -a NAME | -d NAME] FILE", image_snapshots},
-    {"commit",   "f:t:b:dpq",               "[-q] [-p] [-f FORMAT] [-t CACHE] [-b BASE] [-d] FILE", image_commit},
-    {"rebase",   "f:t:T:b:F:upq",           "[-q] [-p] [-f FORMAT] [-t CACHE] [-T CACHE] [-u] -b BACKING [-F FORMAT] FILE", image_rebase},
+    {"create",   "makes an image", "f:b:F:uo:q",              "[-q] [-f FORMAT] [-b BACKING [-F FORMAT]] [-u] [-o OPTIONS] FILE [SIZE]", create},
+    {"info",     "tells what an image is", "f:UJ:C",                   "[-f FORMAT] [--output human|json] [--backing-chain] [-U] FILE", image_show},
+    {"check",    "looks for errors, and repairs them", "f:r:T:qUJ:",              "[-q] [-f FORMAT] [-T CACHE] [-r leaks|all] [--output human|json] [-U] FILE", image_run_check},
+    {"convert",  "copies images into a new one of any format", "f:O:B:F:o:t:T:l:S:m:r:cpqnUWZV", "[-c] [-p] [-q] [-n [--target-is-zero]] [-U] [-W] [--salvage] [-f FORMAT] [-O FORMAT] [-B BACKING [-F FORMAT]] [-o OPTIONS] [-t CACHE] [-T CACHE] [-l SNAPSHOT] [-S SIZE] [-m NUMBER] [-r RATE] FROM... TO", image_convert},
+    {"resize",   "changes the size of the disk", "f:qKP:",                   "[-q] [-f FORMAT] [--shrink] [--preallocation MODE] FILE [+|-]SIZE", resize},
+    {"snapshot", "lists, makes, applies, deletes the snapshots within an image", "f:qUlc:a:d:J:",            "[-q] [-U] [-f FORMAT] [-l [--output human|json] | -c NAME | -a NAME | -d NAME] FILE", image_snapshots},
+    {"commit",   "writes what an image holds to the one below it", "f:t:b:r:dpq",             "[-q] [-p] [-f FORMAT] [-t CACHE] [-b BASE] [-r RATE] [-d] FILE", image_commit},
+    {"rebase",   "puts another image below it", "f:t:T:b:F:upq",           "[-q] [-p] [-f FORMAT] [-t CACHE] [-T CACHE] [-u] -b BACKING [-F FORMAT] FILE", image_rebase},
     // clang-format on
 };
 
@@ -146,10 +153,53 @@ static int usage(void)
                       "...; with a command alone it says more");
 }
 
-/* One option; `letter` means what it means in this subcommand. */
-static bool take_argument(struct image_arguments *a, bool snapshots, int letter)
+static int help(void)
 {
-    if (snapshots && strchr("lcad", letter)) {
+    puts("usage: anello image COMMAND [OPTIONS] FILE...\n");
+    for (size_t i = 0; i < ARRAY_LEN(subcommands); i++)
+        printf("  %-9s %s\n", subcommands[i].name, subcommands[i].what);
+    puts("\nThe options are those of qemu-img; \"anello image COMMAND --help\" lists them, "
+         "\"-o help\" what a format knows.");
+    return 0;
+}
+
+static bool wants_help(int argc, char **argv)
+{
+    return argc > 0 && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"));
+}
+
+/* The one line about a wrong option. */
+static bool tell(struct image_arguments *a, const char *what)
+{
+    a->told = true;
+    return image_fail("%s", what);
+}
+
+static bool take_sparse(struct image_arguments *a, const char *text)
+{
+    bool good = image_parse_size(text, &a->sparse) && a->sparse % 512 == 0 && a->sparse <= MIB(16);
+    a->dense = !a->sparse;
+    return good || !tell(a, "-S: say 0, or a multiple of 512 up to 16M");
+}
+
+/* As many requests at once as qemu-img would make; here they follow each other in any case. */
+static bool is_request_count(struct image_arguments *a, const char *text)
+{
+    u64 count;
+    bool good = image_parse_size(text, &count) && count >= 1 && count <= 16;
+    return good || !tell(a, "-m: say 1 to 16");
+}
+
+static bool take_rate(struct image_arguments *a, const char *text)
+{
+    bool good = image_parse_size(text, &a->rate) && a->rate;
+    return good || !tell(a, "-r: say how many bytes in a second, such as 10M");
+}
+
+/* One option; `letter` means what it means in this subcommand. */
+static bool take_argument(struct image_arguments *a, const struct subcommand *s, int letter)
+{
+    if (s->run == image_snapshots && strchr("lcad", letter)) {
         a->action = (char)letter;
         a->snapshot = optarg;
         return true;
@@ -160,8 +210,11 @@ static bool take_argument(struct image_arguments *a, bool snapshots, int letter)
     case 'b':
     case 'B': a->backing = optarg; return true;
     case 'F': a->backing_format = optarg; return true;
-    case 'o': a->options = optarg; return true;
-    case 'r': a->repair = optarg; return true;
+    case 'l': a->snapshot = optarg; return true;
+    case 'm': return is_request_count(a, optarg);
+    case 'o': return image_add_options(a, optarg);
+    case 'r': a->repair = optarg; return s->run == image_run_check || take_rate(a, optarg);
+    case 'S': return take_sparse(a, optarg);
     case 't': a->cache = optarg; return true;
     case 'T': a->source_cache = optarg; return true;
     case 'c': a->compress = true; return true;
@@ -171,7 +224,10 @@ static bool take_argument(struct image_arguments *a, bool snapshots, int letter)
     case 'q': a->quiet = true; return true;
     case 'u': a->unsafe = true; return true;
     case 'U': a->share = true; return true;
-    case 'S': a->shrink = true; return true;
+    case 'V': a->salvage = true; return true;
+    case 'W': return true; /* out of order: may be, need not */
+    case 'Z': a->zero_target = true; return true;
+    case 'K': a->shrink = true; return true;
     case 'P': a->preallocation = optarg; return true;
     case 'C': a->whole_chain = true; return true;
     case 'J': a->json = !strcmp(optarg, "json"); return a->json || !strcmp(optarg, "human");
@@ -182,22 +238,21 @@ static bool take_argument(struct image_arguments *a, bool snapshots, int letter)
 static bool read_arguments(int argc, char **argv, const struct subcommand *s,
                            struct image_arguments *a)
 {
-    static const struct option longs[] = {{"output", required_argument, NULL, 'J'},
-                                          {"shrink", no_argument, NULL, 'S'},
-                                          {"preallocation", required_argument, NULL, 'P'},
-                                          {"backing-chain", no_argument, NULL, 'C'},
-                                          {0}};
-    bool snapshots = !strcmp(s->name, "snapshot");
+    static const struct option longs[] = {
+        {"output", required_argument, NULL, 'J'},  {"shrink", no_argument, NULL, 'K'},
+        {"force-share", no_argument, NULL, 'U'},   {"target-is-zero", no_argument, NULL, 'Z'},
+        {"salvage", no_argument, NULL, 'V'},       {"preallocation", required_argument, NULL, 'P'},
+        {"backing-chain", no_argument, NULL, 'C'}, {0}};
     int letter;
     optind = 1;
     opterr = 0;
     while ((letter = getopt_long(argc, argv, s->options, longs, NULL)) != -1) {
-        if (!strchr(s->options, letter) || !take_argument(a, snapshots, letter))
+        if (!strchr(s->options, letter) || !take_argument(a, s, letter))
             return false;
     }
-    for (; optind < argc && a->count < 2; optind++)
-        a->names[a->count++] = argv[optind];
-    return optind == argc;
+    a->names = (const char *const *)argv + optind;
+    a->count = argc - optind;
+    return true;
 }
 
 /* A size such as "-1G" is no option: resize takes its last word as it is. */
@@ -211,20 +266,25 @@ static bool ends_with_negative_size(int argc, char **argv)
 int image_command(int argc, char **argv)
 {
     struct image_arguments a = {0};
+    if (wants_help(argc - 1, argv + 1))
+        return help();
     for (size_t i = 0; argc > 1 && i < ARRAY_LEN(subcommands); i++) {
         if (strcmp(argv[1], subcommands[i].name))
             continue;
         const struct subcommand *s = &subcommands[i];
+        if (wants_help(argc - 2, argv + 2))
+            return printf("usage: anello image %s %s\n", s->name, s->usage) < 0;
         bool negative = ends_with_negative_size(argc - 1, argv + 1);
         bool good = read_arguments(argc - 1 - negative, argv + 1, s, &a);
         if (good && image_options_help(a.options, a.output_format ? a.output_format
                                                   : a.format      ? a.format
                                                                   : "raw"))
             return 0;
-        if (!good || !a.count)
+        a.count += negative;
+        if (a.told)
+            return 1;
+        if (!good || !a.count || (a.count > 2 && s->run != image_convert))
             return image_fail("usage: anello image %s %s", s->name, s->usage);
-        if (negative)
-            a.names[a.count < 2 ? a.count++ : 1] = argv[argc - 1];
         return s->run(&a);
     }
     return usage();

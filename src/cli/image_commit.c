@@ -167,6 +167,7 @@ static int copy_down(const struct image_arguments *a, struct chain *c)
     u64 size = c->layers[0]->size;
     u8 *data = malloc(PIECE);
     int error = data ? 0 : -ENOMEM;
+    struct image_pace pace = image_pace_begin(a->rate);
     for (u64 at = 0, n; at < size && !error; at += n) {
         enum image_extent_type type = EXTENT_ZERO;
         struct image *layer;
@@ -182,6 +183,7 @@ static int copy_down(const struct image_arguments *a, struct chain *c)
             error = image_read(layer, at, data, n);
         if (!error && type == EXTENT_DATA)
             error = image_write(c->base, at, data, n);
+        image_pace(&pace, type == EXTENT_DATA ? n : 0);
         image_progress(a, at + n, size);
     }
     free(data);

@@ -6,11 +6,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "cli/image.h"
 
-#define PIECE_DEFAULT KIB(64) /* what is looked at for zeros */
+#define PIECE_DEFAULT  KIB(64) /* what is copied at once */
+#define SPARSE_DEFAULT KIB(4)  /* zeros that are not stored */
 
 bool image_all_zeros(const u8 *data, u64 bytes)
 {
@@ -27,48 +27,57 @@ int image_zeros(struct image *image, u64 at, u64 bytes, u64 *zeros, u64 *stored)
     return error;
 }
 
-/* ---- progress ---- */
-
-/* For people: where nobody looks on there is none. */
-static bool shown(const struct image_arguments *a)
-{
-    return a->progress && !a->quiet && isatty(STDOUT_FILENO);
-}
-
-void image_progress(const struct image_arguments *a, u64 done, u64 total)
-{
-    if (!shown(a))
-        return;
-    printf("    (%.2f/100%%)\r", total ? 100.0 * (double)done / (double)total : 100.0);
-    fflush(stdout);
-}
-
-void image_progress_end(const struct image_arguments *a)
-{
-    if (shown(a))
-        putchar('\n');
-}
-
 /* ---- copying ---- */
 
 struct copy {
     const struct image_arguments *a;
-    struct image *from, *to, *below; /* below: the new image's backing file; NULL without */
+    const struct image_source *from;
+    struct image *to, *below; /* below: the new image's backing file; NULL without */
     bool compress;
-    u64 piece;
+    bool stale; /* what the target holds is to be overwritten, also with zeros */
+    u64 piece, sparse;
+    struct image_pace pace;
     u64 stored_until; /* the source has stored what lies before this */
     u8 *data, *there;
 };
 
-/* Zeros need no writing to a new image without a backing file. */
+/* What of `data` is of one kind, zeros or not, in steps of what is worth to be left away. */
+static u64 run_of(const u8 *data, u64 bytes, u64 step, bool *zeros)
+{
+    u64 n = step < bytes ? step : bytes;
+    *zeros = image_all_zeros(data, n);
+    while (n < bytes) {
+        u64 next = step < bytes - n ? step : bytes - n;
+        if (image_all_zeros(data + n, next) != *zeros)
+            break;
+        n += next;
+    }
+    return n;
+}
+
+/* Zeros need no writing to a new image. */
+static int write_sparse(const struct copy *c, u64 at, u64 bytes)
+{
+    int error = 0;
+    for (u64 i = 0, n; i < bytes && !error; i += n) {
+        bool zeros;
+        n = run_of(c->data + i, bytes - i, c->sparse, &zeros);
+        if (!zeros)
+            error = image_write(c->to, at + i, c->data + i, n);
+        else if (c->stale)
+            error = image_zero(c->to, at + i, n);
+    }
+    return error;
+}
+
 static int write_piece(const struct copy *c, u64 at, u64 bytes)
 {
-    bool zeros = image_all_zeros(c->data, bytes);
-    if (zeros && !c->below)
-        return c->a->existing ? image_zero(c->to, at, bytes) : 0;
+    bool zeros = !c->a->dense && image_all_zeros(c->data, bytes);
     if (c->compress && !zeros)
         return c->to->format->write_compressed(c->to, at, c->data, bytes);
-    return image_write(c->to, at, c->data, bytes);
+    if (c->below || c->a->dense)
+        return image_write(c->to, at, c->data, bytes);
+    return write_sparse(c, at, bytes);
 }
 
 /* True when the backing file shows the same anyway. */
@@ -90,7 +99,7 @@ static int is_below(const struct copy *c, u64 at, u64 bytes, bool *same)
 static int copy_piece(const struct copy *c, u64 at, u64 bytes)
 {
     bool same = false;
-    int error = image_read(c->from, at, c->data, bytes);
+    int error = image_source_read(c->from, at, c->data, bytes);
     if (!error)
         error = is_below(c, at, bytes, &same);
     return error || same ? error : write_piece(c, at, bytes);
@@ -101,9 +110,9 @@ static int skip_zeros(struct copy *c, u64 at, u64 *bytes)
 {
     u64 left = c->from->size - at, zeros, stored, below;
     *bytes = 0;
-    if (at < c->stored_until)
+    if (at < c->stored_until || c->a->dense)
         return 0;
-    int error = image_zeros(c->from, at, left, &zeros, &stored);
+    int error = image_source_zeros(c->from, at, left, &zeros, &stored);
     c->stored_until = at + stored;
     if (!error && zeros && c->below) {
         error = image_zeros(c->below, at, zeros, &below, &stored);
@@ -111,23 +120,33 @@ static int skip_zeros(struct copy *c, u64 at, u64 *bytes)
     }
     if (zeros < left)
         zeros -= zeros % c->piece;
-    if (!error && zeros && c->a->existing)
+    if (!error && zeros && c->stale)
         error = image_zero(c->to, at, zeros);
     *bytes = zeros;
     return error;
 }
 
-static int copy_all(struct copy *c)
+/* How to go about it, from what the target is. */
+static void plan(struct copy *c)
 {
     struct image_info info = {0};
-    u64 size = c->from->size;
+    u64 sparse = c->a->sparse ? c->a->sparse : SPARSE_DEFAULT;
     if (c->to->format->info)
         c->to->format->info(c->to, &info);
     c->compress = c->a->compress || info.compressed;
+    c->stale = c->a->existing && !c->a->zero_target;
+    c->sparse = sparse > info.cluster_bytes ? sparse : info.cluster_bytes;
     c->piece = c->compress && info.cluster_bytes ? info.cluster_bytes
-               : info.cluster_bytes > MIB(1)     ? info.cluster_bytes
+               : c->sparse > PIECE_DEFAULT       ? c->sparse
                                                  : PIECE_DEFAULT;
+    c->pace = image_pace_begin(c->a->rate);
     free(info.parts);
+}
+
+static int copy_all(struct copy *c)
+{
+    u64 size = c->from->size;
+    plan(c);
     c->data = malloc(2 * c->piece);
     if (!c->data)
         return -ENOMEM;
@@ -138,9 +157,12 @@ static int copy_all(struct copy *c)
         if (!error && !n) {
             n = size - at < c->piece ? size - at : c->piece;
             error = copy_piece(c, at, n);
+            image_pace(&c->pace, n);
         }
         image_progress(c->a, at + n, size);
     }
+    if (!error && c->below && c->to->size > size) /* not what the backing file has there */
+        error = image_zero(c->to, size, c->to->size - size);
     free(c->data);
     image_progress_end(c->a);
     return error ? error : image_flush(c->to);
@@ -148,28 +170,35 @@ static int copy_all(struct copy *c)
 
 /* ---- the new image ---- */
 
-static bool make_target(const struct image_arguments *a, const struct image_format *format,
-                        u64 bytes)
+static const char *target_of(const struct image_arguments *a)
 {
-    char error[IMAGE_MESSAGE_BYTES] = "", storage[IMAGE_OPTIONS_BYTES];
-    struct image_create c = {.backing = a->backing, .backing_format = a->backing_format};
-    if (!image_parse_options(a->options, &c, storage, sizeof storage))
+    return a->names[a->count - 1];
+}
+
+static bool make_target(const struct image_arguments *a, const struct image_format *format,
+                        struct image_create *new, u64 bytes)
+{
+    char error[IMAGE_MESSAGE_BYTES] = "";
+    if (new->bytes &&new->bytes < bytes) {
+        image_fail("-o size: %s%s is larger", a->names[0], a->count > 2 ? " with the others" : "");
         return false;
-    c.bytes = bytes;
-    if (!format->create(a->names[1], &c, error, sizeof error))
+    }
+    if (!new->bytes)
+        new->bytes = bytes;
+    if (!format->create(target_of(a), new, error, sizeof error))
         return true;
     image_fail("%s", error);
     return false;
 }
 
 /* The image below the new one, opened by itself: what it shows need not be copied. */
-static bool open_below(const struct image_arguments *a, struct copy *c)
+static bool open_below(const struct image_create *new, struct copy *c)
 {
     char error[IMAGE_MESSAGE_BYTES] = "";
-    struct image_options o = {.format = a->backing_format, .read_only = true};
-    if (!a->backing)
+    struct image_options o = {.format = new->backing_format, .read_only = true};
+    if (!new->backing)
         return true;
-    char *path = image_relative_path(a->names[1], a->backing);
+    char *path = image_relative_path(target_of(c->a), new->backing);
     c->below = path ? image_open(path, &o, error, sizeof error) : NULL;
     free(path);
     if (!c->below)
@@ -177,47 +206,63 @@ static bool open_below(const struct image_arguments *a, struct copy *c)
     return c->below;
 }
 
-static int convert_to(const struct image_arguments *a, struct image *from,
+static int convert_to(const struct image_arguments *a, const struct image_source *from,
                       const struct image_format *format)
 {
-    char error[IMAGE_MESSAGE_BYTES] = "";
+    char error[IMAGE_MESSAGE_BYTES] = "", storage[IMAGE_OPTIONS_BYTES];
     unsigned flags;
     struct copy c = {.a = a, .from = from};
+    struct image_create new = {.backing = a->backing, .backing_format = a->backing_format};
     if (a->compress && !format->write_compressed)
         return image_fail("-c: a %s image cannot be compressed", format->name);
-    if (!image_cache_flags(a->cache, &flags) || !open_below(a, &c))
+    if (!image_cache_flags(a->cache, &flags) ||
+        !image_parse_options(a->options, &new, storage, sizeof storage))
+        return 1;
+    if (a->count > 2 && new.backing)
+        return image_fail("convert: several images one after the other have no backing file");
+    if (!open_below(&new, &c))
         return 1;
     struct image_options o = {.format = format->name, .file_flags = flags, .filling = true};
-    if (a->existing || make_target(a, format, from->size))
-        c.to = image_open(a->names[1], &o, error, sizeof error);
+    if (a->existing || make_target(a, format, &new, from->size))
+        c.to = image_open(target_of(a), &o, error, sizeof error);
     int failed = 1;
     if (!c.to && *error)
         image_fail("%s", error);
     else if (c.to && c.to->size < from->size)
-        image_fail("%s: is too small for %s", a->names[1], a->names[0]);
+        image_fail("%s: is too small for %s%s", target_of(a), a->names[0],
+                   a->count > 2 ? " and the others" : "");
     else if (c.to && (failed = copy_all(&c)))
-        failed = image_fail("%s: %s", a->names[1], strerror(-failed));
+        failed = image_fail("%s: %s", target_of(a), strerror(-failed));
     image_close(c.to);
     image_close(c.below);
     return failed;
 }
 
+/* What does not go together; NULL: nothing. */
+static const char *contradiction(const struct image_arguments *a)
+{
+    if (a->count < 2)
+        return "give an image and the name of the new one";
+    if (a->existing && (a->backing || a->options))
+        return "-n takes the target as it is; leave -B and -o away";
+    if (a->zero_target && !a->existing)
+        return "--target-is-zero is for a target that is there: -n";
+    if (a->count > 2 && a->snapshot)
+        return "-l is for a single image";
+    return NULL;
+}
+
 int image_convert(const struct image_arguments *a)
 {
-    unsigned flags;
-    if (a->count < 2)
-        return image_fail("convert: give an image and the name of the new one");
-    if (a->existing && (a->backing || a->options))
-        return image_fail("convert: -n takes the target as it is; leave -B and -o away");
+    const char *why = contradiction(a);
+    if (why)
+        return image_fail("convert: %s", why);
     const struct image_format *format =
         image_target_format("-O", a->output_format ? a->output_format : "raw");
-    if (!format || !image_cache_flags(a->source_cache, &flags))
+    if (!format)
         return 1;
-    struct image_options o = {.read_only = true, .file_flags = flags};
-    struct image *from = image_open_named(a, &o);
-    if (!from)
-        return 1;
-    int failed = convert_to(a, from, format);
-    image_close(from);
+    struct image_source from;
+    int failed = image_source_open(&from, a) ? convert_to(a, &from, format) : 1;
+    image_source_close(&from);
     return failed;
 }

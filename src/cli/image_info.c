@@ -281,7 +281,11 @@ int image_run_check(const struct image_arguments *a)
         repair = REPAIR_LEAKS;
     else if (a->repair)
         return image_fail("-r %s: leaks or all", a->repair);
-    struct image_options o = {.read_only = !repair, .no_backing = true, .no_repair = true};
+    unsigned flags;
+    if (!image_cache_flags(a->source_cache, &flags))
+        return 1;
+    struct image_options o = {
+        .read_only = !repair, .no_backing = true, .no_repair = true, .file_flags = flags};
     struct image *image = image_open_named(a, &o);
     if (!image)
         return 1;

@@ -8,15 +8,27 @@
 
 #include "cli/image.h"
 
+/* "1.5": what a fraction is of. */
+static bool fraction(const char *text, char **end, double *value)
+{
+    errno = 0;
+    *value = strtod(text, end);
+    return !errno && *value >= 0;
+}
+
 bool image_parse_size(const char *text, u64 *bytes)
 {
-    static const char units[] = "bkmgt";
+    static const char units[] = "bkmgtpe";
     char *end;
+    double value = 0;
     errno = 0;
-    double value = strtod(text, &end);
-    unsigned shift = 0;
-    if (end == text || errno || !(value >= 0) || *text == '-')
+    u64 whole = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || errno)
         return false;
+    bool exact = *end != '.';
+    if (!exact && !fraction(text, &end, &value))
+        return false;
+    unsigned shift = 0;
     if (*end) {
         const char *unit = strchr(units, *end | 0x20);
         if (!unit || end[1])
@@ -24,9 +36,9 @@ bool image_parse_size(const char *text, u64 *bytes)
         shift = 10 * (unsigned)(unit - units);
     }
     value *= (double)((u64)1 << shift);
-    if (value >= 9.2e18)
+    if (exact ? whole > (u64)INT64_MAX >> shift : value >= 9.2e18)
         return false;
-    *bytes = (u64)value;
+    *bytes = exact ? whole << shift : (u64)value;
     return true;
 }
 
@@ -88,13 +100,34 @@ static bool take_option(struct image_create *c, const char *key, const char *val
     return false;
 }
 
+/* The word at the start of a list, with its double commas made single ones; what follows it. */
+static char *cut_word(char *list)
+{
+    char *to = list;
+    for (; *list && (*list != ',' || list[1] == ','); list++) {
+        list += *list == ',';
+        *to++ = *list;
+    }
+    char *rest = *list ? list + 1 : list;
+    *to = 0;
+    return rest;
+}
+
+bool image_add_options(struct image_arguments *a, const char *list)
+{
+    size_t used = strlen(a->option_list), room = sizeof a->option_list - used;
+    int n = snprintf(a->option_list + used, room, "%s%s", used ? "," : "", list);
+    a->options = a->option_list;
+    return n >= 0 && (size_t)n < room;
+}
+
 bool image_parse_options(const char *list, struct image_create *create, char *storage, size_t room)
 {
-    char *save = NULL;
     if (!list)
         return true;
     snprintf(storage, room, "%s", list);
-    for (char *word = strtok_r(storage, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+    for (char *word = storage, *rest; *word; word = rest) {
+        rest = cut_word(word);
         char *value = strchr(word, '=');
         if (value)
             *value++ = 0;
@@ -108,7 +141,9 @@ bool image_parse_options(const char *list, struct image_create *create, char *st
 
 bool image_options_help(const char *list, const char *format)
 {
-    if (!list || (strcmp(list, "help") && strcmp(list, "?")))
+    size_t n = list ? strlen(list) : 0;
+    bool last = n >= 5 && !strcmp(list + n - 5, ",help");
+    if (!list || (strcmp(list, "help") && strcmp(list, "?") && !last))
         return false;
     printf("Options of %s:\n", format);
     for (size_t i = 0; i < ARRAY_LEN(options); i++) {

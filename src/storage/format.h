@@ -147,6 +147,8 @@ struct image_format {
     int (*snapshot_create)(struct image *image, const char *name, char *error, size_t n);
     int (*snapshot_apply)(struct image *image, const char *name, char *error, size_t n);
     int (*snapshot_delete)(struct image *image, const char *name, char *error, size_t n);
+    /* Of an image that is read-only: from now on it shows the snapshot of that name or id. */
+    int (*snapshot_show)(struct image *image, const char *name, char *error, size_t n);
     void (*info)(struct image *image, struct image_info *info);
     /* Bytes that its files really take; NULL: it has one. */
     u64 (*allocated)(struct image *image);

@@ -230,5 +230,6 @@ const struct image_format qcow2_format = {
     .snapshot_create = qcow2_snapshot_create,
     .snapshot_apply = qcow2_snapshot_apply,
     .snapshot_delete = qcow2_snapshot_delete,
+    .snapshot_show = qcow2_snapshot_show,
     .info = qcow2_info,
 };

@@ -306,6 +306,7 @@ int qcow2_snapshot_list(struct image *image, struct image_snapshot **list, u32 *
 int qcow2_snapshot_create(struct image *image, const char *name, char *error, size_t n);
 int qcow2_snapshot_apply(struct image *image, const char *name, char *error, size_t n);
 int qcow2_snapshot_delete(struct image *image, const char *name, char *error, size_t n);
+int qcow2_snapshot_show(struct image *image, const char *name, char *error, size_t n);
 
 /* The snapshot table as it is in the file. */
 struct qcow2_snapshot {
@@ -338,6 +339,8 @@ int qcow2_fix_copied(struct qcow2 *q, bool repair, u64 *wrong);
 void qcow2_map_forget(struct qcow2 *q);
 /* An L1 table of at least `entries`; the header in the file follows at once. */
 int qcow2_grow_l1(struct qcow2 *q, u64 entries);
+/* Of an image that is read-only: looks up in this L1 table, which it frees, from now on. */
+int qcow2_map_show(struct qcow2 *q, u8 *l1, u64 entries);
 /* The guards of everything that snapshots use. */
 int qcow2_snapshots_open(struct qcow2 *q, char *error, size_t n);
 

@@ -394,6 +394,24 @@ int qcow2_map_open(struct qcow2 *q, char *error, size_t n)
     return failed;
 }
 
+int qcow2_map_show(struct qcow2 *q, u8 *l1, u64 entries)
+{
+    struct qcow2_table **l2 = calloc(entries + 1, sizeof(*l2));
+    u64 *dirty = calloc(entries * 8 / L1_DIRTY_BYTES / 64 + 1, sizeof *dirty);
+    if (!l2 || !dirty) {
+        free(l1);
+        free(l2);
+        free(dirty);
+        return -ENOMEM;
+    }
+    qcow2_map_close(q);
+    q->l1 = l1;
+    q->l1_dirty = dirty;
+    q->l2 = l2;
+    q->header.l1_size = (u32)entries;
+    return 0;
+}
+
 void qcow2_map_close(struct qcow2 *q)
 {
     for (u64 i = 0; q->l2 && i < q->header.l1_size; i++)

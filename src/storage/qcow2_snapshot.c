@@ -435,6 +435,21 @@ static int delete_in(struct qcow2 *q, struct qcow2_snapshot *list, u32 index, u6
     return finish(q, error);
 }
 
+static int show_in(struct qcow2 *q, struct qcow2_snapshot *list, u32 index, u64 table_bytes)
+{
+    (void)table_bytes;
+    const struct qcow2_snapshot *s = &list[index];
+    if (!q->image->read_only || div_up(s->disk_size, q->cluster_size << q->l2_bits) > s->l1_size)
+        return -EINVAL;
+    u8 *l1 = read_l1(q, s);
+    int error = l1 ? qcow2_map_show(q, l1, s->l1_size) : -EIO;
+    if (error)
+        return error;
+    q->header.size = s->disk_size;
+    q->image->size = align_up(s->disk_size, 512);
+    return 0;
+}
+
 /* Does `operate` with the snapshot of that name, which must be there. */
 static int with_snapshot(struct qcow2 *q, const char *name,
                          int (*operate)(struct qcow2 *q, struct qcow2_snapshot *list, u32 index,
@@ -444,7 +459,7 @@ static int with_snapshot(struct qcow2 *q, const char *name,
     struct qcow2_snapshot *list;
     u64 table_bytes;
     u32 count = q->header.snapshot_count;
-    int failed = qcow2_commit(q);
+    int failed = q->image->read_only ? 0 : qcow2_commit(q);
     if (!failed)
         failed = qcow2_snapshots_read(q, &list, &table_bytes);
     if (failed)
@@ -468,6 +483,11 @@ int qcow2_snapshot_apply(struct image *image, const char *name, char *error, siz
 int qcow2_snapshot_delete(struct image *image, const char *name, char *error, size_t n)
 {
     return with_snapshot(qcow2_of(image), name, delete_in, "delete the snapshot", error, n);
+}
+
+int qcow2_snapshot_show(struct image *image, const char *name, char *error, size_t n)
+{
+    return with_snapshot(qcow2_of(image), name, show_in, "show the snapshot", error, n);
 }
 
 int qcow2_snapshot_list(struct image *image, struct image_snapshot **list, u32 *count)

@@ -72,6 +72,13 @@ ERRORS = [
     (["image", "create", "-f", "qed", "{dir}/x.qed", "1M"], "raw, qcow2, vmdk and vdi"),
     (["image", "convert", "-t", "fast", "{dir}/text", "{dir}/y"], "writeback"),
     (["image", "info", "-c", "x"], "usage: anello image info"),
+    (["image", "convert", "-S", "100", "{dir}/text", "{dir}/y"], "multiple of 512"),
+    (["image", "convert", "-m", "99", "{dir}/text", "{dir}/y"], "1 to 16"),
+    (["image", "convert", "-r", "0", "{dir}/text", "{dir}/y"], "10M"),
+    (["image", "convert", "--target-is-zero", "{dir}/text", "{dir}/y"], "-n"),
+    (["image", "convert", "-l", "s", "{dir}/text", "{dir}/text", "{dir}/y"], "single image"),
+    (["image", "resize", "{dir}/text", "1M", "-1G"], "usage: anello image resize"),
+    (["image", "create", "-f", "raw", "{dir}/x.raw", "9E"], "not a size"),
     (["image", "paint", "x"], "usage: anello image"),
 ]
 

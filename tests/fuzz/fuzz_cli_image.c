@@ -163,12 +163,14 @@ static bool bites_itself(const struct shelf *s, const struct step *t)
 static bool convert_runs(struct shelf *s, const struct step *t, const char *format,
                          const struct slot *below)
 {
+    static const char *const sparse[] = {"0", "512", "1536", "64k", "100k", "2M"};
     bool existing = t->flags & 2;
     struct command c = start(s, "convert");
     if (t->flags & 1)
         add(&c, "-c");
     if (existing)
         add(&c, "-n");
+    add_option(&c, "-S", t->flags & 8 ? sparse[t->place % ARRAY_LEN(sparse)] : NULL);
     add_option(&c, "-f", t->a->format);
     add_option(&c, "-O", format);
     add_option(&c, "-o", existing ? NULL : kind_of(t->choice)->options);

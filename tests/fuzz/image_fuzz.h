@@ -274,6 +274,22 @@ static inline void tell(struct image *image)
         list_snapshots(image);
 }
 
+/* At the end, of an image that was opened to be read: what a snapshot of it shows. */
+static inline void show_snapshots(struct image *image)
+{
+    static const char *const names[] = {"old", "new", "1"};
+    char error[256];
+    static u8 data[MIB(1)];
+    if (!image->read_only || !image->format->snapshot_show)
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (image->format->snapshot_show(image, names[i], error, sizeof error))
+            continue;
+        image_read(image, 0, data, image->size < sizeof data ? image->size : sizeof data);
+        tell(image);
+    }
+}
+
 static inline int fuzz_image(struct image_seeds *s, const u8 *data, size_t size)
 {
     char error[512];
@@ -298,6 +314,7 @@ static inline int fuzz_image(struct image_seeds *s, const u8 *data, size_t size)
     for (size_t i = 0; i < steps; i++)
         step(image, &disk, program + i * STEP_BYTES, buffer);
     check_image(image, 0);
+    show_snapshots(image);
     image_close(image);
     free(buffer);
     return 0;

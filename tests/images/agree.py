@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 ANELLO = os.path.abspath(sys.argv[1])
 MIB = 1 << 20
@@ -387,6 +388,104 @@ def sizes_change():
     compare("disk.raw", "r.qcow2")
 
 
+def options_of_convert_mean_the_same():
+    write_disk("base.raw", 3 * MIB, 51)
+    write_disk("disk.raw", 5 * MIB + 512, 52)
+    shutil.copy("base.raw", "near.raw")
+    with open("near.raw", "r+b") as f:
+        f.seek(MIB)
+        f.write(bytes(MIB))  # the backing file must not show through
+    for extra in (["-o", "backing_file=base.raw,backing_fmt=raw"],
+                  ["-o", "backing_file=base.raw", "-o", "backing_fmt=raw", "-o", "size=4M"]):
+        anello("convert", "-O", "qcow2", *extra, "near.raw", "thin.qcow2")
+        qemu("compare", "near.raw", "thin.qcow2")
+        anello("convert", "thin.qcow2", "back.raw")
+        compare("near.raw", "back.raw")
+    anello("convert", "-O", "qcow2", "-o", "size=2M", "near.raw", "thin.qcow2", status=1)
+    with open("sparse.raw", "wb") as f:
+        f.write((b"a little" + bytes(65528)) * 64)
+    for size in ([], ["-S", "4k"], ["-S", "64k"], ["-S", "1M"], ["-S", "0"]):
+        anello("convert", *size, "-m", "4", "-W", "sparse.raw", "ours.raw")
+        qemu("convert", *size, "sparse.raw", "theirs.raw")
+        compare("sparse.raw", "ours.raw")
+        used = [os.stat(name).st_blocks for name in ("ours.raw", "theirs.raw")]
+        assert abs(used[0] - used[1]) <= 16, (size, used)  # the file system has its own
+    for extra in ([], ["-c"], ["-o", "cluster_size=2M"]):
+        anello("convert", "-O", "qcow2", *extra, "disk.raw", "base.raw", "sparse.raw", "all.qcow2")
+        qemu("convert", "disk.raw", "base.raw", "sparse.raw", "all.raw")
+        qemu("compare", "all.raw", "all.qcow2")
+    anello("convert", "-B", "base.raw", "-O", "qcow2", "disk.raw", "base.raw", "x", status=1)
+    make_dirty_target = ("qemu-io", "-f", "raw", "-c", "write -P 1 0 5M", "there.raw")
+    qemu("create", "-f", "raw", "there.raw", "5M")
+    run(*make_dirty_target)
+    anello("convert", "-n", "sparse.raw", "there.raw")
+    run("cmp", "-n", str(4 * MIB), "sparse.raw", "there.raw")
+    run(*make_dirty_target)
+    anello("convert", "-n", "--target-is-zero", "sparse.raw", "there.raw")  # which is not true
+    assert read_bytes("there.raw")[4096:65536] == bytes([1]) * (65536 - 4096)
+
+
+def snapshots_are_converted():
+    write_disk("disk.raw", 4 * MIB, 61)
+    anello("convert", "-O", "qcow2", "-o", "cluster_size=4k", "disk.raw", "s.qcow2")
+    anello("snapshot", "-c", "then", "s.qcow2")
+    anello("resize", "-q", "s.qcow2", "+3M")
+    rng = random.Random(62)
+    shutil.copy("disk.raw", "model.raw")
+    random_writes("qcow2", "s.qcow2", rng, 4 * MIB, 70000)
+    for name in ("then", "1", "snapshot.name=then", "snapshot.id=1"):
+        anello("convert", "-l", name, "s.qcow2", "ours.raw")
+        compare("disk.raw", "ours.raw")
+    before = read_bytes("s.qcow2")
+    anello("convert", "-l", "then", "-O", "vdi", "s.qcow2", "ours.vdi")
+    compare("disk.raw", "ours.vdi")
+    assert read_bytes("s.qcow2") == before
+    anello("convert", "-l", "later", "s.qcow2", "x", status=1)
+    anello("convert", "-l", "then", "disk.raw", "x", status=1)
+
+
+def read_bytes(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def what_cannot_be_read_is_salvaged():
+    """A cluster whose compressed bytes are none: the rest of the disk is there."""
+    write_disk("disk.raw", 2 * MIB, 71)
+    with open("disk.raw", "r+b") as f:
+        f.write(b"text" * 65536)
+    anello("convert", "-c", "-O", "qcow2", "disk.raw", "c.qcow2")
+    mapped = json.loads(qemu("map", "--output", "json", "c.qcow2"))
+    assert mapped[0]["data"]
+    with open("c.qcow2", "r+b") as f:
+        f.seek(40)
+        first = int.from_bytes(f.read(8), "big")  # of the L1 table
+        f.seek(first)
+        f.seek(int.from_bytes(f.read(8), "big") & 0xfffffffffffe00)
+        entry = int.from_bytes(f.read(8), "big")
+        assert entry >> 62 & 1
+        f.seek(entry & (1 << 54) - 1)
+        f.write(bytes([0xff]) * 20)
+    anello("convert", "c.qcow2", "x", status=1)
+    anello("convert", "--salvage", "c.qcow2", "saved.raw")
+    model = bytearray(read_bytes("disk.raw"))
+    model[:65536] = bytes(65536)
+    assert read_bytes("saved.raw") == model
+
+
+def a_rate_is_kept():
+    write_disk("disk.raw", 4 * MIB, 81)
+    with open("disk.raw", "r+b") as f:
+        f.write(b"x" * 4 * MIB)
+    anello("create", "-f", "qcow2", "-b", "disk.raw", "-F", "raw", "over.qcow2")
+    run("qemu-io", "-f", "qcow2", "-c", "write -P 5 0 2M", "over.qcow2")
+    for arguments in (["convert", "-r", "4M", "disk.raw", "slow.raw"],
+                      ["commit", "-r", "2M", "over.qcow2"]):
+        begin = time.monotonic()
+        anello(*arguments)
+        assert time.monotonic() - begin >= 1, arguments
+
+
 def large_images_with_little_in_them_take_no_time():
     """A pebibyte, of which nobody reads what is known to be zeros: less than two seconds."""
     def write(name, at, pattern):
@@ -420,6 +519,8 @@ def main():
                      backing_chains_agree, sizes_change, commits_keep_what_is_seen, vmdk_commits_keep_what_is_seen,
                      rebases_keep_what_is_seen, chains_and_snapshots_are_told_alike,
                      images_are_converted_over_a_backing_file,
+                     options_of_convert_mean_the_same, snapshots_are_converted,
+                     what_cannot_be_read_is_salvaged, a_rate_is_kept,
                      large_images_with_little_in_them_take_no_time):
             if sys.argv[2:] and test.__name__ not in sys.argv[2:]:
                 continue
