@@ -21,7 +21,8 @@ installer's own way leaves other drivers out of the initial RAM disk, which save
   boot      the disk, through GRUB into systemd; login on the serial line and with the keyboard; a
             package is installed; poweroff
   other     the disk in the other machine: qemu-system-i386, or anello if --binary is QEMU
-  formats   copies of the disk as raw, VMDK and VDI, each booted to a login and shut down
+  formats   copies of the disk as raw, VMDK and VDI, each booted to a login and shut down; VMDK as the
+            parent of another image, which is then committed, and the parent booted again
 
 After each step both "anello image check" and "qemu-img check" must find the disk clean. The folder
 keeps the serial lines and screenshots. Each phase's time is printed. The last line is the verdict;
@@ -258,12 +259,27 @@ class Test:
         for form in FORMATS:
             disk = self.path(f"disk.{form}")
             run(self.options.anello, "image", "convert", "-f", "qcow2", "-O", form, self.disk, disk)
-            with self.machine(self.options.binary, form, disk=disk, form=form) as guest:
+            used = self.path("over.vmdk") if form == "vmdk" else disk
+            if used != disk:
+                run(self.options.anello, "image", "create", "-f", form, "-b", disk, used)
+            with self.machine(self.options.binary, form, disk=used, form=form) as guest:
                 log_in(guest, self.boot_to_login(guest, form))
                 self.power_off(guest, form)
+            if used != disk:
+                self.commit(used, disk, form)
             if form != "raw":
                 self.check_disk(disk, form)
             os.remove(disk)
+
+    def commit(self, over, disk, form):
+        """What the guest wrote goes down to the disk; both show the same, and both can go on."""
+        run(self.options.anello, "image", "commit", over)
+        run("qemu-img", "compare", "-f", form, "-F", form, over, disk)
+        self.check_disk(over, form)
+        with self.machine(self.options.binary, "committed", disk=disk, form=form) as guest:
+            log_in(guest, self.boot_to_login(guest, "committed"))
+            self.power_off(guest, "committed")
+        os.remove(over)
 
     def boot_to_login(self, guest, step):
         guest.wait_serial(r"GNU GRUB +version 2\.06", 120)
