@@ -466,13 +466,19 @@ static bool stopped_behind_mode(const struct block *b, u64 rip)
     return false;
 }
 
+/* A repeated instruction stops between two pages for any event, also one that is held back; it may
+ * have come after the first of the two was over. */
+static bool stopped_in_repetition(const struct check *c)
+{
+    return (c->interp.r.shadow | c->bt.r.shadow) & SHADOW_REP;
+}
+
 /* Whether one of the two stopped early, as it may. */
 static bool stopped_early(struct vcpu *v, const struct tcode *t)
 {
     const struct check *c = check_of(v);
     return bt_events(v) || t->dead || bt_of(v)->interpret || (t->fpu && v->fpu_unmasked) ||
-           c->left || (c->interp.r.shadow & SHADOW_REP) ||
-           stopped_behind_mode(t->b, c->interp.r.rip);
+           c->left || stopped_in_repetition(c) || stopped_behind_mode(t->b, c->interp.r.rip);
 }
 
 /* The translation's turn, from the state before. */

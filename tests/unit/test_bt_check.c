@@ -231,6 +231,42 @@ static void a_thunk_that_changes_a_flag_is_found(void **state)
     expect_found(OPEN_WITH(0xf9, 0x89, 0x0b, 0xeb, 0x00, 0xf4), spoil_write_thunk, NULL, "eflags");
 }
 
+static void (*note_write)(struct vcpu *, u64, unsigned, struct tlb_entry *);
+
+/* An interrupt comes that is held back, when the copy below has reached its second page. */
+static void interrupt_then(struct vcpu *v, u64 offset, unsigned size, struct tlb_entry *by)
+{
+    if ((u32)v->gpr[REG_DI] == BENCH_DATA + 0x5000)
+        vcpu_event_set(v, EVENT_INTR);
+    note_write(v, offset, size, by);
+}
+
+/* What the interpreter has copied at once, a call-out copies in two parts then: such an event ends
+ * neither's block, but each repeated instruction between two pages. */
+static void an_event_held_back_between_both_is_no_difference(void **state)
+{
+    (void)state;
+    /* rep movsd; hlt */
+    static const u8 code[] = {0xf3, 0xa5, 0xf4};
+    struct rig *r = bt_bench_open(true);
+    bt_bench_put(r, BENCH_CODE, code, sizeof code);
+    r->v->rflags &= ~(u64)FLAG_IF;
+    note_write = r->v->journal;
+    for (unsigned i = 0; i < 10; i++) {
+        r->v->journal = i < 5 ? note_write : interrupt_then;
+        poke32(r, BENCH_DATA + 12, i);
+        r->v->gpr[REG_SI] = BENCH_DATA;
+        r->v->gpr[REG_DI] = BENCH_DATA + 0x5000 - 8;
+        r->v->gpr[REG_CX] = 4;
+        bt_bench_run(r, BENCH_CODE);
+        assert_int_equal(r->v->gpr[REG_CX], 0);
+        assert_int_equal(peek32(r, BENCH_DATA + 0x5004), i);
+        assert_int_equal(vcpu_events(r->v) & EVENT_INTR, i < 5 ? 0 : EVENT_INTR);
+        vcpu_event_clear(r->v, EVENT_INTR);
+    }
+    bt_bench_close(r, true);
+}
+
 static struct CMUnitTest test_of(const struct spoil *s, CMUnitTestFunction function)
 {
     return (struct CMUnitTest){
@@ -239,16 +275,17 @@ static struct CMUnitTest test_of(const struct spoil *s, CMUnitTestFunction funct
 
 int main(void)
 {
-    struct CMUnitTest tests[4 + ARRAY_LEN(spoils) + ARRAY_LEN(trace_spoils)] = {
+    struct CMUnitTest tests[5 + ARRAY_LEN(spoils) + ARRAY_LEN(trace_spoils)] = {
         cmocka_unit_test(right_translations_pass),
         cmocka_unit_test(traces_are_compared_as_a_whole),
         cmocka_unit_test(stores_are_direct_in_the_second_run),
         cmocka_unit_test(a_thunk_that_changes_a_flag_is_found),
+        cmocka_unit_test(an_event_held_back_between_both_is_no_difference),
     };
     for (size_t i = 0; i < ARRAY_LEN(spoils); i++)
-        tests[4 + i] = test_of(&spoils[i], what_is_spoiled_is_found);
+        tests[5 + i] = test_of(&spoils[i], what_is_spoiled_is_found);
     for (size_t i = 0; i < ARRAY_LEN(trace_spoils); i++)
-        tests[4 + ARRAY_LEN(spoils) + i] =
+        tests[5 + ARRAY_LEN(spoils) + i] =
             test_of(&trace_spoils[i], what_is_spoiled_is_found_in_traces);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
