@@ -22,6 +22,9 @@
  * adapted, when an x87 error is pending or a segment has a limit, which the interpreter sees to. A
  * run that has stopped for one of these reasons is counted, not compared.
  *
+ * Devices that write to memory meanwhile are not held back: what they write between the two runs
+ * shows as a difference, and what they write within a piece of the journal is lost.
+ *
  * The first difference ends the process with status 70, after both states and both codes have been
  * printed.
  */
