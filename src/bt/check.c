@@ -22,8 +22,8 @@
  * adapted, when an x87 error is pending or a segment has a limit, which the interpreter sees to. A
  * run that has stopped for one of these reasons is counted, not compared.
  *
- * Devices that write to memory meanwhile are not held back: what they write between the two runs
- * shows as a difference, and what they write within a piece of the journal is lost.
+ * Devices are not held back. If one has written to memory since the block began, wherever that was,
+ * the interpreter's run stands, or a difference says nothing.
  *
  * The first difference ends the process with status 70, after both states and both codes have been
  * printed.
@@ -73,10 +73,11 @@ struct check {
     struct vcpu_hooks hooks; /* the real ones */
     bool external;           /* a device was asked */
     bool left;               /* a trace was left between its blocks, by C */
+    u32 writes_before;       /* of devices */
     enum kind kind;          /* of the block that runs; KIND_ONCE when none does */
     struct run before, interp, bt;
     struct journal journal;
-    u64 compared, traces, skipped, early;
+    u64 compared, traces, skipped, early, disturbed;
 };
 
 static struct check *check_of(void *vcpu)
@@ -137,6 +138,14 @@ static void note_write(struct vcpu *v, u64 offset, unsigned size, struct tlb_ent
         c->external = true;
     else if (c->kind != KIND_ONCE)
         journal_note(&c->journal, offset, size, by);
+}
+
+/* Whether a device has written to memory since the block began. */
+static bool disturbed(const struct vcpu *v)
+{
+    const struct physmem_fast *memory = physmem_fast(v->pm);
+    return __atomic_load_n(&memory->writes_begun, __ATOMIC_SEQ_CST) !=
+           bt_of(v)->check->writes_before;
 }
 
 /* ---- registers ---- */
@@ -494,9 +503,12 @@ static void compare(struct vcpu *v, struct tcode *t, const struct fpu_image *ima
     c->compared++;
     c->traces += t->trace != NULL;
     if (!same(c) || code_changed(t)) {
-        if (code_changed(t) || !stopped_early(v, t))
+        if (disturbed(v))
+            c->disturbed++;
+        else if (code_changed(t) || !stopped_early(v, t))
             report(v, t);
-        c->early++;
+        else
+            c->early++;
     }
     journal_close(&c->journal);
     land(v, &c->bt.r);
@@ -510,6 +522,7 @@ void check_block(struct vcpu *v, struct block *b)
         t->check = (u8)kind_of(t->b);
     c->kind = t->check;
     c->external = c->left = false;
+    c->writes_before = __atomic_load_n(&physmem_fast(v->pm)->writes_ended, __ATOMIC_SEQ_CST);
     journal_begin(&c->journal, page_host(v, 0));
     fpu_put_away(v);
     save(v, &c->before);
@@ -517,7 +530,7 @@ void check_block(struct vcpu *v, struct block *b)
     if (c->kind == KIND_FPU)
         image = v->fpu;
     execute(v, t, &c->interp, interpret);
-    if (c->kind != KIND_ONCE && !c->external && !c->journal.overflow && !t->dead) {
+    if (c->kind != KIND_ONCE && !c->external && !c->journal.overflow && !t->dead && !disturbed(v)) {
         compare(v, t, &image);
     } else {
         c->skipped++;
@@ -555,10 +568,10 @@ void check_detach(struct vcpu *v)
     v->journal = NULL;
     fprintf(stderr,
             "anello: check: %llu blocks compared, %llu of them traces, %llu not repeatable, %llu "
-            "stopped early\n",
-            (unsigned long long)(bt->check->compared - bt->check->early),
+            "stopped early, %llu disturbed by a device\n",
+            (unsigned long long)(bt->check->compared - bt->check->early - bt->check->disturbed),
             (unsigned long long)bt->check->traces, (unsigned long long)bt->check->skipped,
-            (unsigned long long)bt->check->early);
+            (unsigned long long)bt->check->early, (unsigned long long)bt->check->disturbed);
     free(bt->check);
     bt->check = NULL;
     bt_detach(v);

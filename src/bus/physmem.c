@@ -418,7 +418,10 @@ static bool write_pages(struct physmem *pm, u64 pa, const void *from, u64 size, 
 
 bool physmem_write(struct physmem *pm, u64 pa, const void *from, u64 size)
 {
-    return write_pages(pm, pa, from, size, false);
+    __atomic_fetch_add(&pm->fast.writes_begun, 1, __ATOMIC_SEQ_CST);
+    bool all = write_pages(pm, pa, from, size, false);
+    __atomic_fetch_add(&pm->fast.writes_ended, 1, __ATOMIC_SEQ_CST);
+    return all;
 }
 
 bool physmem_write_rom(struct physmem *pm, u64 pa, const void *from, u64 size)

@@ -148,6 +148,9 @@ struct physmem_fast {
     u8 *base;    /* host address of offset 0 */
     u8 *marks;   /* one byte a page of the memfd */
     u32 changes; /* of the map, counted: atomic */
+    /* By physmem_write(), counted: atomic. Nothing was written since `ended` was read, if `begun`
+     * is still the same. */
+    u32 writes_begun, writes_ended;
 };
 static inline const struct physmem_fast *physmem_fast(const struct physmem *pm)
 {
