@@ -16,10 +16,8 @@ plays no part. Needs the guest kernel-686, gcc -m32 and qemu-img.
 """
 
 import argparse
-import json
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -31,6 +29,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests", "systems"))
 
 import guest_disks  # noqa: E402 (the path is set just above)
+import turns  # noqa: E402
 
 SKIPPED = 77
 START_LIMIT = 300  # seconds beside the measuring itself
@@ -79,7 +78,7 @@ def measure(options, folder, binary, kind, image):
                *guest_disks.boot(folder, guest_disks.parameters(kind, "speed"),
                                  f"speed.ms={options.ms} speed.only={options.only}"),
                *guest_disks.drive(kind, f"file={image},format={options.format}")]
-    if options.accel and binary == options.binary:
+    if options.accel and binary == turns.machines(options)[0]:
         command += ["-accel", options.accel]
     limit = START_LIMIT + PATTERNS * options.ms / 1000 * 4
     text, used = run_guest(command, limit)
@@ -95,17 +94,12 @@ def measure(options, folder, binary, kind, image):
 
 
 def compare(options, folder, kind, image):
-    machines = [options.binary] + ([options.other] if options.other != "none" else [])
-    runs = {binary: [] for binary in machines}
-    for number in range(options.rounds):
-        for binary in machines:
-            runs[binary].append(measure(options, folder, binary, kind, image))
-            print(f"-- {kind}, round {number + 1}: {os.path.basename(binary)} done", flush=True)
+    runs = turns.take(options, kind, lambda binary: measure(options, folder, binary, kind, image))
     return [{"disk": kind, "pattern": name,
-             **{os.path.basename(binary): [statistics.median(run[name][which]
-                                                             for run in runs[binary])
-                                           for which in (RATE, COST)] for binary in machines}}
-            for name in runs[options.binary][0]]
+             **{os.path.basename(binary): [statistics.median(run[name][which] for run in results)
+                                           for which in (RATE, COST)]
+                for binary, results in runs.items()}}
+            for name in next(iter(runs.values()))[0]]
 
 
 def print_table(rows, first, other):
@@ -123,19 +117,14 @@ def print_table(rows, first, other):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--disk", action="append", choices=list(guest_disks.DISKS))
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ms", type=int, default=2000, help="for each pattern")
     parser.add_argument("--only", default="", help="patterns with this in their name")
     parser.add_argument("--size", type=int, default=256, help="MiB of the image")
     parser.add_argument("--format", choices=["qcow2", "raw"], default="qcow2")
-    parser.add_argument("--build", default=os.path.join(ROOT, "build"))
-    parser.add_argument("--binary", help="default: anello of the build folder")
-    parser.add_argument("--other", default=shutil.which("qemu-system-i386") or "none")
     parser.add_argument("--accel", help="of the first machine")
     parser.add_argument("--folder", help="where the image is made (default: of temporary files)")
-    parser.add_argument("--json", help="write the figures to this file too")
+    turns.add_arguments(parser)
     options = parser.parse_args()
-    options.binary = options.binary or os.path.join(options.build, "anello")
     if guest_disks.missing():
         print(f"skipped: {guest_disks.missing()}")
         return SKIPPED
@@ -145,11 +134,8 @@ def main():
         rows = []
         for kind in options.disk or list(guest_disks.DISKS):
             rows += compare(options, folder, kind, image)
-    print_table(rows, os.path.basename(options.binary),
-                os.path.basename(options.other) if options.other != "none" else None)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
+    print_table(rows, *turns.labels(turns.machines(options)))
+    turns.write(options, rows)
     return 0
 
 

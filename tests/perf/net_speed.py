@@ -13,9 +13,7 @@ first machine is. Needs the guests kernel-686 and busybox-i386, and scripts/buil
 """
 
 import argparse
-import json
 import os
-import shutil
 import socket
 import statistics
 import sys
@@ -27,6 +25,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests", "boot"))
 
 import boot_tests  # noqa: E402 (the path is set just above)
+import turns  # noqa: E402
 
 LIMIT = 600  # seconds for each measurement
 PIECE = 1 << 16
@@ -103,9 +102,9 @@ def patterns(options):
 
 def measure(options, binary, card):
     """One run of the guest: pattern -> amount a second."""
-    options.binary = binary
     model, modules = CARDS[card]
-    context = boot_tests.Context(options)
+    context = boot_tests.Context(argparse.Namespace(build=options.build, binary=binary, accel=None,
+                                                    patience=1.0))
     added = [(os.path.join(ROOT, "tests", "boot", "lease.sh"), "bin/lease.sh"),
              *boot_tests.module_files(context, "kernel-686", modules)]
     rates = {}
@@ -125,15 +124,11 @@ def measure(options, binary, card):
     return rates
 
 
-def compare(options, machines, card):
-    runs = {machine: [] for machine in machines}
-    for number in range(options.rounds):
-        for machine in machines:
-            runs[machine].append(measure(options, machine, card))
-            print(f"-- {card}, round {number + 1}: {os.path.basename(machine)} done", flush=True)
+def compare(options, card):
+    runs = turns.take(options, card, lambda binary: measure(options, binary, card))
     return [{"card": card, "pattern": name, "unit": unit,
-             **{os.path.basename(machine): statistics.median(run[name] for run in runs[machine])
-                for machine in machines}}
+             **{os.path.basename(binary): statistics.median(run[name] for run in results)
+                for binary, results in runs.items()}}
             for name, unit, *_ in patterns(options)]
 
 
@@ -149,24 +144,15 @@ def print_table(rows, first, other):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--card", action="append", choices=list(CARDS))
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mib", type=int, default=64)
     parser.add_argument("--connections", type=int, default=200)
-    parser.add_argument("--build", default=os.path.join(ROOT, "build"))
-    parser.add_argument("--binary", help="default: anello of the build folder")
-    parser.add_argument("--other", default=shutil.which("qemu-system-i386") or "none")
-    parser.add_argument("--json", help="write the figures to this file too")
+    turns.add_arguments(parser)
     options = parser.parse_args()
-    options.accel, options.patience = None, 1.0
-    first = options.binary or os.path.join(options.build, "anello")
-    machines = [first] + ([options.other] if options.other != "none" else [])
     rows = []
     for card in options.card or list(CARDS):
-        rows += compare(options, machines, card)
-    print_table(rows, *(os.path.basename(machine) for machine in (machines + [""])[:2]))
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
+        rows += compare(options, card)
+    print_table(rows, *turns.labels(turns.machines(options)))
+    turns.write(options, rows)
     return 0
 
 
