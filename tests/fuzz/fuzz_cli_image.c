@@ -320,6 +320,18 @@ static void snapshot(struct shelf *s, const struct step *t)
 
 /* ---- chains ---- */
 
+/* The base got other bytes by way of `a`: what lies between both has followed it. */
+static void base_changed(struct shelf *s, struct slot *a, const struct slot *base)
+{
+    bool known = a->now.known;
+    shelf_changed(s, base, false);
+    a->now.known = known;
+    a->damaged = false;
+    for (unsigned i = 0; i < SHELF_SLOTS; i++)
+        if (lies_on(s, a, &s->slots[i]))
+            s->slots[i].damaged = false;
+}
+
 /* The bytes go down: the image shows the same afterwards, and so does its base. */
 static void commit(struct shelf *s, const struct step *t)
 {
@@ -337,7 +349,7 @@ static void commit(struct shelf *s, const struct step *t)
     base = base && lies_on(s, a, base) ? base : NULL;
     if (base)
         slot_refresh(s, base);
-    bool good = runs(&c), known = a->now.known;
+    bool good = runs(&c);
     if (!safe) {
         shelf_damage_all(s);
         return;
@@ -346,8 +358,7 @@ static void commit(struct shelf *s, const struct step *t)
     if (!base)
         return;
     shelf_demand(s, a, good || !can_grow(base), "its base has not got its bytes");
-    shelf_changed(s, base, false);
-    a->now.known = known;
+    base_changed(s, a, base);
     if (good)
         lay_over(&base->now, &a->now);
     else

@@ -105,6 +105,25 @@ static inline void forget_snapshots(struct slot *slot)
         slot->snapshots[i].known = false;
 }
 
+static inline struct image *slot_open(const struct slot *slot, bool writable, bool alone)
+{
+    char error[512];
+    struct image_options o = {.format = slot->format, .read_only = !writable, .no_backing = alone};
+    return slot->format ? image_open(slot->path, &o, error, sizeof error) : NULL;
+}
+
+/* A VMDK names the state of the VMDK that it was laid upon, and refuses any other. */
+static inline bool is_refused(const struct shelf *s, const struct slot *upper,
+                              const struct slot *lower)
+{
+    if (upper->below == SHELF_NONE || &s->slots[upper->below] != lower || !upper->format ||
+        !lower->format || strcmp(upper->format, "vmdk") || strcmp(lower->format, "vmdk"))
+        return false;
+    struct image *image = slot_open(upper, false, false);
+    image_close(image);
+    return !image;
+}
+
 /* Other bytes are in `slot`: what lies on it shows them where it has none itself. */
 static inline void shelf_changed(struct shelf *s, const struct slot *slot, bool replaced)
 {
@@ -113,7 +132,7 @@ static inline void shelf_changed(struct shelf *s, const struct slot *slot, bool 
         if (!lies_on(s, other, slot) && !other->damaged)
             continue;
         other->now.known = false;
-        other->damaged |= replaced;
+        other->damaged |= replaced || is_refused(s, other, slot);
         forget_snapshots(other);
     }
 }
@@ -153,13 +172,6 @@ static inline void shelf_put(struct shelf *s, struct slot *slot, const char *for
 }
 
 /* ---- looking ---- */
-
-static inline struct image *slot_open(const struct slot *slot, bool writable, bool alone)
-{
-    char error[512];
-    struct image_options o = {.format = slot->format, .read_only = !writable, .no_backing = alone};
-    return slot->format ? image_open(slot->path, &o, error, sizeof error) : NULL;
-}
 
 static inline void slot_look(const struct slot *slot, struct view *v)
 {
