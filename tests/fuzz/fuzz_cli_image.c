@@ -320,7 +320,7 @@ static void snapshot(struct shelf *s, const struct step *t)
 
 /* ---- chains ---- */
 
-/* The base got other bytes by way of `a`: what lies between both has followed it. */
+/* The base got other bytes by way of `a`. Its chain was intact, and has to be: it has followed. */
 static void base_changed(struct shelf *s, struct slot *a, const struct slot *base)
 {
     bool known = a->now.known;

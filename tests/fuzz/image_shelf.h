@@ -105,23 +105,32 @@ static inline void forget_snapshots(struct slot *slot)
         slot->snapshots[i].known = false;
 }
 
+static inline struct image *slot_open_or_say(const struct slot *slot, bool writable, bool alone,
+                                             char *error, size_t n)
+{
+    struct image_options o = {.format = slot->format, .read_only = !writable, .no_backing = alone};
+    error[0] = '\0';
+    return slot->format ? image_open(slot->path, &o, error, n) : NULL;
+}
+
 static inline struct image *slot_open(const struct slot *slot, bool writable, bool alone)
 {
     char error[512];
-    struct image_options o = {.format = slot->format, .read_only = !writable, .no_backing = alone};
-    return slot->format ? image_open(slot->path, &o, error, sizeof error) : NULL;
+    return slot_open_or_say(slot, writable, alone, error, sizeof error);
 }
 
-/* A VMDK names the state of the VMDK that it was laid upon, and refuses any other. */
+/* A VMDK names the state of the VMDK that it was laid upon, and refuses any other. Refused for
+ * another reason it is at fault. */
 static inline bool is_refused(const struct shelf *s, const struct slot *upper,
                               const struct slot *lower)
 {
+    char error[512];
     if (upper->below == SHELF_NONE || &s->slots[upper->below] != lower || !upper->format ||
         !lower->format || strcmp(upper->format, "vmdk") || strcmp(lower->format, "vmdk"))
         return false;
-    struct image *image = slot_open(upper, false, false);
+    struct image *image = slot_open_or_say(upper, false, false, error, sizeof error);
     image_close(image);
-    return !image;
+    return !image && strstr(error, "its parent has been changed");
 }
 
 /* Other bytes are in `slot`: what lies on it shows them where it has none itself. */
